@@ -127,10 +127,10 @@ INSTRUMENTS: dict[str, int] = {
 """Instrument -> General MIDI program, from 0."""
 
 MOODS: dict[str, tuple[str, int]] = {
-    "happy": ("major", 144),
-    "sad": ("minor", 66),
-    "calm": ("major", 66),
-    "tense": ("minor", 152),
+    "happy": ("major", 188),
+    "sad": ("minor", 62),
+    "calm": ("major", 62),
+    "tense": ("minor", 188),
 }
 """Mood -> mode and beats per minute."""
 

@@ -1,0 +1,59 @@
+"""One safetensors file that holds all a training run needs to go on as if it had never stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: optimiser steps done, and seconds spent in training."""
+
+    step: int = 0
+    seconds: float = 0.0
+
+
+def save(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
+    """Write trained weights, optimiser state and random state; a kill leaves the old file or the new one."""
+    tensors = {f"model.{name}": tensor for name, tensor in _trained(model).items()}
+    for index, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
+    tensors["random"] = torch.get_rng_state()
+    contiguous = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    save_file(contiguous, unfinished, metadata={"progress": json.dumps(asdict(progress))})
+    os.replace(unfinished, path)
+
+
+def load(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> Progress:
+    """Put a saved run back into its model, its optimiser and the global generator."""
+    with safe_open(path, framework="pt") as file:
+        progress = Progress(**json.loads(file.metadata()["progress"]))
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    torch.set_rng_state(tensors.pop("random"))
+    weights = _trained(model)
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        owner, rest = name.split(".", 1)
+        if owner == "model":
+            weights[rest].data.copy_(tensor)
+        else:
+            index, key = rest.split(".", 1)
+            state.setdefault(int(index), {})[key] = tensor
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    return progress
+
+
+def _trained(model: nn.Module) -> dict[str, Tensor]:
+    """Trainable parameters and buffers: a frozen base model is not written again with every checkpoint."""
+    parameters = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    return {**parameters, **dict(model.named_buffers())}

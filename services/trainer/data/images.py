@@ -1,0 +1,89 @@
+"""Pictures of things, from npm packages: fetched once, decoded once, read as memory maps."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import tarfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+SIZE = 128
+
+
+@dataclass(frozen=True)
+class Package:
+    """An npm package whose files are training data."""
+
+    name: str
+    version: str
+    licence: str
+
+    @property
+    def archive(self) -> str:
+        """The file name that `npm pack` gives it."""
+        return f"{self.name.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
+
+
+STILLS = Package("@lobehub/fluent-emoji-3d", "1.1.0", "MIT")
+LABELS = Package("emojibase-data", "17.0.0", "MIT")
+ANIMATIONS = tuple(Package(f"@lobehub/fluent-emoji-anim-{part}", "1.0.0", "MIT") for part in range(1, 5))
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """RGBA pixels uint8 [N, 128, 128, 4], alpha not multiplied in, and the code point of each."""
+
+    pixels: NDArray[np.uint8]
+    code_points: list[str]
+
+    def index(self, code_point: str) -> int:
+        """Row of a code point; KeyError when there is no such picture."""
+        for spelling in (code_point, f"{code_point}-fe0f"):
+            if spelling in self.code_points:
+                return self.code_points.index(spelling)
+        raise KeyError(code_point)
+
+
+def fetch_packages(cache: Path) -> Path:
+    """Download what is not there yet with `npm pack`, and write `provenance.json` beside it.
+
+    Raises CalledProcessError when npm fails.
+    """
+    folder = cache / "data" / "npm"
+    folder.mkdir(parents=True, exist_ok=True)
+    packages = (STILLS, LABELS, *ANIMATIONS)
+    for package in packages:
+        if not (folder / package.archive).exists():
+            command = ["npm", "pack", "--silent", f"{package.name}@{package.version}"]
+            subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    provenance = json.dumps([asdict(package) for package in packages], indent=1)
+    (folder / "provenance.json").write_text(provenance + "\n")
+    return folder
+
+
+def pictures(cache: Path) -> Pictures:
+    """All 3,391 stills, decoded at the first call."""
+    path, names = cache / "data" / "stills.npy", cache / "data" / "stills.json"
+    if not names.exists():
+        found = _decoded(fetch_packages(cache) / STILLS.archive)
+        np.save(path, np.stack([pixels for _, pixels in found]))
+        names.write_text(json.dumps([name for name, _ in found]))
+    return Pictures(np.load(path, mmap_mode="r"), json.loads(names.read_text()))
+
+
+def _decoded(archive: Path) -> list[tuple[str, NDArray[np.uint8]]]:
+    found = []
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            file = tar.extractfile(member) if member.name.endswith(".webp") else None
+            if file:
+                image = Image.open(io.BytesIO(file.read())).convert("RGBA")
+                pixels = np.asarray(image.resize((SIZE, SIZE), Image.Resampling.LANCZOS))
+                found.append((Path(member.name).stem, pixels))
+    return sorted(found, key=lambda entry: entry[0])

@@ -1,0 +1,136 @@
+"""The training loop that every recipe uses: budget, schedule, checkpoints, curve and progress bar."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+from services.trainer import checkpoint
+from services.trainer.curve import Curve
+
+Step = Callable[[int], Tensor]
+"""Step number -> scalar loss; draws its randomness from torch's global generator, which checkpoints keep."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a run lives and how long it learns; it ends at `steps` or `minutes`, whichever comes first."""
+
+    folder: Path
+    steps: int
+    minutes: float = math.inf
+    learning_rate: float = 1e-3
+    warmup: int = 50
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    bf16: bool = True
+    seed: int = 0
+    resume: bool = False
+    save_every: int = 200
+    log_every: int = 20
+    sample_every: int = 0
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file that a resume reads."""
+        return self.folder / "checkpoint.safetensors"
+
+    def done(self, progress: checkpoint.Progress) -> float:
+        """Share of the budget that is spent, 0..1."""
+        return min(1.0, max(progress.step / self.steps, progress.seconds / (60 * self.minutes)))
+
+    def rate(self, progress: checkpoint.Progress) -> float:
+        """Learning rate now: linear warm-up, then a cosine down to 2 % over the budget."""
+        warm = min(1.0, (progress.step + 1) / self.warmup)
+        return self.learning_rate * warm * (0.51 + 0.49 * math.cos(math.pi * self.done(progress)))
+
+
+def train(run: Run, model: nn.Module, step: Step, sample: Callable[[int], None] | None = None) -> checkpoint.Progress:
+    """Minimise `step` over the trainable weights of `model`; with `resume`, go on from the last checkpoint.
+
+    A budget in steps gives the same curve with and without a stop; a budget in minutes depends on the machine.
+    """
+    torch.manual_seed(run.seed)
+    optimiser = torch.optim.AdamW(
+        [weight for weight in model.parameters() if weight.requires_grad],
+        lr=run.learning_rate, betas=(0.9, 0.98), weight_decay=run.weight_decay, foreach=True,
+    )  # fmt: skip
+    resumed = run.resume and run.checkpoint.exists()
+    progress = checkpoint.load(run.checkpoint, model, optimiser) if resumed else checkpoint.Progress()
+    curve = Curve(run.folder)
+    curve.start(progress.step)
+    model.train()
+    with _bar(run) as report:
+        try:
+            for progress, loss in _steps(run, model, step, optimiser, progress):
+                report(progress, loss)
+                if progress.step % run.log_every == 0:
+                    curve.add(progress.step, progress.seconds, loss.item())
+                if progress.step % run.save_every == 0:
+                    checkpoint.save(run.checkpoint, model, optimiser, progress)
+                if sample and run.sample_every and progress.step % run.sample_every == 0:
+                    _sampled(model, sample, progress.step)
+        finally:
+            checkpoint.save(run.checkpoint, model, optimiser, progress)
+    curve.plot()
+    model.eval()
+    return progress
+
+
+def _steps(
+    run: Run, model: nn.Module, step: Step, optimiser: torch.optim.Optimizer, progress: checkpoint.Progress
+) -> Iterator[tuple[checkpoint.Progress, Tensor]]:
+    """Optimiser steps until the budget is spent; the clock runs only inside them."""
+    device = next(model.parameters()).device.type
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    while run.done(progress) < 1.0:
+        began = time.monotonic()
+        for group in optimiser.param_groups:
+            group["lr"] = run.rate(progress)
+        with torch.autocast(device, torch.bfloat16, enabled=run.bf16):
+            loss = step(progress.step)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(weights, run.clip)
+        optimiser.step()
+        progress = checkpoint.Progress(progress.step + 1, progress.seconds + time.monotonic() - began)
+        yield progress, loss.detach()
+
+
+def _sampled(model: nn.Module, sample: Callable[[int], None], step: int) -> None:
+    """Let a recipe look at the model without a trace in the run's randomness."""
+    state = torch.get_rng_state()
+    model.eval()
+    with torch.no_grad():
+        sample(step)
+    model.train()
+    torch.set_rng_state(state)
+
+
+@contextmanager
+def _bar(run: Run) -> Iterator[Callable[[checkpoint.Progress, Tensor], None]]:
+    """A progress bar on a terminal, a line every hundred steps in a log."""
+    console = Console()
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TextColumn("step {task.fields[step]} loss {task.fields[loss]:.4f}"),
+        TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(run.folder.name, total=1.0, step=0, loss=math.nan)
+
+        def report(progress: checkpoint.Progress, loss: Tensor) -> None:
+            if console.is_terminal:
+                bar.update(task, completed=run.done(progress), step=progress.step, loss=loss.item())
+            elif progress.step % 100 == 0:
+                console.print(f"{run.folder.name} step {progress.step} {progress.seconds:.0f} s loss {loss.item():.4f}")
+
+        yield report
