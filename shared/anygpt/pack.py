@@ -12,8 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from anygpt.errors import Precondition
-from anygpt.topology import MODALITIES
-from anygpt.v1 import types_pb2
+from anygpt.topology import MODALITIES, Modality
 from anygpt.vocabulary import ModalityName, Vocabulary, VocabularyLayout
 
 MANIFEST = "manifest.json"
@@ -135,12 +134,12 @@ class Pack:
         return Vocabulary(self.manifest.vocabulary)
 
     @cached_property
-    def inputs(self) -> dict[types_pb2.Modality, InputEntry]:
+    def inputs(self) -> dict[Modality, InputEntry]:
         """The modalities that can go in."""
         return {MODALITIES[name]: e.input for name, e in self.manifest.modalities.items() if e.input}
 
     @cached_property
-    def outputs(self) -> dict[types_pb2.Modality, OutputEntry]:
+    def outputs(self) -> dict[Modality, OutputEntry]:
         """The modalities that can come out."""
         return {MODALITIES[name]: e.output for name, e in self.manifest.modalities.items() if e.output}
 

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from google.protobuf.message import Message
 
 from anygpt.errors import DeadlineExpired, RequestCancelled
+from anygpt.topology import Priority
 from anygpt.v1 import types_pb2
 
 In = TypeVar("In", bound=Message)
@@ -31,7 +32,7 @@ class Call:
     tenant: str
     deadline_ms: int
     """Absolute, Unix milliseconds."""
-    priority: types_pb2.Priority = types_pb2.PRIORITY_INTERACTIVE
+    priority: Priority = types_pb2.PRIORITY_INTERACTIVE
     attempt: str = ""
     _cancelled: threading.Event = field(default_factory=threading.Event)
 

@@ -8,10 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING, TypeAlias
 
 from google.protobuf.message import Message
 
 from anygpt.v1 import bus_pb2, stages_pb2, types_pb2
+
+if TYPE_CHECKING:
+    Modality: TypeAlias = types_pb2.Modality.ValueType
+    Priority: TypeAlias = types_pb2.Priority.ValueType
+else:
+    Modality = Priority = int
 
 PREFIX = "anygpt.v1"
 BATCH_SUFFIX = ".batch"
@@ -24,10 +31,10 @@ VIDEO = types_pb2.MODALITY_VIDEO
 SPEECH = types_pb2.MODALITY_SPEECH
 AUDIO = types_pb2.MODALITY_AUDIO
 
-MODALITY_NAMES: Mapping[types_pb2.Modality, str] = {
+MODALITY_NAMES: Mapping[Modality, str] = {
     TEXT: "text", IMAGE: "image", VIDEO: "video", SPEECH: "speech", AUDIO: "audio",
 }  # fmt: skip
-MODALITIES: Mapping[str, types_pb2.Modality] = {name: modality for modality, name in MODALITY_NAMES.items()}
+MODALITIES: Mapping[str, Modality] = {name: modality for modality, name in MODALITY_NAMES.items()}
 
 
 class Kind(Enum):
@@ -44,7 +51,7 @@ class StageEntry:
 
     name: str
     kind: Kind
-    modality: types_pb2.Modality | None = None
+    modality: Modality | None = None
 
     @property
     def topic(self) -> str:
@@ -80,10 +87,10 @@ STAGES: Mapping[str, StageEntry] = {
     )
 }
 
-ENCODERS: Mapping[types_pb2.Modality, StageEntry] = {
+ENCODERS: Mapping[Modality, StageEntry] = {
     entry.modality: entry for entry in STAGES.values() if entry.kind is Kind.ENCODER and entry.modality
 }
-DECODERS: Mapping[types_pb2.Modality, StageEntry] = {
+DECODERS: Mapping[Modality, StageEntry] = {
     entry.modality: entry for entry in STAGES.values() if entry.kind is Kind.DECODER and entry.modality
 }
 GENERATOR = STAGES["llm"]

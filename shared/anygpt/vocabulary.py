@@ -15,8 +15,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from anygpt.errors import InvalidInput, Precondition
-from anygpt.topology import MODALITIES, MODALITY_NAMES
-from anygpt.v1 import types_pb2
+from anygpt.topology import MODALITIES, MODALITY_NAMES, Modality
 
 ModalityName = Literal["text", "image", "video", "speech", "audio"]
 
@@ -125,9 +124,9 @@ class Vocabulary:
         self.layout = layout
         self.text_size = layout.text_size
         self.control: dict[str, int] = {}
-        self.codes: dict[types_pb2.Modality, IdRange] = {}
-        self.brackets: dict[types_pb2.Modality, Brackets] = {}
-        self.signals: dict[types_pb2.Modality, IdRange] = {}
+        self.codes: dict[Modality, IdRange] = {}
+        self.brackets: dict[Modality, Brackets] = {}
+        self.signals: dict[Modality, IdRange] = {}
         first = layout.text_size
         for block in layout.blocks:
             self._place(block, first)
@@ -169,7 +168,7 @@ class Vocabulary:
                 texts += [block.token.format(i) for i in range(block.count)]
         return texts
 
-    def to_ids(self, modality: types_pb2.Modality, codes: Sequence[int], field: str = "codes") -> list[int]:
+    def to_ids(self, modality: Modality, codes: Sequence[int], field: str = "codes") -> list[int]:
         """Codebook indices to vocabulary ids. Raises InvalidInput for an index outside its range."""
         place = self.codes.get(modality)
         if place is None:
@@ -178,6 +177,6 @@ class Vocabulary:
             raise InvalidInput("a code lies outside its codebook", reason="CODE_OUT_OF_RANGE", field=field)
         return [place.first + code for code in codes]
 
-    def to_codes(self, modality: types_pb2.Modality, ids: Sequence[int]) -> list[int]:
+    def to_codes(self, modality: Modality, ids: Sequence[int]) -> list[int]:
         """Vocabulary ids of one modality's codes to codebook indices."""
         return [token - self.codes[modality].first for token in ids]
