@@ -1,0 +1,5 @@
+"""Fixtures that every floor of the tests shares."""
+
+from __future__ import annotations
+
+pytest_plugins = ["tests.servers.fixtures"]
