@@ -1,0 +1,53 @@
+"""Words of a canonical caption to the vectors that condition every decoder."""
+
+from __future__ import annotations
+
+import re
+import zlib
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor, nn
+
+from anygpt_models.blocks import TransformerBlock, positions
+
+
+class CaptionEncoder(ModelMixin, ConfigMixin):
+    """Caption -> condition [B, queries, width]; words are hashed, so no vocabulary file is needed."""
+
+    @register_to_config
+    def __init__(self, width: int = 256, queries: int = 8, depth: int = 2, buckets: int = 4093, inner: int = 128, length: int = 16) -> None:
+        super().__init__()
+        self.words = nn.Embedding(buckets + 1, inner // 2, padding_idx=0)
+        self.lift = nn.Linear(inner // 2, inner)
+        self.places = positions(length, inner)
+        self.queries = positions(queries, inner)
+        self.layers = nn.ModuleList([TransformerBlock(inner, 4) for _ in range(depth)])
+        self.out = nn.Sequential(nn.LayerNorm(inner), nn.Linear(inner, width), nn.LayerNorm(width, elementwise_affine=False))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Hashed words int64 [B, length] -> condition [B, queries, width], each vector of unit variance."""
+        x = self.lift(self.words(tokens)) + self.places
+        queries = self.queries.expand(len(tokens), -1, -1)
+        seen = torch.cat([torch.ones(queries.shape[:2], dtype=torch.bool, device=tokens.device), tokens > 0], dim=1)
+        x = torch.cat([queries.to(x.dtype), x], dim=1)
+        for layer in self.layers:
+            x = layer(x, mask=seen[:, None, None])
+        condition: Tensor = self.out(x[:, : queries.shape[1]])
+        return condition
+
+    def encode(self, captions: list[str]) -> Tensor:
+        """Captions -> condition [B, queries, width]."""
+        condition: Tensor = self(self.tokens(captions).to(self.places.device))
+        return condition
+
+    def tokens(self, captions: list[str]) -> Tensor:
+        """Captions -> hashed words int64 [B, length] on the CPU, 0 where there is none; articles carry nothing."""
+        length, buckets = self.config["length"], self.config["buckets"]
+        rows = torch.zeros(len(captions), length, dtype=torch.int64)
+        for row, caption in zip(rows, captions, strict=True):
+            words = [word for word in re.findall(r"[a-z0-9']+", caption.lower()) if word not in {"a", "an", "the"}]
+            for place, word in enumerate(words[:length]):
+                row[place] = 1 + zlib.crc32(word.encode()) % buckets
+        return rows
