@@ -1,0 +1,58 @@
+# Needs Python 3.11 and make; everything else is installed into .venv, the test servers into ~/.cache/anygpt.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+PROTOS := $(sort $(wildcard protos/anygpt/v1/*.proto))
+IMAGE := protos/anygpt.binpb
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo serve servers test test-full lint format proto clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+install: $(STAMP)  ## make .venv with every service and the developer's tools
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all,dev]'
+	@touch $@
+
+demo: $(STAMP)  ## hold a real conversation in all five modalities; media go to out/demo
+	$(BIN)/anygpt demo --out out/demo
+
+serve: $(STAMP)  ## run the whole system in one process
+	$(BIN)/anygpt serve
+
+servers: $(STAMP)  ## install Kafka, MinIO, Redis and Helm for the tests, once
+	@$(BIN)/python -m tests.servers install
+
+test: servers  ## run all tests but the slow ones, on real servers
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-full: servers  ## run all tests
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)  ## check style, types, imports and protos
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint protos
+	$(BIN)/buf breaking protos --against $(IMAGE)
+
+format: $(STAMP)  ## bring the code into its format
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+proto: $(STAMP)  ## generate code and image from the protos; refuses to break clients unless BREAK=1
+	$(BIN)/buf lint protos
+	$(if $(BREAK),,test ! -f $(IMAGE) || $(BIN)/buf breaking protos --against $(IMAGE))
+	PATH="$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos --python_out=shared \
+		--grpc_python_out=shared --mypy_out=shared --mypy_grpc_out=shared $(PROTOS)
+	$(BIN)/buf build protos -o $(IMAGE)
+
+clean:  ## remove .venv, caches and outputs
+	rm -rf .venv out .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
