@@ -24,7 +24,10 @@ class ConvBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention without dropout; keys and values come from `memory`, or from the input itself."""
+    """Multi-head attention without dropout; keys and values come from `memory`, or from the input itself.
+
+    Written out, because the fused kernel's backward pass takes twice as long on a CPU at these lengths.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -36,8 +39,11 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, memory: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """[B, N, width] attends to [B, M, width]; `mask` bool [B, 1, 1, M] keeps what is True."""
         key, value = self._split(self.key_value(x if memory is None else memory)).chunk(2, dim=1)
-        mixed = functional.scaled_dot_product_attention(self._split(self.query(x)), key, value, mask)
-        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        query = self._split(self.query(x))
+        scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -torch.inf)
+        out: Tensor = self.out((scores.softmax(-1).to(value.dtype) @ value).transpose(1, 2).flatten(2))
         return out
 
     def _split(self, x: Tensor) -> Tensor:

@@ -22,14 +22,14 @@ class CaptionEncoder(ModelMixin, ConfigMixin):
         self.words = nn.Embedding(buckets + 1, inner // 2, padding_idx=0)
         self.lift = nn.Linear(inner // 2, inner)
         self.places = positions(length, inner)
-        self.queries = positions(queries, inner)
+        self.readers = positions(queries, inner)
         self.layers = nn.ModuleList([TransformerBlock(inner, 4) for _ in range(depth)])
         self.out = nn.Sequential(nn.LayerNorm(inner), nn.Linear(inner, width), nn.LayerNorm(width, elementwise_affine=False))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Hashed words int64 [B, length] -> condition [B, queries, width], each vector of unit variance."""
         x = self.lift(self.words(tokens)) + self.places
-        queries = self.queries.expand(len(tokens), -1, -1)
+        queries = self.readers.expand(len(tokens), -1, -1)
         seen = torch.cat([torch.ones(queries.shape[:2], dtype=torch.bool, device=tokens.device), tokens > 0], dim=1)
         x = torch.cat([queries.to(x.dtype), x], dim=1)
         for layer in self.layers:
