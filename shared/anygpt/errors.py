@@ -58,7 +58,7 @@ class AnyGPTError(Exception):
             retry_after_ms=self.retry_after_ms,
         )
 
-    def to_status(self, request_id: str = "") -> rpc_status._Status:
+    def to_status(self, request_id: str = "") -> grpc.Status:
         """Render as a gRPC status with google.rpc details."""
         info = error_details_pb2.ErrorInfo(reason=self.reason, domain=DOMAIN)
         if self.field:
@@ -178,10 +178,10 @@ def from_failure(failure: types_pb2.Failure) -> AnyGPTError:
 
 def from_rpc_error(error: grpc.RpcError) -> AnyGPTError:
     """Turn the status of a call back into the error it was; foreign statuses keep their code."""
-    status = rpc_status.from_call(error)
+    status = rpc_status.from_call(error) if isinstance(error, grpc.Call) else None
     if status is None:
         code = error.code()
-        return _BY_CODE.get(int(code.value[0]), AnyGPTError)(error.details() or code.name)
+        return _BY_CODE.get(int(code.value[0]), AnyGPTError)(error.details() or code.name, reason=code.name)
     reason, field, retry_after_ms = "", "", 0
     for detail in status.details:
         if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):

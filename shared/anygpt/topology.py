@@ -36,6 +36,9 @@ MODALITY_NAMES: Mapping[Modality, str] = {
 }  # fmt: skip
 MODALITIES: Mapping[str, Modality] = {name: modality for modality, name in MODALITY_NAMES.items()}
 
+STREAMED = frozenset({SPEECH, AUDIO})
+"""Spans that go to their decoder in chunks while they grow; the others go as one message."""
+
 
 class Kind(Enum):
     """What a stage does."""

@@ -236,6 +236,7 @@ class Event(_message.Message):
     PROGRESS_FIELD_NUMBER: _builtins.int
     RESTARTED_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    PROMPT_COMPOSED_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
     CANCELLED_FIELD_NUMBER: _builtins.int
@@ -266,6 +267,8 @@ class Event(_message.Message):
     @_builtins.property
     def usage(self) -> Global___UsageReport: ...
     @_builtins.property
+    def prompt_composed(self) -> Global___PromptComposed: ...
+    @_builtins.property
     def finished(self) -> Global___Finished:
         """The four terminal events: exactly one, and nothing after it."""
 
@@ -291,16 +294,17 @@ class Event(_message.Message):
         progress: Global___Progress | None = ...,
         restarted: Global___Restarted | None = ...,
         usage: Global___UsageReport | None = ...,
+        prompt_composed: Global___PromptComposed | None = ...,
         finished: Global___Finished | None = ...,
         failed: Global___Failed | None = ...,
         cancelled: Global___Cancelled | None = ...,
         expired: Global___Expired | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "expired", b"expired", "failed", b"failed", "finished", b"finished", "kind", b"kind", "media_chunk", b"media_chunk", "media_ready", b"media_ready", "progress", b"progress", "restarted", b"restarted", "span_failed", b"span_failed", "span_finished", b"span_finished", "span_started", b"span_started", "started", b"started", "text_delta", b"text_delta", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "expired", b"expired", "failed", b"failed", "finished", b"finished", "kind", b"kind", "media_chunk", b"media_chunk", "media_ready", b"media_ready", "progress", b"progress", "prompt_composed", b"prompt_composed", "restarted", b"restarted", "span_failed", b"span_failed", "span_finished", b"span_finished", "span_started", b"span_started", "started", b"started", "text_delta", b"text_delta", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "expired", b"expired", "failed", b"failed", "finished", b"finished", "kind", b"kind", "media_chunk", b"media_chunk", "media_ready", b"media_ready", "progress", b"progress", "request_id", b"request_id", "restarted", b"restarted", "seq", b"seq", "span_failed", b"span_failed", "span_finished", b"span_finished", "span_index", b"span_index", "span_started", b"span_started", "started", b"started", "text_delta", b"text_delta", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "expired", b"expired", "failed", b"failed", "finished", b"finished", "kind", b"kind", "media_chunk", b"media_chunk", "media_ready", b"media_ready", "progress", b"progress", "prompt_composed", b"prompt_composed", "request_id", b"request_id", "restarted", b"restarted", "seq", b"seq", "span_failed", b"span_failed", "span_finished", b"span_finished", "span_index", b"span_index", "span_started", b"span_started", "started", b"started", "text_delta", b"text_delta", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["started", "text_delta", "span_started", "media_chunk", "media_ready", "span_finished", "span_failed", "progress", "restarted", "usage", "finished", "failed", "cancelled", "expired"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["started", "text_delta", "span_started", "media_chunk", "media_ready", "span_finished", "span_failed", "progress", "restarted", "usage", "prompt_composed", "finished", "failed", "cancelled", "expired"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -316,11 +320,8 @@ class Started(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
-    DROPPED_TURNS_FIELD_NUMBER: _builtins.int
     conversation_id: _builtins.str
     seed: _builtins.int
-    dropped_turns: _builtins.int
-    """Turns that were left out because the conversation exceeds the context."""
     @_builtins.property
     def deadline(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -332,15 +333,39 @@ class Started(_message.Message):
         seed: _builtins.int = ...,
         deadline: _timestamp_pb2.Timestamp | None = ...,
         limits: Global___Limits | None = ...,
-        dropped_turns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "deadline", b"deadline", "dropped_turns", b"dropped_turns", "limits", b"limits", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "deadline", b"deadline", "limits", b"limits", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Started: _TypeAlias = Started  # noqa: Y015
+
+@_typing.final
+class PromptComposed(_message.Message):
+    """The prompt is complete and on its way to the model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
+    DROPPED_TURNS_FIELD_NUMBER: _builtins.int
+    prompt_tokens: _builtins.int
+    dropped_turns: _builtins.int
+    """Oldest turns that were left out because the conversation exceeds the context."""
+    def __init__(
+        self,
+        *,
+        prompt_tokens: _builtins.int = ...,
+        dropped_turns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped_turns", b"dropped_turns", "prompt_tokens", b"prompt_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromptComposed: _TypeAlias = PromptComposed  # noqa: Y015
 
 @_typing.final
 class TextDelta(_message.Message):

@@ -64,7 +64,7 @@ class Reply(_message.Message):
         """encoder: all of one media part."""
 
     @_builtins.property
-    def composed(self) -> Global___Composed:
+    def composed(self) -> _anygpt_service_pb2.PromptComposed:
         """gateway: the prompt was sent to the generator."""
 
     @_builtins.property
@@ -101,7 +101,7 @@ class Reply(_message.Message):
         stage: _builtins.str = ...,
         accepted: Global___Accepted | None = ...,
         encoded: Global___Encoded | None = ...,
-        composed: Global___Composed | None = ...,
+        composed: _anygpt_service_pb2.PromptComposed | None = ...,
         generated: _stages_pb2.GenerateTokensResponse | None = ...,
         decoded: _stages_pb2.DecodeResponse | None = ...,
         span_finished: _anygpt_service_pb2.SpanFinished | None = ...,
@@ -183,28 +183,6 @@ class Encoded(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Encoded: _TypeAlias = Encoded  # noqa: Y015
-
-@_typing.final
-class Composed(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
-    DROPPED_TURNS_FIELD_NUMBER: _builtins.int
-    prompt_tokens: _builtins.int
-    dropped_turns: _builtins.int
-    def __init__(
-        self,
-        *,
-        prompt_tokens: _builtins.int = ...,
-        dropped_turns: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped_turns", b"dropped_turns", "prompt_tokens", b"prompt_tokens"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Composed: _TypeAlias = Composed  # noqa: Y015
 
 @_typing.final
 class Terminal(_message.Message):

@@ -199,6 +199,8 @@ Global___GenerateTokensRequest: _TypeAlias = GenerateTokensRequest  # noqa: Y015
 
 @_typing.final
 class GenerateTokensResponse(_message.Message):
+    """Every span, text too, is opened before its first piece and closed after its last."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SPAN_INDEX_FIELD_NUMBER: _builtins.int

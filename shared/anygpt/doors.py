@@ -1,0 +1,341 @@
+"""The two ways into a stage: the gRPC door and the bus door. Errors become statuses and failures here, and only here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from anygpt import topology
+from anygpt.bus import ATTEMPT_HEADER, DEADLINE_HEADER, REQUEST_HEADER, SPAN_HEADER, TENANT_HEADER, Bus, Consumer, Record
+from anygpt.errors import AnyGPTError, DataLoss, DeadlineExpired, InvalidInput, Unserved
+from anygpt.identity import check_tenant, new_id, new_request_id
+from anygpt.metrics import StageMetrics
+from anygpt.routes import new_route
+from anygpt.stage import Call, Stage, now_ms
+from anygpt.store import Store
+from anygpt.voice import Voice
+from anygpt.v1 import bus_pb2, stages_pb2, stages_pb2_grpc, types_pb2
+
+log = logging.getLogger(__name__)
+
+TENANT_METADATA = "anygpt-tenant"
+REQUEST_METADATA = "anygpt-request"
+CLOSED_ERRANDS = 4096
+"""Ended errands that are remembered, so that their late chunks are dropped."""
+
+
+def call_of(context: grpc.aio.ServicerContext[Any, Any], longest_ms: int, default_tenant: str = "default") -> Call:
+    """The errand behind an RPC: its deadline is the client's, or the longest that is allowed."""
+    metadata = {key: value for key, value in context.invocation_metadata() or ()}
+    remaining = context.time_remaining()
+    left_ms = longest_ms if remaining is None else min(longest_ms, int(remaining * 1000))
+    return Call(
+        request_id=str(metadata.get(REQUEST_METADATA) or new_request_id()),
+        tenant=check_tenant(str(metadata.get(TENANT_METADATA) or default_tenant)),
+        deadline_ms=now_ms() + left_ms,
+        attempt=new_id(),
+    )
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Turns AnyGPTError into its gRPC status with details, and anything else into INTERNAL without a word of it."""
+
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        """Wrap the handler, whichever of the four kinds it is."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        if handler.response_streaming:
+            streaming = handler.stream_stream or handler.unary_stream
+            kind = grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
+            return kind(self._streaming(streaming), handler.request_deserializer, handler.response_serializer)
+        unary = handler.stream_unary or handler.unary_unary
+        kind = grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
+        return kind(self._unary(unary), handler.request_deserializer, handler.response_serializer)
+
+    def _streaming(self, behaviour: Any) -> Any:
+        async def answer(request: Any, context: Any) -> AsyncIterator[Any]:
+            try:
+                async for response in behaviour(request, context):
+                    yield response
+            except AnyGPTError as error:
+                await context.abort_with_status(error.to_status())
+            except (asyncio.CancelledError, grpc.aio.AbortError):
+                raise
+            except Exception:
+                log.exception("a handler failed")
+                await context.abort_with_status(AnyGPTError("internal error").to_status())
+
+        return answer
+
+    def _unary(self, behaviour: Any) -> Any:
+        async def answer(request: Any, context: Any) -> Any:
+            try:
+                return await behaviour(request, context)
+            except AnyGPTError as error:
+                await context.abort_with_status(error.to_status())
+            except (asyncio.CancelledError, grpc.aio.AbortError):
+                raise
+            except Exception:
+                log.exception("a handler failed")
+                await context.abort_with_status(AnyGPTError("internal error").to_status())
+
+        return answer
+
+
+Stages = Mapping["topology.Modality | None", Stage[Any, Any]]
+"""The stages of one kind that live in this process, by modality."""
+
+
+class GrpcDoor(
+    stages_pb2_grpc.EncoderServiceServicer,
+    stages_pb2_grpc.GeneratorServiceServicer,
+    stages_pb2_grpc.DecoderServiceServicer,
+):
+    """Serves the stages of one kind over gRPC; the request's modality finds its stage."""
+
+    def __init__(self, stages: Stages, longest_ms: int) -> None:
+        self._stages = stages
+        self._longest_ms = longest_ms
+
+    async def Encode(self, request: Any, context: Any) -> AsyncIterator[stages_pb2.EncodeResponse]:
+        """See EncoderService."""
+        async for response in self._answer(request.modality, _one(request), context):
+            yield response
+
+    async def GenerateTokens(self, request: Any, context: Any) -> AsyncIterator[stages_pb2.GenerateTokensResponse]:
+        """See GeneratorService."""
+        async for response in self._answer(None, _one(request), context):
+            yield response
+
+    async def Decode(self, request_iterator: Any, context: Any) -> AsyncIterator[stages_pb2.DecodeResponse]:
+        """See DecoderService."""
+        requests = aiter(request_iterator)
+        first = await anext(requests, None)
+        if first is None:
+            raise InvalidInput("a span has at least one chunk", field="input")
+        async for response in self._answer(first.modality, _chain(first, requests), context):
+            yield response
+
+    async def _answer(self, modality: Any, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        stage = self._find(modality)
+        call = call_of(context, self._longest_ms)
+        context.add_done_callback(lambda _: call.cancel())
+        async for response in stage.handle(requests, call):
+            yield response
+
+    def _find(self, modality: Any) -> Stage[Any, Any]:
+        if not modality and len(self._stages) == 1:
+            return next(iter(self._stages.values()))
+        stage = self._stages.get(modality)
+        if stage is None:
+            raise Unserved("this service does not serve that modality", field="modality")
+        return stage
+
+
+@dataclass(eq=False, slots=True)
+class _Errand:
+    call: Call
+    span_index: int
+    inbox: asyncio.Queue[Message | None] = field(default_factory=asyncio.Queue)
+    """None wakes whoever waits for a chunk that will not come."""
+    records: list[Record] = field(default_factory=list)
+
+    def cancel(self) -> None:
+        """Stop the work at its next step, or its wait at once."""
+        self.call.cancel()
+        self.inbox.put_nowait(None)
+
+    async def next(self) -> Message:
+        """The next chunk. Raises RequestCancelled or DeadlineExpired instead of waiting for ever."""
+        left_s = (self.call.deadline_ms - now_ms()) / 1000
+        try:
+            message = await asyncio.wait_for(self.inbox.get(), max(left_s, 0.001))
+        except TimeoutError:
+            message = None
+        self.call.check()
+        if message is None:
+            raise DeadlineExpired("the rest of the span did not come in time")
+        return message
+
+    async def requests(self, first: Message) -> AsyncIterator[Message]:
+        """The chunks of the span; a message without `is_last` is all there is."""
+        yield first
+        while not getattr(first, "is_last", True):
+            first = await self.next()
+            yield first
+
+
+class BusDoor:
+    """Takes a stage's work from its topics, and brings its responses where its route says.
+
+    Work runs in tasks of its own, never in the loop that reads the bus; a record is finished when its errand is.
+    """
+
+    def __init__(self, entry: topology.StageEntry, stage: Stage[Any, Any], bus: Bus, store: Store, limit: int) -> None:
+        self.name = entry.name
+        self.capacity = limit
+        self._entry = entry
+        self._stage = stage
+        self._bus = bus
+        self._store = store
+        self._turns = {False: asyncio.Semaphore(limit), True: asyncio.Semaphore(max(1, limit // 4))}
+        self._errands: dict[str, _Errand] = {}
+        self._closed: OrderedDict[str, None] = OrderedDict()
+        self._cancelled: OrderedDict[str, None] = OrderedDict()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._consumers: list[Consumer] = []
+        self._readers: list[asyncio.Task[None]] = []
+        self._metrics = StageMetrics(entry.name)
+
+    @property
+    def running(self) -> int:
+        """Errands that have not ended."""
+        return len(self._errands)
+
+    async def open(self, longest_ms: int) -> None:
+        """Read back the cancels that still matter, then join the group of this stage."""
+        control = self._bus.follow(topology.CONTROL, since_ms=now_ms() - longest_ms)
+        self._readers.append(asyncio.create_task(self._obey(control)))
+        for topic in (self._entry.topic, self._entry.batch_topic):
+            consumer = await self._bus.consume([topic], self._entry.name)
+            self._consumers.append(consumer)
+            self._readers.append(asyncio.create_task(self._take(consumer, topic == self._entry.batch_topic)))
+
+    async def drain(self, seconds: float) -> None:
+        """Take nothing new, and give what runs some time to end."""
+        for reader in self._readers[1:]:
+            reader.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+
+    async def close(self) -> None:
+        """Stop everything; what has not ended is delivered again to another replica."""
+        for task in (*self._readers, *self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._readers, *self._tasks, return_exceptions=True)
+        for consumer in self._consumers:
+            await consumer.close()
+
+    async def _obey(self, control: AsyncIterator[Record]) -> None:
+        async for record in control:
+            order = bus_pb2.Control()
+            try:
+                order.ParseFromString(record.value)
+            except DecodeError:
+                continue
+            if order.HasField("cancel"):
+                _remember(self._cancelled, order.cancel.request_id)
+                for errand in self._errands.values():
+                    if errand.call.request_id == order.cancel.request_id:
+                        errand.cancel()
+
+    async def _take(self, consumer: Consumer, is_batch: bool) -> None:
+        async for record in consumer:
+            name = ":".join(record.headers.get(h, "") for h in (REQUEST_HEADER, SPAN_HEADER, ATTEMPT_HEADER))
+            if name in self._closed:
+                consumer.finish(record)
+                continue
+            try:
+                message = self._parse(record)
+                errand = self._errands.get(name) or self._start(name, record, consumer, is_batch)
+            except AnyGPTError as error:
+                await self._bury(record, error)
+                consumer.finish(record)
+                continue
+            errand.records.append(record)
+            errand.inbox.put_nowait(message)
+
+    def _parse(self, record: Record) -> Message:
+        message = topology.TOPICS[record.topic].message()
+        try:
+            message.ParseFromString(record.value)
+        except DecodeError as error:
+            raise DataLoss("the record is not the message of its topic", reason="POISON") from error
+        return message
+
+    def _start(self, name: str, record: Record, consumer: Consumer, is_batch: bool) -> _Errand:
+        request_id = record.headers.get(REQUEST_HEADER, "")
+        try:
+            deadline_ms = int(record.headers.get(DEADLINE_HEADER, ""))
+            span_index = int(record.headers.get(SPAN_HEADER, "0"))
+        except ValueError as error:
+            raise DataLoss("the record's headers are malformed", reason="POISON") from error
+        call = Call(
+            request_id=request_id,
+            tenant=check_tenant(record.headers.get(TENANT_HEADER, "")),
+            deadline_ms=deadline_ms,
+            priority=types_pb2.PRIORITY_BATCH if is_batch else types_pb2.PRIORITY_INTERACTIVE,
+            attempt=new_id(),
+        )
+        if request_id in self._cancelled:
+            call.cancel()
+        errand = _Errand(call, span_index)
+        self._errands[name] = errand
+        task = asyncio.create_task(self._run(name, errand, consumer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return errand
+
+    async def _run(self, name: str, errand: _Errand, consumer: Consumer) -> None:
+        voice = Voice(self._bus, self._entry.name, errand.call)
+        try:
+            async with self._turns[errand.call.is_batch]:
+                with self._metrics.errand():
+                    await self._work(errand, voice)
+        except AnyGPTError as error:
+            await voice.say(errand.span_index, failure=error.to_failure(self._entry.name))
+        except Exception as error:
+            log.exception("stage %s failed on request %s", self._entry.name, errand.call.request_id)
+            failure = AnyGPTError(f"{self._entry.name} failed ({type(error).__name__})")
+            await self._bury(errand.records[0], failure)
+            await voice.say(errand.span_index, failure=failure.to_failure(self._entry.name))
+        finally:
+            del self._errands[name]
+        _remember(self._closed, name)
+        for record in errand.records:
+            consumer.finish(record)
+
+    async def _work(self, errand: _Errand, voice: Voice) -> None:
+        call = errand.call
+        call.check()
+        first = await errand.next()
+        route = new_route(first, call, errand.span_index, self._store)
+        async for response in self._stage.handle(errand.requests(first), call):
+            async for outgoing in route.outgoing(response):
+                await voice.send(outgoing.topic, outgoing.message, outgoing.span_index)
+        async for outgoing in route.finished():
+            await voice.send(outgoing.topic, outgoing.message, outgoing.span_index)
+
+    async def _bury(self, record: Record, error: AnyGPTError) -> None:
+        letter = bus_pb2.DeadLetter(
+            topic=record.topic, partition=record.partition, offset=record.offset, key=record.key.encode(),
+            value=record.value, headers=dict(record.headers), failure=error.to_failure(self._entry.name),
+        )  # fmt: skip
+        letter.failed_at.GetCurrentTime()
+        self._metrics.dead_letter()
+        await self._bus.publish(self._entry.dead_topic, record.key, letter.SerializeToString(), {})
+        log.warning("stage %s buried a record: %s", self._entry.name, error.reason)
+
+
+def _remember(names: OrderedDict[str, None], name: str) -> None:
+    names[name] = None
+    if len(names) > CLOSED_ERRANDS:
+        names.popitem(last=False)
+
+
+async def _one(request: Message) -> AsyncIterator[Message]:
+    yield request
+
+
+async def _chain(first: Message, rest: AsyncIterator[Message]) -> AsyncIterator[Message]:
+    yield first
+    async for message in rest:
+        yield message

@@ -1,0 +1,222 @@
+"""The only composition root: opens what services share, builds them, mounts their doors, drains and closes them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import entry_points
+from typing import Any, Protocol
+
+import grpc
+from google.protobuf import descriptor_pool
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from anygpt import topology
+from anygpt.bus import Bus
+from anygpt.connections import open_bus, open_memory, open_store
+from anygpt.doors import BusDoor, ErrorInterceptor, GrpcDoor
+from anygpt.errors import InvalidInput
+from anygpt.heartbeat import Heart
+from anygpt.lane import Lane
+from anygpt.memory import Memory
+from anygpt.metrics import serve_metrics
+from anygpt.pack import Pack, open_pack
+from anygpt.settings import ServiceSettings
+from anygpt.stage import Stage
+from anygpt.store import Store
+from anygpt.v1 import stages_pb2, stages_pb2_grpc
+
+log = logging.getLogger(__name__)
+ENTRY_POINTS = "anygpt.services"
+
+
+@dataclass(eq=False)
+class Runtime:
+    """What the services of one process share."""
+
+    settings: ServiceSettings
+    bus: Bus
+    store: Store
+    memory: Memory
+    lane: Lane
+
+    @cached_property
+    def pack(self) -> Pack:
+        """The pack, opened by the first who needs it."""
+        return open_pack(self.settings.pack)
+
+
+class App(Protocol):
+    """A service that is no stage: it mounts its own servicers and runs its own tasks."""
+
+    def mount(self, server: grpc.aio.Server) -> Sequence[str]:
+        """Add servicers; return their full proto names."""
+        ...
+
+    async def open(self) -> None:
+        """Become ready."""
+        ...
+
+    async def drain(self, seconds: float) -> None:
+        """Take nothing new and let what runs end."""
+        ...
+
+    async def close(self) -> None:
+        """Stop."""
+        ...
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service: its name in the topology, its settings, and how it is built."""
+
+    name: str
+    settings: type[ServiceSettings]
+    build: Callable[[Any, Runtime], Stage[Any, Any] | App]
+    concurrency: int = 8
+    """Errands that a stage works on at once."""
+
+
+def find_services(names: Sequence[str]) -> list[Service]:
+    """The installed services by name; none named means all. Raises InvalidInput for an unknown one."""
+    known = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    for name in names:
+        if name not in known:
+            raise InvalidInput(f"there is no service {name!r}; there are {', '.join(sorted(known))}", field="service")
+    return [known[name].load() for name in topology.SERVICES if name in known and (not names or name in names)]
+
+
+@asynccontextmanager
+async def opened_runtime(settings: ServiceSettings) -> AsyncIterator[Runtime]:
+    """Connect to bus, store and memory; disconnect in reverse order."""
+    async with AsyncExitStack() as stack:
+        store = await open_store(settings)
+        stack.push_async_callback(store.close)
+        memory = await open_memory(settings)
+        stack.push_async_callback(memory.close)
+        bus = await open_bus(settings)
+        stack.push_async_callback(bus.close)
+        lane = Lane(settings.device)
+        stack.callback(lane.close)
+        yield Runtime(settings, bus, store, memory, lane)
+
+
+class Process:
+    """All services of one process, behind one gRPC server."""
+
+    def __init__(self, services: Sequence[Service], runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._settings = runtime.settings
+        self._health = health.aio.HealthServicer()
+        options = [
+            ("grpc.max_receive_message_length", self._settings.limits.grpc_bytes),
+            ("grpc.max_send_message_length", self._settings.limits.grpc_bytes),
+            ("grpc.so_reuseport", 0),
+        ]
+        self.server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=options)
+        self.port = 0
+        built = {service: service.build(service.settings(**self._shared()), runtime) for service in services}
+        self._stages = {s.name: one for s, one in built.items() if isinstance(one, Stage)}
+        self._apps: dict[str, App] = {s.name: one for s, one in built.items() if not isinstance(one, Stage)}
+        self._doors = [
+            BusDoor(topology.STAGES[s.name], one, runtime.bus, runtime.store, s.concurrency)
+            for s, one in built.items()
+            if isinstance(one, Stage)
+        ]
+        digest = runtime.pack.digest if self._stages else ""
+        self._heart = Heart(runtime.bus, self._doors, digest)
+
+    def _shared(self) -> dict[str, Any]:
+        return {name: getattr(self._settings, name) for name in ServiceSettings.model_fields}
+
+    async def start(self) -> None:
+        """Bind, open every service, then say that it is ready."""
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
+        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        names = [*self._mount_stages(), *(name for app in self._apps.values() for name in app.mount(self.server))]
+        for name in (*self._stages, *self._apps, *names):
+            await self._health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+        reflection.enable_server_reflection(
+            (*names, health.SERVICE_NAME, reflection.SERVICE_NAME), self.server, pool=descriptor_pool.Default()
+        )
+        self.port = self.server.add_insecure_port(f"{self._settings.host}:{self._settings.port}")
+        await self.server.start()
+        serve_metrics(self._settings.metrics_port)
+        await self._open()
+        for name in (*self._stages, *self._apps, *names):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def _open(self) -> None:
+        for name, stage in self._stages.items():
+            log.info("opening %s", name)
+            await stage.open()
+        for door in self._doors:
+            await door.open(self._settings.limits.deadline_ms)
+        for name, app in self._apps.items():
+            log.info("opening %s", name)
+            await app.open()
+        self._heart.start()
+
+    def _mount_stages(self) -> list[str]:
+        names = []
+        longest_ms = self._settings.limits.deadline_ms
+        for kind, add, name in (
+            (topology.Kind.ENCODER, stages_pb2_grpc.add_EncoderServiceServicer_to_server, "EncoderService"),
+            (topology.Kind.GENERATOR, stages_pb2_grpc.add_GeneratorServiceServicer_to_server, "GeneratorService"),
+            (topology.Kind.DECODER, stages_pb2_grpc.add_DecoderServiceServicer_to_server, "DecoderService"),
+        ):
+            entries = [topology.STAGES[name] for name in self._stages if topology.STAGES[name].kind is kind]
+            if entries:
+                add(GrpcDoor({e.modality: self._stages[e.name] for e in entries}, longest_ms), self.server)
+                names.append(stages_pb2.DESCRIPTOR.services_by_name[name].full_name)
+        return names
+
+    async def stop(self) -> None:
+        """Refuse new work, let running work end within the drain time, then close everything in reverse order."""
+        seconds = self._settings.drain_s
+        await self._health.enter_graceful_shutdown()
+        await asyncio.gather(*(app.drain(seconds) for app in self._apps.values()))
+        await asyncio.gather(*(door.drain(seconds) for door in self._doors))
+        await self.server.stop(grace=1.0)
+        await self._heart.stop()
+        for app in self._apps.values():
+            await app.close()
+        for door in self._doors:
+            await door.close()
+        for stage in self._stages.values():
+            await stage.close()
+
+
+@asynccontextmanager
+async def running(services: Sequence[Service], settings: ServiceSettings) -> AsyncIterator[Process]:
+    """Run services until the context ends; used by `serve` and by tests alike."""
+    async with opened_runtime(settings) as runtime:
+        process = Process(services, runtime)
+        try:
+            await process.start()
+            yield process
+        finally:
+            await process.stop()
+
+
+async def serve(services: Sequence[Service], settings: ServiceSettings, ready: Callable[[int], None]) -> None:
+    """Run services until SIGTERM or SIGINT; `ready` is told the port."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(services, settings) as process:
+        ready(process.port)
+        await stop.wait()
+
+
+def run(service: Service) -> None:
+    """Run one service by itself, settings from the environment."""
+    logging.basicConfig(level=logging.INFO)
+    asyncio.run(serve([service], service.settings(), lambda port: print(f"{service.name} on port {port}", flush=True)))

@@ -1,0 +1,53 @@
+"""The voice of one errand on the bus: every message with the headers that belong to it, every record numbered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf.message import Message
+
+from anygpt import topology
+from anygpt.bus import (
+    ATTEMPT_HEADER,
+    DEADLINE_HEADER,
+    REQUEST_HEADER,
+    SCHEMA_HEADER,
+    SPAN_HEADER,
+    TENANT_HEADER,
+    Bus,
+)
+from anygpt.stage import Call
+from anygpt.v1 import bus_pb2
+
+
+class Voice:
+    """Publishes one errand's messages with the headers that belong to it, numbering its records of the journal."""
+
+    def __init__(self, bus: Bus, stage: str, call: Call) -> None:
+        self._bus = bus
+        self._stage = stage
+        self._call = call
+        self._seq: dict[int, int] = {}
+
+    async def send(self, topic: str, message: Message, span_index: int) -> None:
+        """Publish; a Reply gets its request, span, number, attempt and writer."""
+        if isinstance(message, bus_pb2.Reply):
+            message.request_id = self._call.request_id
+            message.span_index = span_index
+            message.attempt = self._call.attempt
+            message.stage = self._stage
+            message.seq = self._seq.get(span_index, 0)
+            self._seq[span_index] = message.seq + 1
+        fields = {
+            REQUEST_HEADER: self._call.request_id,
+            TENANT_HEADER: self._call.tenant,
+            DEADLINE_HEADER: str(self._call.deadline_ms),
+            ATTEMPT_HEADER: self._call.attempt,
+            SPAN_HEADER: str(span_index),
+            SCHEMA_HEADER: message.DESCRIPTOR.full_name,
+        }
+        await self._bus.publish(topic, self._call.request_id, message.SerializeToString(), fields)
+
+    async def say(self, span_index: int, **body: Any) -> None:
+        """Append one record to the journal."""
+        await self.send(topology.REPLIES, bus_pb2.Reply(**body), span_index)
