@@ -1,8 +1,18 @@
-"""The memory: small values that may be lost, with claims and expiry. `redis.py` is the real one."""
+"""The memory: small values that may be lost, with claims and expiry.
+
+`redis.py` is the real one, `SqliteMemory` its in-process twin.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import math
+import sqlite3
+import time
+from pathlib import Path
 from typing import Protocol
+
+from anygpt.errors import Unavailable
 
 
 class Memory(Protocol):
@@ -17,9 +27,109 @@ class Memory(Protocol):
         ...
 
     async def delete(self, key: str, expected: bytes | None = None) -> bool:
-        """Remove a value, only if it equals `expected` when that is given, atomically; tell whether it was there."""
+        """Remove a value, only if it equals `expected` when that is given, atomically; tell whether it was."""
         ...
 
     async def close(self) -> None:
         """Disconnect."""
         ...
+
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS memory (
+    key TEXT PRIMARY KEY, value BLOB NOT NULL, expires_ms INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS memory_expiry ON memory (expires_ms);
+"""
+SET = """
+INSERT INTO memory (key, value, expires_ms) VALUES (?1, ?2, ?3)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value, expires_ms = excluded.expires_ms
+WHERE ?4 OR memory.expires_ms <= ?5
+"""
+GET = "SELECT value FROM memory WHERE key = ? AND expires_ms > ?"
+DELETE = "DELETE FROM memory WHERE key = ?1 AND expires_ms > ?2 AND (?3 IS NULL OR value = ?3)"
+FORGET_EXPIRED = """
+DELETE FROM memory WHERE key IN (SELECT key FROM memory WHERE expires_ms <= ? ORDER BY expires_ms LIMIT 256)
+"""
+FORGET_EVERY_WRITES = 256
+BUSY_S = 2.0
+
+
+class SqliteMemory:
+    """One SQLite file in WAL mode; it outlives the process, and starts empty when a crash of the machine
+    damaged it.
+
+    A call takes tens of microseconds on the event loop, less than a change of threads: nothing is synced to
+    the disk, for what is here may be lost.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._connection: sqlite3.Connection | None = None
+        self._writes = 0
+
+    async def open(self) -> SqliteMemory:
+        """Open the file, or begin a new one where there is none or a damaged one."""
+        self._connection = await asyncio.to_thread(self._open)
+        return self
+
+    async def get(self, key: str) -> bytes | None:
+        """See Memory."""
+        row = self._execute(GET, (key, _now_ms())).fetchone()
+        return None if row is None else bytes(row[0])
+
+    async def set(self, key: str, value: bytes, ttl_s: float, *, if_absent: bool = False) -> bool:
+        """See Memory."""
+        now_ms = _now_ms()
+        self._writes += 1
+        if self._writes % FORGET_EVERY_WRITES == 0:
+            self._execute(FORGET_EXPIRED, (now_ms,))
+        row = (key, value, now_ms + math.ceil(ttl_s * 1000), not if_absent, now_ms)
+        return self._execute(SET, row).rowcount == 1
+
+    async def delete(self, key: str, expected: bytes | None = None) -> bool:
+        """See Memory."""
+        return self._execute(DELETE, (key, _now_ms(), expected)).rowcount == 1
+
+    async def close(self) -> None:
+        """See Memory."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _execute(self, statement: str, row: tuple[object, ...]) -> sqlite3.Cursor:
+        if self._connection is None:
+            raise Unavailable("the memory is closed")
+        try:
+            return self._connection.execute(statement, row)
+        except sqlite3.Error as error:
+            raise Unavailable(f"the memory's file failed: {error}") from error
+
+    def _open(self) -> sqlite3.Connection:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return _connect(self._file)
+        except sqlite3.OperationalError as error:
+            raise Unavailable(f"the memory's file cannot be opened: {error}") from error
+        except sqlite3.DatabaseError:
+            for suffix in ("", "-wal", "-shm"):
+                Path(f"{self._file}{suffix}").unlink(missing_ok=True)
+            return _connect(self._file)
+
+
+def _connect(file: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(file, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = OFF")
+        if connection.execute("PRAGMA quick_check").fetchone() != ("ok",):
+            raise sqlite3.DatabaseError("damaged")
+        connection.executescript(SCHEMA)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,73 @@
+"""A URL to what is behind it: bus, store, memory; a vendor's client is imported only where it is used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+
+from anygpt.bus import Bus
+from anygpt.bus_memory import MemoryBus
+from anygpt.errors import InvalidInput
+from anygpt.memory import Memory, SqliteMemory
+from anygpt.settings import ServiceSettings
+from anygpt.store import Store
+from anygpt.store_folder import FolderStore
+
+
+async def open_bus(settings: ServiceSettings) -> Bus:
+    """memory:// or kafka://host:port[,host:port]. Raises InvalidInput for another scheme."""
+    if settings.bus == "memory://":
+        return MemoryBus(settings.limits)
+    if settings.bus.startswith("kafka://"):
+        from anygpt.kafka import KafkaBus
+
+        return await KafkaBus(settings.bus.removeprefix("kafka://"), settings.kafka, settings.limits).open()
+    raise InvalidInput("a bus is memory:// or kafka://host:port[,host:port]", field="bus")
+
+
+async def open_store(settings: ServiceSettings) -> Store:
+    """file:///folder or s3://host:port/bucket. Raises InvalidInput for another scheme."""
+    url = urlsplit(settings.store_url)
+    if url.scheme == "file" and not url.netloc:
+        return await FolderStore(Path(url.path)).open()
+    if url.scheme == "s3":
+        from anygpt.minio import MinioStore
+
+        return MinioStore(url.netloc, _bucket(url), settings.s3)
+    raise InvalidInput("a store is file:///folder or s3://host:port/bucket", field="store")
+
+
+async def open_memory(settings: ServiceSettings) -> Memory:
+    """sqlite:///file or redis://host:port/0. Raises InvalidInput for another scheme."""
+    url = urlsplit(settings.memory_url)
+    if url.scheme == "sqlite" and not url.netloc:
+        return await SqliteMemory(Path(url.path.removeprefix("/"))).open()
+    if url.scheme in ("redis", "rediss"):
+        from anygpt.redis import RedisMemory
+
+        return await RedisMemory(settings.memory_url).open()
+    raise InvalidInput("a memory is sqlite:///file or redis://host:port/0", field="memory")
+
+
+async def create_infrastructure(settings: ServiceSettings) -> list[str]:
+    """Make the topics and the bucket that are missing, and name them; what is in process needs nothing."""
+    created: list[str] = []
+    if settings.bus.startswith("kafka://"):
+        from anygpt.kafka import create_topics
+
+        created += await create_topics(settings)
+    url = urlsplit(settings.store_url)
+    if url.scheme == "s3":
+        from anygpt.minio import MinioStore
+
+        store = MinioStore(url.netloc, _bucket(url), settings.s3)
+        created += ["bucket"] if await store.make_bucket() else []
+        await store.close()
+    return created
+
+
+def _bucket(url: SplitResult) -> str:
+    bucket = url.path.strip("/")
+    if not url.netloc or not bucket or "/" in bucket:
+        raise InvalidInput("a store is file:///folder or s3://host:port/bucket", field="store")
+    return bucket
