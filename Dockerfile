@@ -1,0 +1,36 @@
+# syntax=docker/dockerfile:1
+# One image for each service: docker build --build-arg SERVICE=image_decoder -t anygpt/image_decoder .
+# It holds the library, the shared models, the packs and that service; nothing of the others.
+ARG PYTHON_IMAGE=python:3.11.13-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS build
+ARG SERVICE
+# Another index, for instance of CPU builds of torch, makes a smaller image.
+ARG PIP_EXTRA_INDEX_URL=""
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_EXTRA_INDEX_URL=${PIP_EXTRA_INDEX_URL}
+RUN python -m venv /venv
+WORKDIR /source
+COPY pyproject.toml README.md LICENSE ./
+COPY shared/anygpt shared/anygpt
+COPY shared/anygpt_models shared/anygpt_models
+COPY services/__init__.py services/__init__.py
+COPY services/${SERVICE} services/${SERVICE}
+RUN --mount=type=cache,target=/root/.cache/pip test -n "${SERVICE}" && /venv/bin/pip install ".[${SERVICE}]"
+
+FROM ${PYTHON_IMAGE}
+ARG SERVICE
+LABEL org.opencontainers.image.title="anygpt-${SERVICE}" org.opencontainers.image.licenses="Apache-2.0"
+RUN useradd --uid 10001 --create-home --home-dir /home/anygpt anygpt
+COPY --from=build /venv /venv
+COPY shared/packs /packs
+ENV PATH=/venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    ANYGPT_PACK=/packs/mini \
+    ANYGPT_HOST=0.0.0.0 \
+    ANYGPT_PORT=50051 \
+    ANYGPT_METRICS_PORT=9464
+USER 10001:10001
+EXPOSE 50051 9464
+ENTRYPOINT ["anygpt"]
+CMD ["--help"]
