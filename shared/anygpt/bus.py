@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -56,6 +55,22 @@ class Consumer(Protocol):
         ...
 
 
+class Follower(Protocol):
+    """A reader without a group; it ends with the bus or by `aclose` (contextlib.aclosing calls that)."""
+
+    def __aiter__(self) -> AsyncIterator[Record]:
+        """Records in order within each partition."""
+        ...
+
+    async def __anext__(self) -> Record:
+        """The next record."""
+        ...
+
+    async def aclose(self) -> None:
+        """Stop reading."""
+        ...
+
+
 class Bus(Protocol):
     """Publish, share, follow."""
 
@@ -72,14 +87,12 @@ class Bus(Protocol):
         """Join `group`; returns when this member has its first assignment."""
         ...
 
-    def follow(
-        self, topic: str, *, since_ms: int | None = None, key: str | None = None
-    ) -> AsyncGenerator[Record]:
+    def follow(self, topic: str, *, since_ms: int | None = None, key: str | None = None) -> Follower:
         """Read without a group: all partitions, or only that of `key`.
 
-        From the end (None: records published after the first `anext` began), or from the records at or after
-        `since_ms` on. Ends with the bus; whoever leaves earlier calls `aclose`. Raises OutOfRange when it
-        falls behind what is kept.
+        From the end (None: what is published after this call, by this process and by whoever heard of it),
+        or from the records at or after `since_ms` on. Raises OutOfRange when the reader falls behind what is
+        kept.
         """
         ...
 
@@ -98,36 +111,3 @@ def check_size(key: str, value: bytes, headers: Mapping[str, str], limit_bytes: 
     if size > limit_bytes:
         raise TooLarge(f"a record of {size} bytes exceeds the limit of {limit_bytes} bytes")
     return size
-
-
-class Unfinished:
-    """What was delivered of one partition and is not finished; its oldest bounds what is committed."""
-
-    __slots__ = ("_delivered", "_finished", "next")
-
-    def __init__(self, position: int) -> None:
-        self.next = position
-        self._delivered: deque[int] = deque()
-        self._finished: set[int] = set()
-
-    def __len__(self) -> int:
-        """Records from the oldest unfinished one on, finished ones among them included."""
-        return len(self._delivered)
-
-    @property
-    def committable(self) -> int:
-        """The offset below which everything is finished."""
-        return self._delivered[0] if self._delivered else self.next
-
-    def deliver(self, offset: int) -> None:
-        """Note that the record at `offset` was handed out; offsets rise, with gaps or without."""
-        self._delivered.append(offset)
-        self.next = offset + 1
-
-    def finish(self, offset: int) -> None:
-        """Note that a record is finished; one that is not waited for is ignored."""
-        if not self.committable <= offset < self.next:
-            return
-        self._finished.add(offset)
-        while self._delivered and self._delivered[0] in self._finished:
-            self._finished.remove(self._delivered.popleft())

@@ -6,10 +6,10 @@ import asyncio
 import time
 import zlib
 from bisect import bisect_left
-from collections import deque
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from anygpt.bus import Record, Unfinished, check_size
+from anygpt.bus import Record, check_size
+from anygpt.bus_reader import Reader, Unfinished
 from anygpt.errors import Exhausted, OutOfRange, Precondition, Unavailable
 from anygpt.settings import MIB, LimitSettings
 from anygpt.topology import TOPICS, Topic
@@ -38,7 +38,7 @@ class MemoryBus:
             for name, topic in topics.items()
         }
         self._groups: dict[str, _Group] = {}
-        self._followers: set[_Reader] = set()
+        self._followers: set[MemoryFollower] = set()
         self._retained_bytes = retained_bytes
         self._size = 0
         self._closed = False
@@ -65,21 +65,13 @@ class MemoryBus:
         members.join(consumer)
         return consumer
 
-    async def follow(
-        self, topic: str, *, since_ms: int | None = None, key: str | None = None
-    ) -> AsyncGenerator[Record]:
+    def follow(self, topic: str, *, since_ms: int | None = None, key: str | None = None) -> MemoryFollower:
         """See Bus."""
-        reader = _Reader()
-        self._followers.add(reader)
+        follower = MemoryFollower(self._followers)
         for partition in self._partitions(topic) if key is None else [self._partition(topic, key)]:
             start = partition.end if since_ms is None else partition.offset_at(since_ms)
-            _Place(partition, reader, start, bound=None).attach()
-        try:
-            while (record := await reader.read()) is not None:
-                yield record
-        finally:
-            reader.detach()
-            self._followers.discard(reader)
+            _Place(partition, follower, start, bound=None).attach()
+        return follower
 
     async def partition_of(self, topic: str, key: str) -> int:
         """See Bus."""
@@ -159,12 +151,15 @@ class _Partition:
 
 
 class _Place:
-    """Where a reader stands in a partition; one with a bound belongs to a group and has unfinished records."""
+    """Where a reader stands in a partition; with a bound it belongs to a group and has unfinished records."""
 
-    def __init__(self, partition: _Partition, reader: _Reader, position: int, bound: int | None) -> None:
+    def __init__(
+        self, partition: _Partition, reader: _PlacedReader, position: int, bound: int | None
+    ) -> None:
         self.partition = partition
         self.reader = reader
         self.unfinished = Unfinished(position)
+        self.is_attached = True
         self._bound = bound
         self._is_queued = False
 
@@ -181,6 +176,7 @@ class _Place:
     def detach(self) -> None:
         self.partition.places.remove(self)
         del self.reader.places[self.partition.name]
+        self.is_attached = False
 
     def wake(self) -> None:
         """Queue for the reader's attention, once, if there is a record that may be delivered."""
@@ -188,9 +184,12 @@ class _Place:
             self._is_queued = True
             self.reader.ready(self)
 
-    def take(self) -> Record:
-        """The next record; the place must have been queued."""
+    def take(self) -> Record | None:
+        """See Source."""
         partition, unfinished = self.partition, self.unfinished
+        self._is_queued = False
+        if not self.is_attached or unfinished.next >= partition.end:
+            return None
         if unfinished.next < partition.first:
             if self._bound is None:
                 raise OutOfRange(f"the oldest records of {partition.topic.name} are no longer kept")
@@ -200,7 +199,6 @@ class _Place:
             unfinished.next += 1
         else:
             unfinished.deliver(record.offset)
-        self._is_queued = False
         self.wake()
         return record
 
@@ -209,44 +207,35 @@ class _Place:
         return self._bound is not None and len(self.unfinished) >= self._bound
 
 
-class _Reader:
-    """Takes records from its places in turn and waits when there are none."""
+class _PlacedReader(Reader):
+    """A reader of the in-process bus."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.places: dict[tuple[str, int], _Place] = {}
-        self._ready: deque[_Place] = deque()
-        self._waiter: asyncio.Future[None] | None = None
-        self._ended = False
-
-    def ready(self, place: _Place) -> None:
-        """A place has a record."""
-        self._ready.append(place)
-        self._wake()
-
-    async def read(self) -> Record | None:
-        """The next record; None after the end."""
-        while not self._ended:
-            while self._ready:
-                place = self._ready.popleft()
-                if self.places.get(place.partition.name) is place:
-                    return place.take()
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        return None
 
     def detach(self) -> None:
         """Leave all places and end."""
         for place in list(self.places.values()):
             place.detach()
-        self._ended = True
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self.end()
 
 
-class MemoryConsumer(_Reader):
+class MemoryFollower(_PlacedReader):
+    """A reader without a group."""
+
+    def __init__(self, followers: set[MemoryFollower]) -> None:
+        super().__init__()
+        self._followers = followers
+        followers.add(self)
+
+    async def aclose(self) -> None:
+        """See Follower."""
+        self.detach()
+        self._followers.discard(self)
+
+
+class MemoryConsumer(_PlacedReader):
     """A member of a group of the in-process bus."""
 
     def __init__(self, group: _Group, partitions: list[_Partition], bound: int) -> None:
@@ -254,17 +243,6 @@ class MemoryConsumer(_Reader):
         self.partitions = partitions
         self.bound = bound
         self._group = group
-
-    def __aiter__(self) -> MemoryConsumer:
-        """See Consumer."""
-        return self
-
-    async def __anext__(self) -> Record:
-        """The next record of the assigned partitions."""
-        record = await self.read()
-        if record is None:
-            raise StopAsyncIteration
-        return record
 
     def finish(self, record: Record) -> None:
         """See Consumer. A record of a partition that went to another member is ignored."""

@@ -1,4 +1,4 @@
-"""The two ways into a stage: the gRPC door and the bus door. Errors become statuses and failures here, and only here."""
+"""The two ways into a stage: gRPC door and bus door. Errors become statuses and failures here, and only here."""
 
 from __future__ import annotations
 
@@ -13,15 +13,24 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from anygpt import topology
-from anygpt.bus import ATTEMPT_HEADER, DEADLINE_HEADER, REQUEST_HEADER, SPAN_HEADER, TENANT_HEADER, Bus, Consumer, Record
+from anygpt.bus import (
+    ATTEMPT_HEADER,
+    DEADLINE_HEADER,
+    REQUEST_HEADER,
+    SPAN_HEADER,
+    TENANT_HEADER,
+    Bus,
+    Consumer,
+    Record,
+)
 from anygpt.errors import AnyGPTError, DataLoss, DeadlineExpired, InvalidInput, Unserved
 from anygpt.identity import check_tenant, new_id, new_request_id
 from anygpt.metrics import StageMetrics
 from anygpt.routes import new_route
 from anygpt.stage import Call, Stage, now_ms
 from anygpt.store import Store
-from anygpt.voice import Voice
 from anygpt.v1 import bus_pb2, stages_pb2, stages_pb2_grpc, types_pb2
+from anygpt.voice import Voice
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +40,9 @@ CLOSED_ERRANDS = 4096
 """Ended errands that are remembered, so that their late chunks are dropped."""
 
 
-def call_of(context: grpc.aio.ServicerContext[Any, Any], longest_ms: int, default_tenant: str = "default") -> Call:
+def call_of(
+    context: grpc.aio.ServicerContext[Any, Any], longest_ms: int, default_tenant: str = "default"
+) -> Call:
     """The errand behind an RPC: its deadline is the client's, or the longest that is allowed."""
     metadata = {key: value for key, value in context.invocation_metadata() or ()}
     remaining = context.time_remaining()
@@ -54,10 +65,18 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             return None
         if handler.response_streaming:
             streaming = handler.stream_stream or handler.unary_stream
-            kind = grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
+            kind = (
+                grpc.stream_stream_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_stream_rpc_method_handler
+            )
             return kind(self._streaming(streaming), handler.request_deserializer, handler.response_serializer)
         unary = handler.stream_unary or handler.unary_unary
-        kind = grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
+        kind = (
+            grpc.stream_unary_rpc_method_handler
+            if handler.request_streaming
+            else grpc.unary_unary_rpc_method_handler
+        )
         return kind(self._unary(unary), handler.request_deserializer, handler.response_serializer)
 
     def _streaming(self, behaviour: Any) -> Any:
@@ -110,7 +129,9 @@ class GrpcDoor(
         async for response in self._answer(request.modality, _one(request), context):
             yield response
 
-    async def GenerateTokens(self, request: Any, context: Any) -> AsyncIterator[stages_pb2.GenerateTokensResponse]:
+    async def GenerateTokens(
+        self, request: Any, context: Any
+    ) -> AsyncIterator[stages_pb2.GenerateTokensResponse]:
         """See GeneratorService."""
         async for response in self._answer(None, _one(request), context):
             yield response
@@ -179,7 +200,9 @@ class BusDoor:
     Work runs in tasks of its own, never in the loop that reads the bus; a record is finished when its errand is.
     """
 
-    def __init__(self, entry: topology.StageEntry, stage: Stage[Any, Any], bus: Bus, store: Store, limit: int) -> None:
+    def __init__(
+        self, entry: topology.StageEntry, stage: Stage[Any, Any], bus: Bus, store: Store, limit: int
+    ) -> None:
         self.name = entry.name
         self.capacity = limit
         self._entry = entry

@@ -17,7 +17,7 @@ AnyGPTError
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -65,7 +65,9 @@ class AnyGPTError(Exception):
             info.metadata["field"] = self.field
         details = [_packed(info)]
         if self.field:
-            violation = error_details_pb2.BadRequest.FieldViolation(field=self.field, description=self.message)
+            violation = error_details_pb2.BadRequest.FieldViolation(
+                field=self.field, description=self.message
+            )
             details.append(_packed(error_details_pb2.BadRequest(field_violations=[violation])))
         if self.retry_after_ms:
             delay = duration_pb2.Duration()
@@ -178,7 +180,7 @@ def from_failure(failure: types_pb2.Failure) -> AnyGPTError:
 
 def from_rpc_error(error: grpc.RpcError) -> AnyGPTError:
     """Turn the status of a call back into the error it was; foreign statuses keep their code."""
-    status = rpc_status.from_call(error) if isinstance(error, grpc.Call) else None
+    status = rpc_status.from_call(cast(grpc.Call, error))
     if status is None:
         code = error.code()
         return _BY_CODE.get(int(code.value[0]), AnyGPTError)(error.details() or code.name, reason=code.name)

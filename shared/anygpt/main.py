@@ -88,8 +88,12 @@ def find_services(names: Sequence[str]) -> list[Service]:
     known = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     for name in names:
         if name not in known:
-            raise InvalidInput(f"there is no service {name!r}; there are {', '.join(sorted(known))}", field="service")
-    return [known[name].load() for name in topology.SERVICES if name in known and (not names or name in names)]
+            raise InvalidInput(
+                f"there is no service {name!r}; there are {', '.join(sorted(known))}", field="service"
+            )
+    return [
+        known[name].load() for name in topology.SERVICES if name in known and (not names or name in names)
+    ]
 
 
 @asynccontextmanager
@@ -139,11 +143,16 @@ class Process:
         """Bind, open every service, then say that it is ready."""
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
-        names = [*self._mount_stages(), *(name for app in self._apps.values() for name in app.mount(self.server))]
+        names = [
+            *self._mount_stages(),
+            *(name for app in self._apps.values() for name in app.mount(self.server)),
+        ]
         for name in (*self._stages, *self._apps, *names):
             await self._health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
         reflection.enable_server_reflection(
-            (*names, health.SERVICE_NAME, reflection.SERVICE_NAME), self.server, pool=descriptor_pool.Default()
+            (*names, health.SERVICE_NAME, reflection.SERVICE_NAME),
+            self.server,
+            pool=descriptor_pool.Default(),
         )
         self.port = self.server.add_insecure_port(f"{self._settings.host}:{self._settings.port}")
         await self.server.start()
@@ -168,7 +177,11 @@ class Process:
         longest_ms = self._settings.limits.deadline_ms
         for kind, add, name in (
             (topology.Kind.ENCODER, stages_pb2_grpc.add_EncoderServiceServicer_to_server, "EncoderService"),
-            (topology.Kind.GENERATOR, stages_pb2_grpc.add_GeneratorServiceServicer_to_server, "GeneratorService"),
+            (
+                topology.Kind.GENERATOR,
+                stages_pb2_grpc.add_GeneratorServiceServicer_to_server,
+                "GeneratorService",
+            ),
             (topology.Kind.DECODER, stages_pb2_grpc.add_DecoderServiceServicer_to_server, "DecoderService"),
         ):
             entries = [topology.STAGES[name] for name in self._stages if topology.STAGES[name].kind is kind]
@@ -219,4 +232,6 @@ async def serve(services: Sequence[Service], settings: ServiceSettings, ready: C
 def run(service: Service) -> None:
     """Run one service by itself, settings from the environment."""
     logging.basicConfig(level=logging.INFO)
-    asyncio.run(serve([service], service.settings(), lambda port: print(f"{service.name} on port {port}", flush=True)))
+    asyncio.run(
+        serve([service], service.settings(), lambda port: print(f"{service.name} on port {port}", flush=True))
+    )

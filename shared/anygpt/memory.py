@@ -27,7 +27,7 @@ class Memory(Protocol):
         ...
 
     async def delete(self, key: str, expected: bytes | None = None) -> bool:
-        """Remove a value, only if it equals `expected` when that is given, atomically; tell whether it was."""
+        """Remove a value, only if it equals `expected` when that is given, atomically; tell whether it did."""
         ...
 
     async def close(self) -> None:

@@ -27,7 +27,9 @@ class BaseModelEntry(_Entry):
 
     package: str = Field(default="", description="Importable package that carries the weights.")
     file: str = Field(default="", description="Glob of the file within the package.")
-    folder: str = Field(default="", description="Folder below the pack with config, tokenizer and safetensors.")
+    folder: str = Field(
+        default="", description="Folder below the pack with config, tokenizer and safetensors."
+    )
     tokenizer: str = Field(description="Folder below the pack with tokenizer.json.")
     hidden_size: int
     context: int = Field(description="Most tokens of prompt and answer together.")
@@ -48,10 +50,14 @@ class InputEntry(_Entry):
     """How one modality enters the prompt."""
 
     path: Literal["tokens", "codes", "features"]
-    length: int = Field(default=0, description="Embeddings (features) or codes a media part has; 0: by duration.")
+    length: int = Field(
+        default=0, description="Embeddings (features) or codes a media part has; 0: by duration."
+    )
     width: int = Field(default=0, description="Width of the features.")
     rate: float = Field(default=0.0, description="Most codes a second, where the length goes by duration.")
-    max_duration_s: float = Field(default=0.0, description="What is longer is cut or spread, as the encoder says.")
+    max_duration_s: float = Field(
+        default=0.0, description="What is longer is cut or spread, as the encoder says."
+    )
 
 
 class OutputEntry(_Entry):
@@ -59,7 +65,9 @@ class OutputEntry(_Entry):
 
     path: Literal["tokens", "codes", "signals"]
     min_count: int = Field(default=1, description="Fewest tokens between the brackets.")
-    max_count: int = Field(default=0, description="Most tokens between the brackets; 0: no bound but max_tokens.")
+    max_count: int = Field(
+        default=0, description="Most tokens between the brackets; 0: no bound but max_tokens."
+    )
     streams: bool = Field(default=False, description="The decoder starts before the span ends.")
     width: int = 0
     height: int = 0
@@ -161,7 +169,9 @@ def open_pack(name: str) -> Pack:
     try:
         manifest = Manifest.model_validate(json.loads(raw))
     except (ValidationError, json.JSONDecodeError) as error:
-        raise Precondition(f"{MANIFEST} is malformed: {error}", reason="PACK_MALFORMED", field="pack") from error
+        raise Precondition(
+            f"{MANIFEST} is malformed: {error}", reason="PACK_MALFORMED", field="pack"
+        ) from error
     check_files(folder, manifest)
     return Pack(folder, manifest, hashlib.sha256(raw).hexdigest())
 

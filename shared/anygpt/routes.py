@@ -51,8 +51,8 @@ class EncoderRoute:
         """Nothing yet."""
         self._encoded.outputs.append(response)
         self._encoded.encode_ms += response.encode_ms
-        return
-        yield
+        for nothing in ():
+            yield nothing
 
     async def finished(self) -> AsyncIterator[Outgoing]:
         """The record."""
@@ -94,8 +94,8 @@ class GeneratorRoute:
 
     async def finished(self) -> AsyncIterator[Outgoing]:
         """Nothing: the generator says itself that it has finished."""
-        return
-        yield
+        for nothing in ():
+            yield nothing
 
     def _piece(self, response: stages_pb2.GenerateTokensResponse) -> stages_pb2.DecodeRequest:
         piece = stages_pb2.DecodeRequest(

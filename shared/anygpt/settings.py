@@ -39,7 +39,9 @@ class S3Settings(_Frozen):
     secure: bool = Field(default=False, description="Internal endpoint speaks TLS.")
     ca_file: Path | None = None
     region: str = "us-east-1"
-    public_endpoint: str = Field(default="", description="E.g. https://media.example.com; empty: the internal one.")
+    public_endpoint: str = Field(
+        default="", description="E.g. https://media.example.com; empty: the internal one."
+    )
 
 
 class LimitSettings(_Frozen):
@@ -54,8 +56,12 @@ class LimitSettings(_Frozen):
     parts: int = Field(default=64, description="Most parts in one message.")
     deadline_ms: int = Field(default=10 * 60 * 1000, description="Longest life of a request.")
     grace_ms: int = Field(default=30_000, description="Default life of a request without its client.")
-    running_requests: int = Field(default=256, description="Requests in flight per gateway; above: EXHAUSTED.")
-    unfinished_records: int = Field(default=1024, description="Records past the oldest unfinished of a partition.")
+    running_requests: int = Field(
+        default=256, description="Requests in flight per gateway; above: EXHAUSTED."
+    )
+    unfinished_records: int = Field(
+        default=1024, description="Records past the oldest unfinished of a partition."
+    )
 
 
 class ServiceSettings(BaseSettings):
@@ -66,13 +72,19 @@ class ServiceSettings(BaseSettings):
     )
 
     bus: str = Field(default="memory://", description="memory:// or kafka://host:port[,host:port]")
-    store: str = Field(default="", description="file:///folder or s3://host:port/bucket; empty: under the data folder")
-    memory: str = Field(default="", description="sqlite:///file or redis://host:port/0; empty: under the data folder")
+    store: str = Field(
+        default="", description="file:///folder or s3://host:port/bucket; empty: under the data folder"
+    )
+    memory: str = Field(
+        default="", description="sqlite:///file or redis://host:port/0; empty: under the data folder"
+    )
     data: Path = Field(default=Path("~/.local/share/anygpt"), description="Folder of the embedded form.")
     pack: str = Field(default="mini", description="Name of a pack in shared/packs, or a path.")
     device: str = Field(default="cpu", description="Torch device of the models, e.g. cpu, cuda:0.")
     threads: int = Field(default=0, ge=0, description="CPU threads of the models; 0: all cores.")
-    deterministic: bool = Field(default=False, description="Fixed shapes: equal to the bit alone and in a batch.")
+    deterministic: bool = Field(
+        default=False, description="Fixed shapes: equal to the bit alone and in a batch."
+    )
     host: str = Field(default="127.0.0.1", description="Address that the gRPC server binds.")
     port: int = Field(default=0, ge=0, le=65535, description="gRPC port; 0: any free one, printed.")
     metrics_port: int = Field(default=-1, ge=-1, le=65535, description="Prometheus port; -1: none.")

@@ -42,7 +42,9 @@ class CodesBlock(_Block):
     kind: Literal["codes"] = "codes"
     modality: ModalityName
     count: int = Field(gt=0)
-    cycle: int = Field(default=1, gt=0, description="Codebook layers that take turns, in equal bands of the block.")
+    cycle: int = Field(
+        default=1, gt=0, description="Codebook layers that take turns, in equal bands of the block."
+    )
     token: str = Field(description="Text of a token, with {} for its number.")
 
     @property

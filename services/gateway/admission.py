@@ -1,0 +1,207 @@
+"""Admission: what may become a request. Everything that can be refused is refused here, before `started`."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+from anygpt import topology
+from anygpt.errors import InvalidInput, NotFound, TooLarge, Unserved
+from anygpt.identity import object_key, ref_key, upload_object
+from anygpt.pack import Pack
+from anygpt.settings import LimitSettings
+from anygpt.store import Store
+from anygpt.v1 import anygpt_service_pb2, types_pb2
+from services.gateway.formats import FORMATS
+from services.gateway.media_facts import read_facts
+
+Request = anygpt_service_pb2.GenerateRequest
+REF_LIMIT = 64 * 1024
+KEY_BYTES = 128
+
+SAMPLING_RANGES = {
+    "temperature": (0.0, 2.0),
+    "top_p": (0.0, 1.0),
+    "min_p": (0.0, 1.0),
+    "repetition_penalty": (0.5, 2.0),
+}
+OUTPUT_RANGES = {
+    "width": (16, 4096),
+    "height": (16, 4096),
+    "frame_rate": (1.0, 60.0),
+    "sample_rate": (8000, 48000),
+    "loudness_lufs": (-40.0, -5.0),
+    "denoise": (0.0, 1.0),
+    "sharpen": (0.0, 1.0),
+}
+
+
+class Admission:
+    """Checks a request and brings its inline media into the store, so that history can keep references."""
+
+    def __init__(self, pack: Pack, store: Store, limits: LimitSettings) -> None:
+        self._pack = pack
+        self._store = store
+        self._limits = limits
+
+    def check(self, request: Request) -> None:
+        """Check all that needs no look at media. Raises InvalidInput, TooLarge or Unserved with the field."""
+        if not request.parts:
+            raise InvalidInput("a message has at least one part", reason="EMPTY_REQUEST", field="parts")
+        if len(request.parts) > self._limits.parts:
+            raise TooLarge(f"a message has at most {self._limits.parts} parts", field="parts")
+        if len(request.idempotency_key.encode()) > KEY_BYTES:
+            raise TooLarge(f"a key has at most {KEY_BYTES} bytes", field="idempotency_key")
+        if request.priority not in types_pb2.Priority.values():
+            raise InvalidInput("there is no such priority", field="priority")
+        if request.HasField("grace") and request.grace.ToMilliseconds() < 0:
+            raise InvalidInput("a grace time is not negative", field="grace")
+        for i, part in enumerate(request.parts):
+            self._check_part(part, f"parts[{i}]")
+        for i, modality in enumerate(request.want):
+            self._check_served(modality, f"want[{i}]", self._pack.outputs)
+        self._check_settings(request)
+        if request.voice and request.voice not in self._pack.manifest.voices:
+            raise InvalidInput("there is no such voice", reason="VOICE_UNKNOWN", field="voice")
+
+    async def take_media(self, request: Request, tenant: str) -> list[float]:
+        """Replace inline media by references and complete the others; return the seconds of each part."""
+        durations_s = []
+        for i, part in enumerate(request.parts):
+            field = f"parts[{i}]"
+            if part.HasField("inline"):
+                await self._take_inline(part, tenant, field)
+            elif part.HasField("media"):
+                await self._complete(part, tenant, field)
+            durations_s.append(part.media.duration_ms / 1000)
+        return durations_s
+
+    def _check_part(self, part: types_pb2.Part, field: str) -> None:
+        kind = part.WhichOneof("content")
+        if part.modality not in types_pb2.Modality.values():
+            raise InvalidInput(
+                "there is no such modality", reason="MODALITY_UNKNOWN", field=f"{field}.modality"
+            )
+        if kind is None:
+            raise InvalidInput("the part has no content", reason="EMPTY_PART", field=field)
+        if kind == "text":
+            self._check_text(part, field)
+        elif part.modality == topology.TEXT:
+            raise InvalidInput("text goes into `text`", reason="MODALITY_MISMATCH", field=f"{field}.modality")
+        elif part.modality:
+            self._check_served(part.modality, f"{field}.modality", self._pack.inputs)
+        if kind == "inline" and len(part.inline.data) > self._limits.inline_bytes:
+            raise TooLarge(
+                f"inline media has at most {self._limits.inline_bytes} bytes; upload it",
+                field=f"{field}.inline",
+            )
+
+    def _check_text(self, part: types_pb2.Part, field: str) -> None:
+        if part.modality not in (types_pb2.MODALITY_UNSPECIFIED, topology.TEXT):
+            raise InvalidInput(
+                "`text` is of modality text", reason="MODALITY_MISMATCH", field=f"{field}.modality"
+            )
+        if not part.text.strip():
+            raise InvalidInput("the text is empty", reason="EMPTY_PART", field=f"{field}.text")
+        if len(part.text.encode()) > self._limits.inline_bytes:
+            raise TooLarge(f"text has at most {self._limits.inline_bytes} bytes", field=f"{field}.text")
+        part.modality = topology.TEXT
+
+    def _check_served(self, modality: int, field: str, served: object) -> None:
+        name = topology.MODALITY_NAMES.get(modality)  # type: ignore[call-overload]
+        if name is None:
+            raise InvalidInput("there is no such modality", reason="MODALITY_UNKNOWN", field=field)
+        if modality not in served:  # type: ignore[operator]
+            raise Unserved(f"the pack does not serve {name} here", reason="MODALITY_UNSERVED", field=field)
+
+    def _check_settings(self, request: Request) -> None:
+        _check_unique([s.modality for s in request.sampling], "sampling")
+        _check_unique([o.modality for o in request.output], "output")
+        for i, entry in enumerate(request.sampling):
+            self._check_served(entry.modality, f"sampling[{i}].modality", self._pack.outputs)
+            _check_sampling(entry.sampling, f"sampling[{i}].sampling")
+        for i, options in enumerate(request.output):
+            self._check_served(options.modality, f"output[{i}].modality", self._pack.outputs)
+            _check_output(options, f"output[{i}]")
+
+    async def _take_inline(self, part: types_pb2.Part, tenant: str, field: str) -> None:
+        data = part.inline.data
+        reference = await read_facts(
+            data, part.modality, self._limits, part.inline.media_type, f"{field}.inline"
+        )
+        self._check_served(reference.modality, f"{field}.modality", self._pack.inputs)
+        reference.sha256 = hashlib.sha256(data).hexdigest()
+        reference.object = upload_object(reference.sha256)
+        await self.keep(tenant, reference, data)
+        part.modality = reference.modality
+        part.media.CopyFrom(reference)
+
+    async def keep(self, tenant: str, reference: types_pb2.MediaRef, data: bytes) -> None:
+        """Write media and, beside it, the facts about it."""
+        await self._store.put(object_key(tenant, reference.object), data, reference.media_type)
+        facts = reference.SerializeToString()
+        await self._store.put(ref_key(tenant, reference.object), facts, "application/protobuf")
+
+    async def _complete(self, part: types_pb2.Part, tenant: str, field: str) -> None:
+        reference = await self.find(tenant, part.media.object, f"{field}.media")
+        wanted = part.modality or reference.modality
+        if wanted != reference.modality and {wanted, reference.modality} != {topology.SPEECH, topology.AUDIO}:
+            raise InvalidInput(
+                f"the object is {topology.MODALITY_NAMES[reference.modality]}",
+                reason="MODALITY_MISMATCH",
+                field=f"{field}.modality",
+            )
+        self._check_served(wanted, f"{field}.modality", self._pack.inputs)
+        reference.modality = wanted
+        part.modality = wanted
+        part.media.CopyFrom(reference)
+
+    async def find(self, tenant: str, object_id: str, field: str) -> types_pb2.MediaRef:
+        """The facts about an object. Raises NotFound."""
+        reference = types_pb2.MediaRef()
+        try:
+            reference.ParseFromString(await self._store.get(ref_key(tenant, object_id, field), REF_LIMIT))
+        except NotFound:
+            raise NotFound("there is no such object", reason="OBJECT_NOT_FOUND", field=field) from None
+        return reference
+
+
+def _check_unique(modalities: Sequence[int], field: str) -> None:
+    for i, modality in enumerate(modalities):
+        if modality in modalities[:i]:
+            raise InvalidInput(
+                "a modality has at most one entry", reason="DUPLICATE", field=f"{field}[{i}].modality"
+            )
+
+
+def _check_sampling(sampling: types_pb2.Sampling, field: str) -> None:
+    for name, (low, high) in SAMPLING_RANGES.items():
+        if sampling.HasField(name):  # type: ignore[arg-type]
+            _check_range(getattr(sampling, name), low, high, f"{field}.{name}")
+    if sampling.HasField("top_p") and sampling.top_p == 0:
+        raise InvalidInput("top_p is above 0", reason="OUT_OF_BOUNDS", field=f"{field}.top_p")
+    if sampling.HasField("max_tokens") and sampling.max_tokens == 0:
+        raise InvalidInput("max_tokens is above 0", reason="OUT_OF_BOUNDS", field=f"{field}.max_tokens")
+    if len(sampling.stop) > 4 or any(not stop for stop in sampling.stop):
+        raise InvalidInput("at most 4 stop texts, none empty", reason="OUT_OF_BOUNDS", field=f"{field}.stop")
+
+
+def _check_output(options: types_pb2.OutputOptions, field: str) -> None:
+    if options.format and options.format not in FORMATS.get(options.modality, ()):
+        raise InvalidInput("there is no such format", reason="FORMAT_UNKNOWN", field=f"{field}.format")
+    for name, (low, high) in OUTPUT_RANGES.items():
+        is_set = options.HasField(name) if name == "loudness_lufs" else bool(getattr(options, name))  # type: ignore[arg-type]
+        if is_set:
+            _check_range(getattr(options, name), low, high, f"{field}.{name}")
+    if not (math.isfinite(options.duration_s) and options.duration_s >= 0):
+        raise InvalidInput("duration_s is not negative", reason="OUT_OF_BOUNDS", field=f"{field}.duration_s")
+    if options.diffusion.HasField("steps"):
+        _check_range(options.diffusion.steps, 1, 100, f"{field}.diffusion.steps")
+    if options.diffusion.HasField("guidance"):
+        _check_range(options.diffusion.guidance, 0, 20, f"{field}.diffusion.guidance")
+
+
+def _check_range(value: float, low: float, high: float, field: str) -> None:
+    if not (math.isfinite(value) and low <= value <= high):
+        raise InvalidInput(f"the value lies outside [{low}, {high}]", reason="OUT_OF_BOUNDS", field=field)

@@ -1,0 +1,248 @@
+"""AnyGPTService: the public door of the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf import timestamp_pb2
+
+from anygpt import topology
+from anygpt.bus import Bus
+from anygpt.doors import call_of
+from anygpt.errors import Conflict, DeadlineExpired, Exhausted, NotFound
+from anygpt.identity import new_request_id
+from anygpt.memory import Memory
+from anygpt.metrics import REFUSALS, REQUESTS_RUNNING
+from anygpt.stage import Call, now_ms
+from anygpt.store import Store
+from anygpt.v1 import anygpt_service_pb2, anygpt_service_pb2_grpc, bus_pb2, types_pb2
+from anygpt.voice import Voice
+from services.gateway.admission import Admission
+from services.gateway.conversations import Conversations
+from services.gateway.description import Description
+from services.gateway.journal import TERMINALS, Event
+from services.gateway.prompt import PromptWriter
+from services.gateway.settings import Settings
+from services.gateway.streams import Streams
+
+Context = Any
+RETRY_MS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the public door works with."""
+
+    settings: Settings
+    bus: Bus
+    store: Store
+    memory: Memory
+    admission: Admission
+    writer: PromptWriter
+    conversations: Conversations
+    streams: Streams
+    description: Description
+
+
+class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
+    """Admits requests, streams their events, and keeps conversations."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._running: set[str] = set()
+        self._leaving: set[asyncio.Task[None]] = set()
+        self.is_draining = False
+
+    @property
+    def running(self) -> int:
+        """Streams under way at this replica."""
+        return len(self._running)
+
+    async def Generate(
+        self, request: anygpt_service_pb2.GenerateRequest, context: Context
+    ) -> AsyncIterator[anygpt_service_pb2.GenerateResponse]:
+        """See AnyGPTService."""
+        call = call_of(context, self._parts.settings.limits.deadline_ms)
+        call.request_id = new_request_id()
+        earlier = await self._earlier(request, call)
+        if earlier:
+            async for event in self._parts.streams.replayed(earlier, call.tenant, 0):
+                yield anygpt_service_pb2.GenerateResponse(event=event)
+            return
+        accepted = await self._admit(request, call)
+        with self._parts.streams.watch(call.request_id) as watch:
+            await Voice(self._parts.bus, topology.GATEWAY, call).say(0, accepted=accepted)
+            client = await self._attend(call, self._grace_ms(request), context)
+            async for event in watch.events():
+                client.see(event)
+                yield anygpt_service_pb2.GenerateResponse(event=event)
+
+    async def Resume(
+        self, request: anygpt_service_pb2.ResumeRequest, context: Context
+    ) -> AsyncIterator[anygpt_service_pb2.ResumeResponse]:
+        """See AnyGPTService."""
+        call = call_of(context, self._parts.settings.limits.deadline_ms)
+        call.request_id = request.request_id
+        events = self._parts.streams.replayed(request.request_id, call.tenant, request.after_seq)
+        client = await self._attend(call, self._parts.settings.limits.grace_ms, context)
+        async for event in events:
+            client.see(event)
+            yield anygpt_service_pb2.ResumeResponse(event=event)
+
+    async def Cancel(
+        self, request: anygpt_service_pb2.CancelRequest, context: Context
+    ) -> anygpt_service_pb2.CancelResponse:
+        """See AnyGPTService."""
+        call = call_of(context, self._parts.settings.limits.deadline_ms)
+        call.request_id = request.request_id
+        if await self._has_ended(call):
+            return anygpt_service_pb2.CancelResponse(cancelled=False)
+        await self._cancel(call, "the client asked")
+        return anygpt_service_pb2.CancelResponse(cancelled=True)
+
+    async def CreateConversation(self, request: Any, context: Context) -> Any:
+        """See AnyGPTService."""
+        conversation = await self._parts.conversations.create(self._tenant(context))
+        return anygpt_service_pb2.CreateConversationResponse(conversation=conversation)
+
+    async def GetConversation(self, request: Any, context: Context) -> Any:
+        """See AnyGPTService."""
+        return await self._parts.conversations.get(self._tenant(context), request.conversation_id)
+
+    async def ListConversations(self, request: Any, context: Context) -> Any:
+        """See AnyGPTService."""
+        size = min(request.page_size, 1000)
+        return await self._parts.conversations.list(self._tenant(context), size, request.page_token)
+
+    async def DeleteConversation(self, request: Any, context: Context) -> Any:
+        """See AnyGPTService."""
+        await self._parts.conversations.delete(self._tenant(context), request.conversation_id)
+        return anygpt_service_pb2.DeleteConversationResponse()
+
+    async def Describe(self, request: Any, context: Context) -> anygpt_service_pb2.DescribeResponse:
+        """See AnyGPTService."""
+        return self._parts.description.response
+
+    async def close(self) -> None:
+        """Forget clients that may come back: their requests live on at another replica or end by deadline."""
+        for task in self._leaving:
+            task.cancel()
+        await asyncio.gather(*self._leaving, return_exceptions=True)
+
+    def _tenant(self, context: Context) -> str:
+        return call_of(context, self._parts.settings.limits.deadline_ms).tenant
+
+    async def _admit(self, request: anygpt_service_pb2.GenerateRequest, call: Call) -> bus_pb2.Accepted:
+        parts = self._parts
+        if call.deadline_ms <= now_ms():
+            raise DeadlineExpired("the deadline has passed before the request began")
+        if self.is_draining or len(self._running) >= parts.settings.limits.running_requests:
+            REFUSALS.labels("EXHAUSTED").inc()
+            raise Exhausted("this replica is full", retry_after_ms=RETRY_MS)
+        parts.admission.check(request)
+        if request.conversation_id:
+            await parts.conversations.get(call.tenant, request.conversation_id)
+        durations_s = await parts.admission.take_media(request, call.tenant)
+        parts.writer.check_fits(request, durations_s)
+        if request.conversation_id:
+            left_s = (call.deadline_ms - now_ms()) / 1000
+            await parts.conversations.claim(call.tenant, request.conversation_id, call.request_id, left_s)
+        accepted = bus_pb2.Accepted(tenant=call.tenant, request=request, limits=parts.description.limits)
+        accepted.seed = request.seed if request.HasField("seed") else secrets.randbits(63)
+        accepted.accepted_at.GetCurrentTime()
+        accepted.deadline.CopyFrom(_timestamp(call.deadline_ms))
+        return accepted
+
+    async def _earlier(self, request: anygpt_service_pb2.GenerateRequest, call: Call) -> str:
+        """The request that already has this idempotency key, or none. Raises Conflict for another body."""
+        if not request.idempotency_key:
+            return ""
+        name = hashlib.sha256(request.idempotency_key.encode()).hexdigest()
+        body = hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
+        key = f"{call.tenant}/idempotency/{name}"
+        if await self._parts.store.put(
+            key, f"{call.request_id} {body}".encode(), "text/plain", if_absent=True
+        ):
+            return ""
+        request_id, earlier = (await self._parts.store.get(key, 1024)).decode().split()
+        if earlier != body:
+            raise Conflict("the key was used for another body", reason="KEY_REUSED", field="idempotency_key")
+        return request_id
+
+    async def _attend(self, call: Call, grace_ms: int, context: Context) -> _Client:
+        """Note that a client follows the request here; when it leaves before the end, its grace time begins."""
+        client = _Client(call, grace_ms)
+        self._running.add(call.attempt)
+        REQUESTS_RUNNING.inc()
+        await self._parts.memory.set(
+            _client_key(call), call.attempt.encode(), self._parts.settings.retention_s
+        )
+        context.add_done_callback(lambda _: self._left(client))
+        return client
+
+    def _left(self, client: _Client) -> None:
+        self._running.discard(client.call.attempt)
+        REQUESTS_RUNNING.dec()
+        if not client.has_ended:
+            task = asyncio.create_task(self._leave(client.call, client.grace_ms))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+
+    async def _leave(self, call: Call, grace_ms: int) -> None:
+        await asyncio.sleep(grace_ms / 1000)
+        if await self._parts.memory.get(
+            _client_key(call)
+        ) == call.attempt.encode() and not await self._has_ended(call):
+            await self._cancel(call, "the client went away")
+
+    async def _has_ended(self, call: Call) -> bool:
+        """Whether the request has its terminal event. Raises NotFound unless it is the caller's."""
+        events = self._parts.streams.replayed(call.request_id, call.tenant, 0)
+        has_begun = False
+        try:
+            while True:
+                event = await asyncio.wait_for(anext(events), 0.2 if has_begun else 5.0)
+                has_begun = True
+                if event.WhichOneof("kind") in TERMINALS:
+                    return True
+        except (TimeoutError, StopAsyncIteration):
+            if not has_begun:
+                raise NotFound("there is no such request", field="request_id") from None
+            return False
+
+    async def _cancel(self, call: Call, reason: str) -> None:
+        order = types_pb2.CancelOrder(request_id=call.request_id, reason=reason)
+        await Voice(self._parts.bus, topology.GATEWAY, call).say(0, cancel=order)
+
+    def _grace_ms(self, request: anygpt_service_pb2.GenerateRequest) -> int:
+        if not request.HasField("grace"):
+            return self._parts.settings.limits.grace_ms
+        return min(request.grace.ToMilliseconds(), self._parts.settings.limits.deadline_ms)
+
+
+@dataclass(slots=True)
+class _Client:
+    """One stream of one client."""
+
+    call: Call
+    grace_ms: int
+    has_ended: bool = False
+
+    def see(self, event: Event) -> None:
+        """Note an event that goes to the client."""
+        self.has_ended = event.WhichOneof("kind") in TERMINALS
+
+
+def _client_key(call: Call) -> str:
+    return f"client/{call.request_id}"
+
+
+def _timestamp(unix_ms: int) -> timestamp_pb2.Timestamp:
+    stamp = timestamp_pb2.Timestamp()
+    stamp.FromMilliseconds(unix_ms)
+    return stamp

@@ -1,0 +1,83 @@
+"""The gateway: the front door of the system, built and mounted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import grpc
+
+from anygpt.main import Runtime
+from anygpt.v1 import (
+    anygpt_service_pb2,
+    anygpt_service_pb2_grpc,
+    job_service_pb2,
+    job_service_pb2_grpc,
+    media_service_pb2,
+    media_service_pb2_grpc,
+)
+from services.gateway import api, composer
+from services.gateway.admission import Admission
+from services.gateway.conversations import Conversations
+from services.gateway.description import Description
+from services.gateway.jobs import JobServicer
+from services.gateway.media import MediaServicer
+from services.gateway.prompt import PromptWriter
+from services.gateway.settings import Settings
+from services.gateway.streams import Streams
+
+TICK_S = 0.05
+
+
+class Gateway:
+    """Two roles in one service: doors for clients, and the composer of its share of the journal."""
+
+    def __init__(self, settings: Settings, runtime: Runtime) -> None:
+        pack = runtime.pack
+        writer = PromptWriter(pack, settings.answer_tokens)
+        conversations = Conversations(runtime.store, runtime.memory)
+        admission = Admission(pack, runtime.store, settings.limits)
+        self._streams = Streams(runtime.bus, settings.stream_records)
+        self._composer = composer.Composer(
+            composer.Parts(runtime.bus, runtime.memory, pack, writer, conversations, settings.encode_cache_s)
+        )
+        self._public = api.AnyGPTServicer(
+            api.Parts(
+                settings, runtime.bus, runtime.store, runtime.memory, admission, writer, conversations,
+                self._streams, Description(pack, settings.limits),
+            )
+        )  # fmt: skip
+        self._media = MediaServicer(settings, runtime.store, admission)
+        self._jobs = JobServicer(settings, runtime.store, admission)
+
+    def mount(self, server: grpc.aio.Server) -> Sequence[str]:
+        """Add the three public services."""
+        anygpt_service_pb2_grpc.add_AnyGPTServiceServicer_to_server(self._public, server)
+        media_service_pb2_grpc.add_MediaServiceServicer_to_server(self._media, server)
+        job_service_pb2_grpc.add_JobServiceServicer_to_server(self._jobs, server)
+        files = (anygpt_service_pb2, media_service_pb2, job_service_pb2)
+        return [service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values()]
+
+    async def open(self) -> None:
+        """Begin to read the journal, as a follower and as a member of the group."""
+        await self._streams.open()
+        await self._composer.open()
+
+    async def drain(self, seconds: float) -> None:
+        """Refuse new requests and let the streams under way end."""
+        self._public.is_draining = True
+        for _ in range(int(seconds / TICK_S)):
+            if not self._public.running:
+                return
+            await asyncio.sleep(TICK_S)
+
+    async def close(self) -> None:
+        """Leave the journal."""
+        await self._public.close()
+        await self._composer.close()
+        await self._streams.close()
+
+
+def build(settings: Settings, runtime: Runtime) -> Gateway:
+    """Build the gateway."""
+    return Gateway(settings, runtime)

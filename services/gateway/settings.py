@@ -1,0 +1,20 @@
+"""Settings of the gateway."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from anygpt.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """What the gateway needs beside what every service needs."""
+
+    stream_records: int = Field(default=4096, ge=64, description="Records a slow client may fall behind.")
+    encode_cache_s: float = Field(default=24 * 3600, description="How long encodings of media are kept.")
+    retention_s: float = Field(default=6 * 3600, description="How long a request can be resumed.")
+    url_s: int = Field(default=900, ge=1, le=7 * 24 * 3600, description="Life of presigned URLs.")
+    answer_tokens: int = Field(
+        default=512, ge=16, description="Tokens of the context kept free for the answer."
+    )
+    broker: str = Field(default="", description="Celery broker of jobs; empty: SQLite under the data folder.")
