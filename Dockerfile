@@ -20,10 +20,11 @@ RUN --mount=type=cache,target=/root/.cache/pip test -n "${SERVICE}" && /venv/bin
 FROM ${PYTHON_IMAGE}
 ARG SERVICE
 LABEL org.opencontainers.image.title="anygpt-${SERVICE}" org.opencontainers.image.licenses="Apache-2.0"
-RUN useradd --uid 10001 --create-home --home-dir /home/anygpt anygpt
+RUN useradd --uid 10001 --no-create-home anygpt
 COPY --from=build /venv /venv
 COPY shared/packs /packs
 ENV PATH=/venv/bin:$PATH \
+    HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     ANYGPT_PACK=/packs/mini \
