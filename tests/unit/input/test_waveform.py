@@ -1,0 +1,74 @@
+"""Sound of every kind comes out mono, at one rate, as loud as it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from anygpt.errors import InvalidInput
+from anygpt_models.input import Clips, Hearing, Source, open_waveform, spread
+from tests.unit.input.files import plain_frames, sound, tone, video, wav
+
+
+def pitch(samples: NDArray[np.float32], sample_rate: int = 16_000) -> float:
+    spectrum = np.abs(np.fft.rfft(samples))
+    return float(np.argmax(spectrum) * sample_rate / samples.size)
+
+
+@pytest.mark.parametrize(
+    ("form", "codec"),
+    [
+        ("flac", "flac"), ("ogg", "libopus"), ("mp3", "libmp3lame"), ("mp4", "aac"),
+        ("adts", "aac"), ("webm", "libopus"), ("wav", "pcm_s24le"), ("aiff", "pcm_s16be"), ("au", "pcm_s16be"),
+    ],
+)  # fmt: skip
+def test_stereo_at_any_rate_becomes_mono_at_sixteen_kilohertz(form: str, codec: str) -> None:
+    rate = 48_000 if codec == "libopus" else 44_100
+    stereo = np.stack([tone(1.0, rate), tone(1.0, rate)])
+    samples = open_waveform(Source(sound(stereo, rate, form, codec)))
+    assert samples.dtype == np.float32
+    assert abs(samples.size - 16_000) < 2_000
+    assert abs(pitch(samples) - 440) < 3
+    assert 0.4 < np.abs(samples[4000:12000]).max() < 0.6
+
+
+def test_wav_samples_are_kept_as_they_are() -> None:
+    samples = tone(0.5)
+    assert np.allclose(open_waveform(Source(wav(samples))), samples, atol=2 / 32768)
+
+
+def test_the_first_channel_is_taken_where_a_recipe_says_so() -> None:
+    stereo = np.stack([tone(1.0, hertz=300), tone(1.0, hertz=900)])
+    data = sound(stereo, 16_000, "flac", "flac")
+    assert abs(pitch(open_waveform(Source(data), Hearing(channel="first"))) - 300) < 3
+    assert np.abs(open_waveform(Source(data)) - stereo.mean(axis=0)).max() < 0.01
+
+
+def test_only_what_is_needed_is_decoded() -> None:
+    data = sound(tone(20.0)[None], 16_000, "flac", "flac")
+    assert open_waveform(Source(data), Hearing(cut_s=1.5)).size == 24_000
+
+
+def test_a_resampled_sound_has_the_rate_asked_for() -> None:
+    samples = open_waveform(Source(wav(tone(1.0))), Hearing(sample_rate=32_000))
+    assert abs(samples.size - 32_000) < 64
+    assert abs(pitch(samples, 32_000) - 440) < 3
+
+
+def test_short_sound_is_one_window_padded_with_silence() -> None:
+    windows = spread(tone(1.0), Clips(2.0, count=3), 16_000)
+    assert windows.shape == (1, 32_000)
+    assert not windows[0, 16_000:].any()
+
+
+def test_long_sound_is_spread_from_start_to_end() -> None:
+    windows = spread(np.arange(160_000, dtype=np.float32), Clips(2.0, count=3), 16_000)
+    assert windows[:, 0].tolist() == [0, 64_000, 128_000]
+    assert windows[-1, -1] == 159_999
+
+
+def test_a_film_without_sound_has_none_to_hear() -> None:
+    with pytest.raises(InvalidInput, match="no sound") as raised:
+        open_waveform(Source(video(plain_frames(3))))
+    assert raised.value.reason == "MEDIA_UNSUPPORTED"
