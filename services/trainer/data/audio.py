@@ -1,0 +1,163 @@
+"""Clips of music and sound for the mini pack: composed, rendered with the FluidR3 sound font, or synthesised.
+
+Needs the Debian packages `fluidsynth` and `fluid-soundfont-gm`. Cached as one array of 16-bit samples beside a
+JSON index, which is also the record of where the data comes from.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import mido
+import numpy as np
+from numpy.typing import NDArray
+
+from anygpt_models.spectrogram import SAMPLE_RATE
+from services.trainer.data import world
+from services.trainer.data.composer import STEP_SECONDS, STEPS, Note, compose
+from services.trainer.data.sounds import synthesise
+
+SAMPLES = round(STEPS * STEP_SECONDS * SAMPLE_RATE)
+"""81,920 samples, 5.12 s."""
+TRAINED, HELD_OUT = 12, 2
+"""Variations of each piece of music and of each sound."""
+SOUND_FACTOR = 2
+"""Sounds have fewer names than music has combinations, so each gets more variations."""
+SOUND_FONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
+RENDER_RATE = 3 * SAMPLE_RATE
+SLOT_SECONDS = 8.0
+"""Distance of clips within one rendering: a clip and its fading notes."""
+PEAK = 0.7
+TRANSPOSED = {"cello": -12, "xylophone": 12, "flute": 12, "violin": 12}
+"""Semitones that bring an instrument into its own register."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What one clip is: music has an instrument and a mood, a sound has its name only."""
+
+    caption: str
+    instrument: str
+    mood: str
+    sound: str
+    variation: int
+    held_out: bool
+
+
+@dataclass(frozen=True)
+class Clips:
+    """All clips: 16-bit samples [N, 81920] and what each row is."""
+
+    samples: NDArray[np.int16]
+    index: list[Clip]
+
+    def rows(self, held_out: bool) -> list[int]:
+        """Rows that are trained on, or those that are kept for judging."""
+        return [row for row, clip in enumerate(self.index) if clip.held_out == held_out]
+
+    def waveforms(self, rows: list[int]) -> NDArray[np.float32]:
+        """Samples of some rows in [-1, 1]."""
+        return self.samples[rows].astype(np.float32) / 32768.0
+
+
+def clips(cache: Path) -> Clips:
+    """Read the clips from the cache, after building them when they are not there."""
+    folder = cache / "data" / "audio"
+    if not (folder / "clips.json").exists():
+        _build(folder)
+    index = json.loads((folder / "clips.json").read_text())["clips"]
+    return Clips(np.load(folder / "clips.npy", mmap_mode="r"), [Clip(**row) for row in index])
+
+
+def _build(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    samples, index = [], []
+    for instrument in world.INSTRUMENTS:
+        music = _music(instrument)
+        samples.append(_render([compose(clip.mood, clip.variation) for clip in music], instrument))
+        index += music
+    sounds = [clip for sound in world.SOUNDS for clip in _sounds(sound)]
+    samples.append(np.stack([_finished(synthesise(clip.sound, clip.variation, SAMPLES)) for clip in sounds]))
+    index += sounds
+    np.save(folder / "clips.npy", np.concatenate(samples))
+    document = {"provenance": _PROVENANCE, "clips": [asdict(clip) for clip in index]}
+    (folder / "clips.json").write_text(json.dumps(document, indent=1))
+
+
+def _music(instrument: str) -> list[Clip]:
+    return [
+        Clip(world.music_caption(instrument, mood), instrument, mood, "", variation, variation >= TRAINED)
+        for mood in world.MOODS
+        for variation in range(TRAINED + HELD_OUT)
+    ]
+
+
+def _sounds(sound: str) -> list[Clip]:
+    count = SOUND_FACTOR * (TRAINED + HELD_OUT)
+    trained = SOUND_FACTOR * TRAINED
+    return [Clip(world.sound_caption(sound), "", "", sound, seed, seed >= trained) for seed in range(count)]
+
+
+def _render(pieces: list[list[Note]], instrument: str) -> NDArray[np.int16]:
+    """One rendering of all pieces of an instrument, cut into clips."""
+    with tempfile.TemporaryDirectory() as folder:
+        midi, raw = Path(folder) / "pieces.mid", Path(folder) / "pieces.raw"
+        _midi(pieces, instrument).save(midi)
+        command = ["fluidsynth", "-ni", "-q", "-R", "0", "-C", "0", "-g", "0.5", "-r", str(RENDER_RATE)]
+        subprocess.run([*command, "-T", "raw", "-O", "float", "-F", raw, SOUND_FONT, midi], check=True)
+        stereo = np.fromfile(raw, dtype=np.float32).reshape(-1, 2)
+    mono = stereo.mean(axis=1, dtype=np.float64)
+    length, slot = 3 * SAMPLES, round(SLOT_SECONDS * RENDER_RATE)
+    mono = np.pad(mono, (0, max(0, len(pieces) * slot - len(mono))))
+    return np.stack([_finished(_decimated(mono[row * slot : row * slot + length])) for row in range(len(pieces))])
+
+
+def _midi(pieces: list[list[Note]], instrument: str) -> mido.MidiFile:
+    """A MIDI file whose tick is one millisecond."""
+    track = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=1_000_000)])
+    track.append(mido.Message("program_change", program=world.INSTRUMENTS[instrument]))
+    events = sorted(_events(pieces, TRANSPOSED.get(instrument, 0)))
+    now = 0
+    for tick, is_on, pitch, velocity in events:
+        kind = "note_on" if is_on else "note_off"
+        track.append(mido.Message(kind, note=pitch, velocity=velocity, time=tick - now))
+        now = tick
+    track.append(mido.MetaMessage("end_of_track", time=round(1000 * SLOT_SECONDS)))
+    return mido.MidiFile(type=0, ticks_per_beat=1000, tracks=[track])
+
+
+def _events(pieces: list[list[Note]], semitones: int) -> Iterable[tuple[int, bool, int, int]]:
+    """Rows of (tick, is it an onset, pitch, velocity); notes end a little early, so that repeats are heard."""
+    for row, piece in enumerate(pieces):
+        start = round(1000 * SLOT_SECONDS * row)
+        for note in piece:
+            onset = start + round(1000 * STEP_SECONDS * note.onset)
+            end = onset + round(1000 * STEP_SECONDS * min(note.length, STEPS - note.onset)) - 12
+            yield onset, True, note.pitch + semitones, note.velocity
+            yield end, False, note.pitch + semitones, 0
+
+
+def _decimated(wave: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A third of the sample rate, by an ideal low pass."""
+    return np.fft.irfft(np.fft.rfft(wave)[: len(wave) // 6 + 1], len(wave) // 3)
+
+
+def _finished(wave: NDArray[np.float64]) -> NDArray[np.int16]:
+    """Peak level, with 20 ms of fade at the end."""
+    fade = np.ones(len(wave))
+    fade[-320:] = np.linspace(1.0, 0.0, 320)
+    wave = wave * fade
+    return np.round(wave / np.abs(wave).max() * PEAK * 32767).astype(np.int16)
+
+
+_PROVENANCE = {
+    "music": "composed by services/trainer/data/composer.py, rendered with fluidsynth and FluidR3 GM (MIT), "
+    "Debian package fluid-soundfont-gm",
+    "sounds": "synthesised by services/trainer/data/sounds.py",
+    "licence": "Apache-2.0 for the compositions and the sounds; MIT for the sound font",
+}
