@@ -123,7 +123,7 @@ def _install_kafka() -> None:
         (staging / "pom.xml").write_text(POM)
         jars = staging / "jars"
         goal = ["dependency:copy-dependencies", f"-DoutputDirectory={jars}"]
-        subprocess.run(["mvn", "-q", "-B", *goal], check=True, cwd=staging)
+        subprocess.run(["mvn", "-q", "-B", "-Dstyle.color=never", *goal], check=True, cwd=staging)
         _publish(jars, cache_folder() / f"kafka-{KAFKA}")
 
 
