@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from anygpt import topology
 from anygpt.errors import InvalidInput, NotFound, TooLarge, Unserved
@@ -137,11 +139,13 @@ class Admission:
         part.modality = reference.modality
         part.media.CopyFrom(reference)
 
-    async def keep(self, tenant: str, reference: types_pb2.MediaRef, data: bytes) -> None:
+    async def keep(self, tenant: str, reference: types_pb2.MediaRef, data: bytes | Path) -> None:
         """Write media and, beside it, the facts about it."""
-        await self._store.put(object_key(tenant, reference.object), data, reference.media_type)
         facts = reference.SerializeToString()
-        await self._store.put(ref_key(tenant, reference.object), facts, "application/protobuf")
+        await asyncio.gather(
+            self._store.put(object_key(tenant, reference.object), data, reference.media_type),
+            self._store.put(ref_key(tenant, reference.object), facts, "application/protobuf"),
+        )
 
     async def _complete(self, part: types_pb2.Part, tenant: str, field: str) -> None:
         reference = await self.find(tenant, part.media.object, f"{field}.media")

@@ -12,6 +12,7 @@ from typing import Any
 from google.protobuf import timestamp_pb2
 
 from anygpt import topology
+from anygpt.answer import TERMINALS, Event
 from anygpt.bus import Bus
 from anygpt.doors import call_of
 from anygpt.errors import Conflict, DeadlineExpired, Exhausted, NotFound
@@ -25,7 +26,6 @@ from anygpt.voice import Voice
 from services.gateway.admission import Admission
 from services.gateway.conversations import Conversations
 from services.gateway.description import Description
-from services.gateway.journal import TERMINALS, Event
 from services.gateway.prompt import PromptWriter
 from services.gateway.settings import Settings
 from services.gateway.streams import Streams

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from anygpt import topology
+from anygpt.answer import Event
 from anygpt.v1 import anygpt_service_pb2, bus_pb2, stages_pb2, types_pb2
-
-Event = anygpt_service_pb2.Event
-TERMINALS = ("finished", "failed", "cancelled", "expired")
 
 
 @dataclass(slots=True)

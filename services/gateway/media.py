@@ -114,14 +114,13 @@ class MediaServicer(media_service_pb2_grpc.MediaServiceServicer):
         self, tenant: str, path: Path, header: media_service_pb2.UploadHeader, digest: str
     ) -> types_pb2.MediaRef:
         if header.media_type in LINES:
-            reference = types_pb2.MediaRef(media_type=header.media_type, size_bytes=path.stat().st_size)
+            size = await asyncio.to_thread(lambda: path.stat().st_size)
+            reference = types_pb2.MediaRef(media_type=header.media_type, size_bytes=size)
         else:
             reference = await read_facts(path, header.modality, self._limits, header.media_type, "chunk")
         reference.sha256 = digest
         reference.object = upload_object(digest)
-        facts = reference.SerializeToString()
-        await self._store.put(object_key(tenant, reference.object), path, reference.media_type)
-        await self._store.put(ref_key(tenant, reference.object), facts, "application/protobuf")
+        await self._admission.keep(tenant, reference, path)
         return reference
 
     def _tenant(self, context: Any) -> str:

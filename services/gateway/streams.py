@@ -10,12 +10,13 @@ from contextlib import aclosing, contextmanager
 from google.protobuf.message import DecodeError
 
 from anygpt import topology
+from anygpt.answer import Event
 from anygpt.bus import Bus, Record
 from anygpt.errors import Exhausted, NotFound
 from anygpt.identity import request_time_ms
 from anygpt.stage import now_ms
 from anygpt.v1 import bus_pb2
-from services.gateway.journal import Event, Fold
+from services.gateway.journal import Fold
 
 log = logging.getLogger(__name__)
 FIRST_RECORD_S = 3.0

@@ -24,7 +24,7 @@ from anygpt.bus import (
     Record,
 )
 from anygpt.errors import AnyGPTError, DataLoss, DeadlineExpired, InvalidInput, Unserved
-from anygpt.identity import check_tenant, new_id, new_request_id
+from anygpt.identity import REQUEST_METADATA, TENANT_METADATA, check_tenant, new_id, new_request_id
 from anygpt.metrics import StageMetrics
 from anygpt.routes import new_route
 from anygpt.stage import Call, Stage, now_ms
@@ -34,8 +34,6 @@ from anygpt.voice import Voice
 
 log = logging.getLogger(__name__)
 
-TENANT_METADATA = "anygpt-tenant"
-REQUEST_METADATA = "anygpt-request"
 CLOSED_ERRANDS = 4096
 """Ended errands that are remembered, so that their late chunks are dropped."""
 
@@ -44,7 +42,7 @@ def call_of(
     context: grpc.aio.ServicerContext[Any, Any], longest_ms: int, default_tenant: str = "default"
 ) -> Call:
     """The errand behind an RPC: its deadline is the client's, or the longest that is allowed."""
-    metadata = {key: value for key, value in context.invocation_metadata() or ()}
+    metadata = dict(context.invocation_metadata() or ())
     remaining = context.time_remaining()
     left_ms = longest_ms if remaining is None else min(longest_ms, int(remaining * 1000))
     return Call(
@@ -332,9 +330,9 @@ class BusDoor:
         first = await errand.next()
         route = new_route(first, call, errand.span_index, self._store)
         async for response in self._stage.handle(errand.requests(first), call):
-            async for outgoing in route.outgoing(response):
+            for outgoing in await route.outgoing(response):
                 await voice.send(outgoing.topic, outgoing.message, outgoing.span_index)
-        async for outgoing in route.finished():
+        for outgoing in await route.finished():
             await voice.send(outgoing.topic, outgoing.message, outgoing.span_index)
 
     async def _bury(self, record: Record, error: AnyGPTError) -> None:

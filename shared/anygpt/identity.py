@@ -8,6 +8,10 @@ import secrets
 from anygpt.errors import InvalidInput
 from anygpt.stage import now_ms
 
+TENANT_METADATA = "anygpt-tenant"
+"""Metadata of a call that names its tenant."""
+REQUEST_METADATA = "anygpt-request"
+"""Metadata of a call to a stage that names the request it belongs to."""
 _OBJECT = re.compile(r"(uploads|media)(/[0-9a-z]{1,80}){1,3}")
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 

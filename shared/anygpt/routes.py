@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -31,11 +32,11 @@ class Outgoing:
 class Route(Protocol):
     """Turns a stage's stream of responses into messages on the bus. One instance per request."""
 
-    def outgoing(self, response: Any) -> AsyncIterator[Outgoing]:
+    async def outgoing(self, response: Any) -> Sequence[Outgoing]:
         """The messages that one response becomes."""
         ...
 
-    def finished(self) -> AsyncIterator[Outgoing]:
+    async def finished(self) -> Sequence[Outgoing]:
         """The messages that stand after the last response."""
         ...
 
@@ -47,16 +48,15 @@ class EncoderRoute:
         self._span_index = span_index
         self._encoded = bus_pb2.Encoded(sha256=request.media.sha256)
 
-    async def outgoing(self, response: stages_pb2.EncodeResponse) -> AsyncIterator[Outgoing]:
+    async def outgoing(self, response: stages_pb2.EncodeResponse) -> Sequence[Outgoing]:
         """Nothing yet."""
         self._encoded.outputs.append(response)
         self._encoded.encode_ms += response.encode_ms
-        for nothing in ():
-            yield nothing
+        return ()
 
-    async def finished(self) -> AsyncIterator[Outgoing]:
+    async def finished(self) -> Sequence[Outgoing]:
         """The record."""
-        yield Outgoing(topology.REPLIES, Body(encoded=self._encoded), self._span_index)
+        return [Outgoing(topology.REPLIES, Body(encoded=self._encoded), self._span_index)]
 
 
 class GeneratorRoute:
@@ -68,7 +68,7 @@ class GeneratorRoute:
         self._chunks = 0
         self._pending: stages_pb2.DecodeRequest | None = None
 
-    async def outgoing(self, response: stages_pb2.GenerateTokensResponse) -> AsyncIterator[Outgoing]:
+    async def outgoing(self, response: stages_pb2.GenerateTokensResponse) -> Sequence[Outgoing]:
         """Work for a decoder, a record of the journal, or both.
 
         Streamed codes leave at once, and an empty last piece ends the span; other spans leave whole, when they end.
@@ -77,25 +77,25 @@ class GeneratorRoute:
         if kind in ("codes", "signals"):
             piece = self._piece(response)
             if kind == "codes" and self._open in topology.STREAMED:
-                yield self._work(piece)
-            elif self._pending is None:
+                return [self._work(piece)]
+            if self._pending is None:
                 self._pending = piece
             else:
                 self._pending.codes.ids.extend(response.codes.ids)
-            return
+            return ()
+        sent = []
         if kind == "span_opened":
             self._open, self._chunks = response.span_opened.modality, 0
         if kind == "span_closed" and self._open in topology.DECODERS:
             last = self._pending or self._piece(response)
             self._pending = None
             last.is_last = True
-            yield self._work(last)
-        yield Outgoing(topology.REPLIES, Body(generated=response), response.span_index)
+            sent.append(self._work(last))
+        return [*sent, Outgoing(topology.REPLIES, Body(generated=response), response.span_index)]
 
-    async def finished(self) -> AsyncIterator[Outgoing]:
+    async def finished(self) -> Sequence[Outgoing]:
         """Nothing: the generator says itself that it has finished."""
-        for nothing in ():
-            yield nothing
+        return ()
 
     def _piece(self, response: stages_pb2.GenerateTokensResponse) -> stages_pb2.DecodeRequest:
         piece = stages_pb2.DecodeRequest(
@@ -134,16 +134,16 @@ class DecoderRoute:
         self._call = call
         self._store = store
 
-    async def outgoing(self, response: stages_pb2.DecodeResponse) -> AsyncIterator[Outgoing]:
+    async def outgoing(self, response: stages_pb2.DecodeResponse) -> Sequence[Outgoing]:
         """A record of the journal, with media by reference."""
         if response.HasField("media"):
             await self._keep(response.media)
-        yield Outgoing(topology.REPLIES, Body(decoded=response), self._span_index)
+        return [Outgoing(topology.REPLIES, Body(decoded=response), self._span_index)]
 
-    async def finished(self) -> AsyncIterator[Outgoing]:
+    async def finished(self) -> Sequence[Outgoing]:
         """The end of the span."""
         done = anygpt_service_pb2.SpanFinished()
-        yield Outgoing(topology.REPLIES, Body(span_finished=done), self._span_index)
+        return [Outgoing(topology.REPLIES, Body(span_finished=done), self._span_index)]
 
     async def _keep(self, media: stages_pb2.DecodedMedia) -> None:
         reference = media.ready.media
@@ -152,9 +152,10 @@ class DecoderRoute:
         reference.size_bytes = len(media.data)
         reference.modality = self._modality
         tenant = self._call.tenant
-        await self._store.put(object_key(tenant, reference.object), media.data, reference.media_type)
-        await self._store.put(
-            ref_key(tenant, reference.object), reference.SerializeToString(), "application/protobuf"
+        facts = reference.SerializeToString()
+        await asyncio.gather(
+            self._store.put(object_key(tenant, reference.object), media.data, reference.media_type),
+            self._store.put(ref_key(tenant, reference.object), facts, "application/protobuf"),
         )
         media.data = b""
 

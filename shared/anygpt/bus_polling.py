@@ -1,0 +1,236 @@
+"""Readers of a bus whose client must be polled: each has a thread that polls, and posts to the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from anygpt.bus import Record
+from anygpt.bus_reader import Backlog, Reader
+from anygpt.errors import AnyGPTError, Unavailable
+from anygpt.settings import MIB
+
+Partition = tuple[str, int]
+Offsets = Mapping[Partition, int]
+
+LONG_RECORDS = 256
+LONG_BYTES = MIB
+"""A backlog as long as this pauses its partition."""
+POSTED_BATCHES = 4
+COMMIT_S = 0.2
+SPARE_S = 3.0
+"""A member of a group that was given nothing for so long is a spare one."""
+
+
+class PolledClient(Protocol):
+    """One vendor's client, used by one thread. Its calls raise AnyGPTError, Unavailable where a retry may help."""
+
+    def poll(self) -> Mapping[Partition, list[Record]]:
+        """Wait a moment for records."""
+        ...
+
+    def pause(self, partitions: frozenset[Partition]) -> None:
+        """Poll no records of these partitions, and of all others again."""
+        ...
+
+    def commit(self, offsets: Offsets, failed: Callable[[Offsets], None] | None) -> None:
+        """Commit in the background, telling `failed` of a failure; without it, now."""
+        ...
+
+    def is_member(self) -> bool:
+        """Whether the group has admitted this client."""
+        ...
+
+    def close(self) -> None:
+        """Leave the group and disconnect."""
+        ...
+
+
+class PolledReader(Reader):
+    """Reads what its own thread polls: the thread owns the client, the event loop everything else."""
+
+    def __init__(self, connect: Callable[[], PolledClient], bound: int | None) -> None:
+        super().__init__()
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._connect = connect
+        self._bound = bound
+        self._loop = asyncio.get_running_loop()
+        self._backlogs: dict[Partition, Backlog] = {}
+        self._paused: frozenset[Partition] = frozenset()
+        self._room = threading.Semaphore(POSTED_BATCHES)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="bus-poll", daemon=True)
+
+    async def __anext__(self) -> Record:
+        """See Reader; a partition that waits for its backlog goes on when that is short."""
+        record = await super().__anext__()
+        if self._paused:
+            partition = (record.topic, record.partition)
+            if partition in self._paused and not _is_long(self._backlogs.get(partition)):
+                self._paused -= {partition}
+        return record
+
+    def start(self) -> None:
+        """Begin to poll."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; the thread leaves at its next turn."""
+        self._stopping.set()
+        self.end()
+
+    async def left(self) -> None:
+        """Wait until the thread has left."""
+        if self._thread.is_alive():
+            await asyncio.wait([self.ended])
+
+    def give(self, partitions: set[Partition]) -> None:
+        """Take the records of these partitions from now on; from any thread, as all that follow."""
+        self._post(self._given, partitions)
+
+    def _given(self, partitions: set[Partition]) -> None:
+        for partition in partitions:
+            self._backlogs[partition] = Backlog(self, self._bound)
+
+    def _attend(self, client: PolledClient) -> None:
+        """Do what is due between two polls."""
+
+    def _leave(self, client: PolledClient) -> None:
+        """Do what is due before the client is closed."""
+
+    def _run(self) -> None:
+        error: AnyGPTError | None = Unavailable("the thread that polls the bus has ended")
+        try:
+            client = self._connect()
+            try:
+                while not self._stopping.is_set():
+                    self._turn(client)
+                self._leave(client)
+            finally:
+                client.close()
+            error = None
+        except AnyGPTError as failure:
+            error = failure
+        finally:
+            self._post(self._thread_ended, error)
+
+    def _turn(self, client: PolledClient) -> None:
+        try:
+            client.pause(self._paused)
+            self._attend(client)
+            batches = client.poll()
+        except Unavailable as error:
+            if not error.retry_after_ms:
+                raise
+            self._stopping.wait(error.retry_after_ms / 1000)
+            return
+        if batches and not self._stopping.is_set():
+            self._room.acquire()
+            self._post(self._arrive, batches)
+
+    def _post(self, call: Callable[..., None], *arguments: object) -> None:
+        """Have the loop do something, in order. A loop that is closed does nothing more."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(call, *arguments)
+
+    def _arrive(self, batches: Mapping[Partition, list[Record]]) -> None:
+        self._room.release()
+        for partition, records in batches.items():
+            backlog = self._backlogs.get(partition)
+            if backlog is not None:
+                backlog.add(records)
+                if _is_long(backlog):
+                    self._paused |= {partition}
+
+    def _thread_ended(self, error: BaseException | None) -> None:
+        self.end(error)
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+
+class PolledFollower(PolledReader):
+    """A reader without a group."""
+
+    async def aclose(self) -> None:
+        """See Follower. The thread leaves by itself."""
+        self.stop()
+
+
+class PolledMember(PolledReader):
+    """A member of a consumer group; its client tells it of the partitions that come and go."""
+
+    def __init__(self, connect: Callable[[PolledMember], PolledClient], bound: int) -> None:
+        super().__init__(lambda: connect(self), bound)
+        self.joined: asyncio.Future[None] = self._loop.create_future()
+        self._finished: dict[Partition, int] = {}
+        self._finished_lock = threading.Lock()
+        self._commit_at = 0.0
+        self._spare_at = time.monotonic() + SPARE_S
+
+    def finish(self, record: Record) -> None:
+        """See Consumer. A record of a partition that went to another member is ignored."""
+        partition = (record.topic, record.partition)
+        backlog = self._backlogs.get(partition)
+        offset = backlog.finish(record.offset) if backlog is not None else None
+        if offset is not None:
+            with self._finished_lock:
+                self._finished[partition] = offset
+
+    async def close(self) -> None:
+        """See Consumer."""
+        self.stop()
+        await self.left()
+
+    def take_finished(self) -> Offsets:
+        """The offsets that are to be committed, once."""
+        with self._finished_lock:
+            finished, self._finished = self._finished, {}
+        return finished
+
+    def lose(self, partitions: set[Partition]) -> None:
+        """Forget partitions: they are others'."""
+        self._post(self._lost, partitions)
+
+    def _attend(self, client: PolledClient) -> None:
+        now = time.monotonic()
+        if now >= self._commit_at:
+            self._commit_at = now + COMMIT_S
+            if offsets := self.take_finished():
+                client.commit(offsets, self._try_again)
+        if now >= self._spare_at and client.is_member():
+            self._spare_at = float("inf")
+            self.give(set())
+
+    def _leave(self, client: PolledClient) -> None:
+        if offsets := self.take_finished():
+            client.commit(offsets, None)
+
+    def _try_again(self, offsets: Offsets) -> None:
+        with self._finished_lock:
+            for partition, offset in offsets.items():
+                if partition in self._backlogs:
+                    self._finished.setdefault(partition, offset)
+
+    def _given(self, partitions: set[Partition]) -> None:
+        super()._given(partitions)
+        if not self.joined.done():
+            self.joined.set_result(None)
+
+    def _lost(self, partitions: set[Partition]) -> None:
+        self._paused -= partitions
+        for partition in partitions:
+            if backlog := self._backlogs.pop(partition, None):
+                backlog.drop()
+
+    def _thread_ended(self, error: BaseException | None) -> None:
+        super()._thread_ended(error)
+        if not self.joined.done():
+            self.joined.set_exception(error or Unavailable("the bus is closed"))
+
+
+def _is_long(backlog: Backlog | None) -> bool:
+    return backlog is not None and (len(backlog) >= LONG_RECORDS or backlog.size_bytes >= LONG_BYTES)

@@ -1,0 +1,54 @@
+"""The command line: `anygpt`. Commands import what they need when they run, so that help is quick."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from anygpt.cli_chat import chat
+from anygpt.cli_generate import PartsCommand, generate
+from anygpt.cli_jobs import jobs
+from anygpt.cli_media import describe, download, upload
+from anygpt.cli_serve import health, init, serve
+
+app = typer.Typer(
+    name="anygpt",
+    help="Any-to-any generation: text, image, video, speech and audio in, the same five out.",
+    epilog="Begin with `anygpt serve` in one terminal and `anygpt chat` in another.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(serve)
+app.command()(init)
+app.command()(health)
+app.command()(describe)
+app.command(cls=PartsCommand)(generate)
+app.command()(chat)
+app.command()(upload)
+app.command()(download)
+app.add_typer(jobs)
+
+
+@app.command()
+def demo(
+    out: str = typer.Option("out/demo", help="Folder for the media and the page that shows them."),
+    data: str = typer.Option("", help="Data folder of the system it starts; empty: a temporary one."),
+) -> None:
+    """Start the whole system in one process and hold a conversation of all five modalities with it."""
+    from anygpt.demo import run_demo
+
+    run_demo(out, data)
+
+
+def main() -> None:
+    """Run the command line; an error that has a reason is told in one line."""
+    from anygpt.errors import AnyGPTError
+
+    try:
+        app()
+    except AnyGPTError as error:
+        field = f" ({error.field})" if error.field else ""
+        print(f"anygpt: {error.reason}{field}: {error.message}", file=sys.stderr)
+        sys.exit(1)

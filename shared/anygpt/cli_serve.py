@@ -1,0 +1,86 @@
+"""Commands that run and check services."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+Names = Annotated[
+    list[str] | None, typer.Argument(help="Services to run; none: all of them, in this process.")
+]
+Bus = Annotated[str | None, typer.Option(help="memory:// or kafka://host:port[,host:port]")]
+Store = Annotated[str | None, typer.Option(help="file:///folder or s3://host:port/bucket")]
+MemoryUrl = Annotated[str | None, typer.Option("--memory", help="sqlite:///file or redis://host:port/0")]
+
+
+def serve(
+    services: Names = None,
+    bus: Bus = None,
+    store: Store = None,
+    memory: MemoryUrl = None,
+    data: Annotated[str | None, typer.Option(help="Folder of the embedded form.")] = None,
+    pack: Annotated[str | None, typer.Option(help="Name of a pack, or a path with a slash.")] = None,
+    device: Annotated[str | None, typer.Option(help="Torch device of the models.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to bind.")] = None,
+    port: Annotated[int | None, typer.Option(help="gRPC port; 0: any free one.")] = 50051,
+    metrics_port: Annotated[int | None, typer.Option(help="Prometheus port; -1: none.")] = None,
+    deterministic: Annotated[
+        bool | None, typer.Option(help="Equal to the bit, alone and in a batch.")
+    ] = None,
+) -> None:
+    """Run services until SIGTERM or Ctrl-C; all of them in one process when none is named.
+
+    Every option can also be set in the environment: ANYGPT_BUS, ANYGPT_STORE, ANYGPT_KAFKA__SASL_MECHANISM, ...
+    """
+    import asyncio
+    import logging
+
+    from anygpt import main
+    from anygpt.settings import ServiceSettings
+
+    given: dict[str, Any] = {
+        "bus": bus, "store": store, "memory": memory, "data": data, "pack": pack, "device": device,
+        "host": host, "port": port, "metrics_port": metrics_port, "deterministic": deterministic,
+    }  # fmt: skip
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    settings = ServiceSettings(**{name: value for name, value in given.items() if value is not None})
+    found = main.find_services(services or [])
+    asyncio.run(main.serve(found, settings, lambda at: print(f"ready on {settings.host}:{at}", flush=True)))
+
+
+def init(bus: Bus = None, store: Store = None) -> None:
+    """Make the topics and the bucket that are missing."""
+    import asyncio
+
+    from anygpt.connections import create_infrastructure
+    from anygpt.settings import ServiceSettings
+
+    given: dict[str, Any] = {
+        name: value for name, value in {"bus": bus, "store": store}.items() if value is not None
+    }
+    for name in asyncio.run(create_infrastructure(ServiceSettings(**given))):
+        print(f"made {name}")
+
+
+def health(
+    service: Annotated[
+        str, typer.Argument(help="Service; empty string: only whether the process is alive.")
+    ] = "",
+    address: Annotated[str, typer.Option(help="host:port of the gRPC server.")] = "127.0.0.1:50051",
+) -> None:
+    """Ask a service whether it is ready; the exit status tells."""
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    with grpc.insecure_channel(address) as channel:
+        try:
+            request = health_pb2.HealthCheckRequest(service=service)
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            status = stub.Check(request, timeout=3).status
+        except grpc.RpcError as error:
+            print(f"{service or address}: {error.code().name}")
+            sys.exit(1)
+    print(f"{service or address}: {health_pb2.HealthCheckResponse.ServingStatus.Name(status)}")
+    sys.exit(0 if status == health_pb2.HealthCheckResponse.SERVING else 1)

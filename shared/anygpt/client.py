@@ -1,0 +1,313 @@
+"""The Python client: parts in, events or a whole answer out; resumes a broken stream by itself.
+
+`AsyncClient` is the client; `Client` is the same for code without an event loop. Imports no model library.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+
+from anygpt import topology
+from anygpt.answer import TERMINALS, Answer, Event
+from anygpt.errors import from_rpc_error
+from anygpt.identity import TENANT_METADATA
+from anygpt.v1 import (
+    anygpt_service_pb2,
+    anygpt_service_pb2_grpc,
+    job_service_pb2,
+    job_service_pb2_grpc,
+    media_service_pb2,
+    media_service_pb2_grpc,
+    types_pb2,
+)
+
+T = TypeVar("T")
+CHUNK_BYTES = 256 * 1024
+INLINE_BYTES = 256 * 1024
+RETRIES = 8
+RECEIVE_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """Media to send: a file, or bytes; `modality` tells speech from audio, and may be None for images and videos."""
+
+    source: Path | bytes
+    modality: str | None = None
+
+
+def image(source: Path | str | bytes) -> Media:
+    """An image to send."""
+    return _media(source, "image")
+
+
+def video(source: Path | str | bytes) -> Media:
+    """A video to send."""
+    return _media(source, "video")
+
+
+def speech(source: Path | str | bytes) -> Media:
+    """Spoken words to send."""
+    return _media(source, "speech")
+
+
+def audio(source: Path | str | bytes) -> Media:
+    """Music or sound to send."""
+    return _media(source, "audio")
+
+
+Piece = str | Media | types_pb2.MediaRef
+"""What a message is made of: text, media to send, or media that the server has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How an answer should be made; see GenerateRequest."""
+
+    want: Sequence[str] = ()
+    conversation_id: str = ""
+    system: str = ""
+    seed: int | None = None
+    voice: str = ""
+    sampling: Sequence[types_pb2.ModalitySampling] = ()
+    output: Sequence[types_pb2.OutputOptions] = ()
+    idempotency_key: str = ""
+    is_batch: bool = False
+    timeout_s: float | None = None
+
+
+class AsyncClient:
+    """A connection to a gateway. Use it as an async context manager."""
+
+    def __init__(self, address: str, tenant: str = "default") -> None:
+        options = [("grpc.max_receive_message_length", RECEIVE_BYTES)]
+        self._channel = grpc.aio.insecure_channel(address, options=options)
+        self._metadata = ((TENANT_METADATA, tenant),)
+        self._anygpt = anygpt_service_pb2_grpc.AnyGPTServiceStub(self._channel)
+        self._media = media_service_pb2_grpc.MediaServiceStub(self._channel)
+        self._jobs = job_service_pb2_grpc.JobServiceStub(self._channel)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._channel.close()
+
+    async def events(self, *pieces: Piece, options: Options | None = None) -> AsyncIterator[Event]:
+        """The events of one turn, to the terminal one; a broken stream is resumed after the last event seen."""
+        request = await self.request(*pieces, options=options or Options())
+        timeout_s = (options or Options()).timeout_s
+        call: Any = self._anygpt.Generate(request, metadata=self._metadata, timeout=timeout_s)
+        last, failures = Event(), 0
+        while last.WhichOneof("kind") not in TERMINALS:
+            try:
+                async for response in call:
+                    last, failures = response.event, 0
+                    yield last
+            except grpc.aio.AioRpcError as error:
+                failures += 1
+                if not last.seq or failures > RETRIES or error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise from_rpc_error(error) from None
+                await asyncio.sleep(random.uniform(0, min(5.0, 0.1 * 2**failures)))
+            if last.WhichOneof("kind") not in TERMINALS:
+                resume = anygpt_service_pb2.ResumeRequest(request_id=last.request_id, after_seq=last.seq)
+                call = self._anygpt.Resume(resume, metadata=self._metadata)
+
+    async def answer(self, *pieces: Piece, options: Options | None = None) -> Answer:
+        """One turn, whole. Raises AnyGPTError when it fails, is cancelled or expires."""
+        answer = Answer()
+        async for event in self.events(*pieces, options=options):
+            answer.add(event)
+        return answer
+
+    async def request(self, *pieces: Piece, options: Options) -> anygpt_service_pb2.GenerateRequest:
+        """The message that `events` sends; media above the inline limit is uploaded first."""
+        return anygpt_service_pb2.GenerateRequest(
+            idempotency_key=options.idempotency_key,
+            conversation_id=options.conversation_id,
+            parts=[await self._part(piece) for piece in pieces],
+            system=options.system,
+            want=[topology.MODALITIES[name] for name in options.want],
+            seed=options.seed,
+            sampling=options.sampling,
+            output=options.output,
+            voice=options.voice,
+            priority=types_pb2.PRIORITY_BATCH if options.is_batch else types_pb2.PRIORITY_INTERACTIVE,
+        )
+
+    async def describe(self) -> anygpt_service_pb2.DescribeResponse:
+        """What the installation can do."""
+        call = self._anygpt.Describe(anygpt_service_pb2.DescribeRequest(), metadata=self._metadata)
+        response: anygpt_service_pb2.DescribeResponse = await _translated(call)
+        return response
+
+    async def new_conversation(self) -> str:
+        """Open a conversation; its id goes into Options."""
+        request = anygpt_service_pb2.CreateConversationRequest()
+        call = self._anygpt.CreateConversation(request, metadata=self._metadata)
+        response: anygpt_service_pb2.CreateConversationResponse = await _translated(call)
+        return response.conversation.conversation_id
+
+    async def cancel(self, request_id: str) -> bool:
+        """Stop a request; False if it had ended."""
+        request = anygpt_service_pb2.CancelRequest(request_id=request_id)
+        call = self._anygpt.Cancel(request, metadata=self._metadata)
+        response: anygpt_service_pb2.CancelResponse = await _translated(call)
+        return response.cancelled
+
+    async def upload(self, media: Media, media_type: str = "") -> types_pb2.MediaRef:
+        """Send media, and get the reference to use in messages."""
+        modality = topology.MODALITIES[media.modality] if media.modality else types_pb2.MODALITY_UNSPECIFIED
+        header = media_service_pb2.UploadHeader(modality=modality, media_type=media_type)
+        call = self._media.Upload(_upload_frames(header, media.source), metadata=self._metadata)
+        response: media_service_pb2.UploadResponse = await _translated(call)
+        return response.media
+
+    async def download(self, object_id: str) -> bytes:
+        """Fetch media that an event or an upload named."""
+        request = media_service_pb2.DownloadRequest(object=object_id)
+        try:
+            call = self._media.Download(request, metadata=self._metadata)
+            return b"".join([frame.chunk async for frame in call])
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from None
+
+    async def submit_job(self, lines: Path | bytes, idempotency_key: str = "") -> job_service_pb2.Job:
+        """Upload a JSONL file of requests and queue it."""
+        reference = await self.upload(Media(lines), "application/jsonl")
+        request = job_service_pb2.CreateJobRequest(requests=reference, idempotency_key=idempotency_key)
+        call = self._jobs.CreateJob(request, metadata=self._metadata)
+        response: job_service_pb2.CreateJobResponse = await _translated(call)
+        return response.job
+
+    async def watch_job(self, job_id: str) -> AsyncIterator[job_service_pb2.Job]:
+        """The job whenever it changes, until it ends."""
+        try:
+            request = job_service_pb2.WatchJobRequest(job_id=job_id)
+            async for response in self._jobs.WatchJob(request, metadata=self._metadata):
+                yield response.job
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from None
+
+    async def cancel_job(self, job_id: str) -> job_service_pb2.Job:
+        """Ask for a job to be cancelled."""
+        request = job_service_pb2.CancelJobRequest(job_id=job_id)
+        call = self._jobs.CancelJob(request, metadata=self._metadata)
+        response: job_service_pb2.CancelJobResponse = await _translated(call)
+        return response.job
+
+    async def _part(self, piece: Piece) -> types_pb2.Part:
+        if isinstance(piece, str):
+            return types_pb2.Part(modality=topology.TEXT, text=piece)
+        if isinstance(piece, types_pb2.MediaRef):
+            return types_pb2.Part(modality=piece.modality, media=piece)
+        modality = topology.MODALITIES[piece.modality] if piece.modality else types_pb2.MODALITY_UNSPECIFIED
+        if await asyncio.to_thread(_size, piece.source) > INLINE_BYTES:
+            return types_pb2.Part(modality=modality, media=await self.upload(piece))
+        data = await asyncio.to_thread(_read, piece.source)
+        return types_pb2.Part(modality=modality, inline=types_pb2.InlineMedia(data=data))
+
+
+class Client:
+    """AsyncClient for code without an event loop: the same names, called plainly. Use it as a context manager."""
+
+    def __init__(self, address: str, tenant: str = "default") -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="anygpt-client", daemon=True)
+        self._thread.start()
+        self._client = self._run(_made(address, tenant))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._run(self._client.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def events(self, *pieces: Piece, options: Options | None = None) -> Iterator[Event]:
+        """See AsyncClient.events."""
+        events = self._client.events(*pieces, options=options)
+        while (event := self._run(_next(events))) is not None:
+            yield event
+
+    def answer(self, *pieces: Piece, options: Options | None = None) -> Answer:
+        """See AsyncClient.answer."""
+        return self._run(self._client.answer(*pieces, options=options))
+
+    def describe(self) -> anygpt_service_pb2.DescribeResponse:
+        """See AsyncClient.describe."""
+        return self._run(self._client.describe())
+
+    def new_conversation(self) -> str:
+        """See AsyncClient.new_conversation."""
+        return self._run(self._client.new_conversation())
+
+    def upload(self, media: Media) -> types_pb2.MediaRef:
+        """See AsyncClient.upload."""
+        return self._run(self._client.upload(media))
+
+    def download(self, object_id: str) -> bytes:
+        """See AsyncClient.download."""
+        return self._run(self._client.download(object_id))
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+async def _made(address: str, tenant: str) -> AsyncClient:
+    return AsyncClient(address, tenant)
+
+
+async def _next(events: AsyncIterator[Event]) -> Event | None:
+    return await anext(events, None)
+
+
+async def _translated(call: Any) -> Any:
+    try:
+        return await call
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc_error(error) from None
+
+
+async def _upload_frames(
+    header: media_service_pb2.UploadHeader, source: Path | bytes
+) -> AsyncIterator[media_service_pb2.UploadRequest]:
+    yield media_service_pb2.UploadRequest(header=header)
+    data = await asyncio.to_thread(_read, source)
+    for start in range(0, len(data), CHUNK_BYTES):
+        yield media_service_pb2.UploadRequest(chunk=data[start : start + CHUNK_BYTES])
+
+
+def _media(source: Path | str | bytes, modality: str) -> Media:
+    return Media(source if isinstance(source, bytes) else Path(source), modality)
+
+
+def _size(source: Path | bytes) -> int:
+    return len(source) if isinstance(source, bytes) else source.stat().st_size
+
+
+def _read(source: Path | bytes) -> bytes:
+    return source if isinstance(source, bytes) else source.read_bytes()

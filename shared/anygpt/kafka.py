@@ -1,0 +1,404 @@
+"""The real bus: Apache Kafka. Threads of the vendor's client do the network; the event loop never waits for them.
+
+A producer, a client for look-ups, and for each reader a client with a thread that polls it (`bus_polling.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import kafka
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import errors as kafka_errors
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.partitioner import murmur2
+
+from anygpt.bus import Record, check_size
+from anygpt.bus_polling import LONG_RECORDS, Offsets, Partition, PolledFollower, PolledMember, PolledReader
+from anygpt.errors import AnyGPTError, OutOfRange, Precondition, TooLarge, Unavailable
+from anygpt.settings import MIB, KafkaSettings, LimitSettings, ServiceSettings
+from anygpt.topology import TOPICS, Topic
+
+T = TypeVar("T")
+
+BATCH_ROOM = 64 * 1024
+"""Bytes that Kafka's batch and record headers may add to the largest record."""
+DELIVERY_MS = 10_000
+GIVE_UP_S = DELIVERY_MS / 1000 + 2
+REQUEST_MS = 4_000
+LEAVE_MS = 3_000
+RETRY_MS = 100
+POLL_MS = 200
+"""How long a poll waits: the longest delay of a pause, a commit or a close."""
+
+
+class KafkaBus:
+    """A connection to a cluster. The topics exist already: `create_topics` makes them."""
+
+    def __init__(self, servers: str, settings: KafkaSettings, limits: LimitSettings) -> None:
+        self._clients = _Clients(servers, settings, limits)
+        self._limits = limits
+        self._counts: dict[str, int] = {}
+        self._members: dict[str, int] = {}
+        self._readers: set[PolledReader] = set()
+        self._positioning: set[asyncio.Future[Any]] = set()
+        self._lookups = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kafka-lookup")
+        self._is_closed = False
+
+    async def open(self) -> KafkaBus:
+        """Connect. Raises Unavailable."""
+        self._acknowledgements = _Acknowledgements()
+        self._client: KafkaConsumer = await self._look_up(self._clients.follower)
+        self._producer: KafkaProducer = await self._look_up(self._clients.producer)
+        return self
+
+    async def publish(self, topic: str, key: str, value: bytes, headers: Mapping[str, str]) -> None:
+        """See Bus. A record that raised Unavailable may have been published all the same."""
+        check_size(key, value, headers, self._limits.message_bytes)
+        partition = await self.partition_of(topic, key)
+        if self._positioning:
+            await asyncio.wait(self._positioning)
+        if self._is_closed:
+            raise Unavailable("the bus is closed")
+        pairs = [(name, text.encode()) for name, text in headers.items()]
+        try:
+            async with asyncio.timeout(GIVE_UP_S):
+                await self._acknowledgements.of(
+                    self._producer.send(topic, value, key.encode(), pairs, partition)
+                )
+        except (kafka_errors.KafkaError, TimeoutError) as error:
+            raise _translated(error) from error
+
+    async def consume(self, topics: Sequence[str], group: str) -> PolledMember:
+        """See Bus. A new group begins with the oldest record that is kept."""
+        for topic in topics:
+            await self._count(topic)
+        rank = self._members[group] = self._members.get(group, -1) + 1
+        connect = partial(_Polled.in_group, self._clients, topics, group, rank)
+        member = PolledMember(connect, self._limits.unfinished_records)
+        self._track(member)
+        member.start()
+        await member.joined
+        return member
+
+    def follow(self, topic: str, *, since_ms: int | None = None, key: str | None = None) -> PolledFollower:
+        """See Bus. Publishing waits until the position of a follower from the end is known."""
+        positions = asyncio.ensure_future(self._positions(topic, since_ms, key))
+        follower = PolledFollower(lambda: _Polled.at(self._clients, positions.result()), None)
+        self._track(follower)
+        if since_ms is None:
+            self._positioning.add(positions)
+        positions.add_done_callback(partial(self._begin, follower))
+        return follower
+
+    async def partition_of(self, topic: str, key: str) -> int:
+        """See Bus."""
+        count = self._counts.get(topic) or await self._count(topic)
+        return int((murmur2(key.encode()) & 0x7FFFFFFF) % count)
+
+    async def close(self) -> None:
+        """See Bus."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        readers = list(self._readers)
+        for reader in readers:
+            reader.stop()
+        await asyncio.gather(*(reader.left() for reader in readers))
+        await asyncio.to_thread(self._producer.close, timeout=GIVE_UP_S)
+        await self._look_up(self._client.close)
+        self._lookups.shutdown()
+
+    def _track(self, reader: PolledReader) -> None:
+        self._readers.add(reader)
+        reader.ended.add_done_callback(lambda _: self._readers.discard(reader))
+
+    def _begin(self, follower: PolledFollower, positions: asyncio.Future[Offsets]) -> None:
+        self._positioning.discard(positions)
+        error = positions.exception()
+        if error is not None:
+            follower.end(error)
+            return
+        follower.give(set(positions.result()))
+        follower.start()
+
+    async def _count(self, topic: str) -> int:
+        count = len(await self._look_up(lambda: self._client.partitions_for_topic(topic)))
+        if not count:
+            raise Precondition(f"there is no topic {topic}: run `anygpt init`")
+        self._counts[topic] = count
+        return count
+
+    async def _positions(self, topic: str, since_ms: int | None, key: str | None) -> Offsets:
+        count = self._counts.get(topic) or await self._count(topic)
+        numbers = range(count) if key is None else [await self.partition_of(topic, key)]
+        partitions = [TopicPartition(topic, number) for number in numbers]
+        return await self._look_up(lambda: self._offsets(partitions, since_ms))
+
+    def _offsets(self, partitions: list[TopicPartition], since_ms: int | None) -> Offsets:
+        ends: Offsets = self._client.end_offsets(partitions, timeout_ms=REQUEST_MS)
+        if since_ms is None:
+            return ends
+        moments = dict.fromkeys(partitions, max(since_ms, 0))
+        found = self._client.offsets_for_times(moments, timeout_ms=REQUEST_MS)
+        return {one: found[one].offset if found.get(one) else ends[one] for one in partitions}
+
+    async def _look_up(self, work: Callable[[], T]) -> T:
+        with _translating():
+            return await asyncio.get_running_loop().run_in_executor(self._lookups, work)
+
+
+async def create_topics(settings: ServiceSettings, topics: Mapping[str, Topic] = TOPICS) -> list[str]:
+    """Make the topics of the map that are missing and name them; existing ones stay as they are."""
+    clients = _Clients(settings.bus.removeprefix("kafka://"), settings.kafka, settings.limits)
+    with _translating():
+        return await asyncio.to_thread(_create_topics, clients, topics)
+
+
+def _create_topics(clients: _Clients, topics: Mapping[str, Topic]) -> list[str]:
+    admin = clients.admin()
+    try:
+        missing = sorted(set(topics) - set(admin.list_topics()))
+        with contextlib.suppress(kafka_errors.TopicAlreadyExistsError):
+            if missing:
+                admin.create_topics(
+                    {name: clients.topic(topics[name]) for name in missing}, wait_for_metadata=True
+                )
+        return missing
+    finally:
+        admin.close()
+
+
+@dataclass(frozen=True)
+class _Clients:
+    """Makes the vendor's clients; each connects when it is made."""
+
+    servers: str
+    settings: KafkaSettings
+    limits: LimitSettings
+
+    def producer(self) -> KafkaProducer:
+        return KafkaProducer(
+            **self._data_connection,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=self.settings.linger_ms,
+            batch_size=256 * 1024,
+            max_request_size=self.limits.message_bytes + BATCH_ROOM,
+            delivery_timeout_ms=DELIVERY_MS,
+            max_block_ms=REQUEST_MS,
+            request_timeout_ms=REQUEST_MS,
+        )
+
+    def follower(self) -> KafkaConsumer:
+        return KafkaConsumer(**self._consumption, auto_offset_reset="none")
+
+    def member(self, group: str, rank: int) -> KafkaConsumer:
+        return KafkaConsumer(
+            **self._consumption,
+            auto_offset_reset="earliest",
+            group_id=group,
+            group_instance_id=f"{self.settings.instance_id}-{rank}" if self.settings.instance_id else None,
+            session_timeout_ms=self.settings.session_timeout_ms,
+            heartbeat_interval_ms=min(1000, self.settings.session_timeout_ms // 4),
+            partition_assignment_strategy=[CooperativeStickyAssignor],
+        )
+
+    def admin(self) -> KafkaAdminClient:
+        return KafkaAdminClient(**self._connection)
+
+    def topic(self, topic: Topic) -> dict[str, Any]:
+        replicas = self.settings.replication_factor
+        configs = {
+            "max.message.bytes": str(self.limits.message_bytes + BATCH_ROOM),
+            "message.timestamp.type": "LogAppendTime",
+            "min.insync.replicas": str(min(replicas, 2)),
+            "retention.ms": str(topic.retention_ms),
+        }
+        return {"num_partitions": topic.partitions, "replication_factor": replicas, "configs": configs}
+
+    @property
+    def _consumption(self) -> dict[str, Any]:
+        return {
+            **self._data_connection,
+            "enable_auto_commit": False,
+            "fetch_max_bytes": 16 * MIB,
+            "fetch_max_wait_ms": POLL_MS,
+            "max_partition_fetch_bytes": self.limits.message_bytes + BATCH_ROOM,
+            "max_poll_records": LONG_RECORDS,
+        }
+
+    @property
+    def _data_connection(self) -> dict[str, Any]:
+        return {**self._connection, "allow_auto_create_topics": False, "metrics_enabled": False}
+
+    @property
+    def _connection(self) -> dict[str, Any]:
+        settings = self.settings
+        connection: dict[str, Any] = {
+            "bootstrap_servers": self.servers.split(","),
+            "bootstrap_timeout_ms": DELIVERY_MS,
+            "reconnect_backoff_max_ms": 1000,
+            "retry_backoff_ms": 50,
+            "security_protocol": settings.security_protocol,
+        }
+        if settings.security_protocol.startswith("SASL"):
+            connection["sasl_mechanism"] = settings.sasl_mechanism
+            connection["sasl_plain_username"] = settings.username
+            connection["sasl_plain_password"] = settings.password.get_secret_value()
+        files = {
+            "ssl_cafile": settings.ca_file,
+            "ssl_certfile": settings.cert_file,
+            "ssl_keyfile": settings.key_file,
+        }
+        return {**connection, **{name: str(file) for name, file in files.items() if file}}
+
+
+class _Polled:
+    """See PolledClient."""
+
+    def __init__(self, consumer: KafkaConsumer) -> None:
+        self._consumer = consumer
+
+    @classmethod
+    def in_group(
+        cls, clients: _Clients, topics: Sequence[str], group: str, rank: int, member: PolledMember
+    ) -> _Polled:
+        with _translating():
+            consumer = clients.member(group, rank)
+            consumer.subscribe(list(topics), listener=_Rebalances(consumer, member))
+            return cls(consumer)
+
+    @classmethod
+    def at(cls, clients: _Clients, positions: Offsets) -> _Polled:
+        with _translating():
+            consumer = clients.follower()
+            consumer.assign([TopicPartition(*partition) for partition in positions])
+            for partition, offset in positions.items():
+                consumer.seek(TopicPartition(*partition), offset)
+            return cls(consumer)
+
+    def poll(self) -> dict[Partition, list[Record]]:
+        with _translating():
+            polled = self._consumer.poll(timeout_ms=POLL_MS)
+        return {partition: [_record(one) for one in batch] for partition, batch in polled.items()}
+
+    def pause(self, partitions: frozenset[Partition]) -> None:
+        paused = self._consumer.paused()
+        if partitions or paused:
+            self._consumer.pause(*(self._consumer.assignment() & partitions) - paused)
+            self._consumer.resume(*paused - partitions)
+
+    def commit(self, offsets: Offsets, failed: Callable[[Offsets], None] | None) -> None:
+        with _translating():
+            if failed is None:
+                self._consumer.commit(_positions(offsets), timeout_ms=LEAVE_MS)
+            else:
+                self._consumer.commit_async(
+                    _positions(offsets), callback=partial(_committed, offsets, failed)
+                )
+
+    def is_member(self) -> bool:
+        return bool(self._consumer.group_metadata().generation_id >= 0)
+
+    def close(self) -> None:
+        with _translating():
+            self._consumer.close(autocommit=False, timeout_ms=LEAVE_MS)
+
+
+class _Rebalances(kafka.ConsumerRebalanceListener):  # type: ignore[misc]
+    """Tells a member what it was given and what it lost, after committing what is finished while it may."""
+
+    def __init__(self, consumer: KafkaConsumer, member: PolledMember) -> None:
+        self._consumer = consumer
+        self._member = member
+
+    def on_partitions_assigned(self, assigned: set[Partition]) -> None:
+        self._member.give(set(assigned))
+
+    def on_partitions_revoked(self, revoked: set[Partition]) -> None:
+        if offsets := self._member.take_finished():
+            self._consumer.commit_async(_positions(offsets))
+        self._member.lose(set(revoked))
+
+    def on_partitions_lost(self, lost: set[Partition]) -> None:
+        self._member.lose(set(lost))
+
+
+class _Acknowledgements:
+    """Brings the producer's results to the event loop, many with one wake-up."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._results: deque[tuple[asyncio.Future[None], object]] = deque()
+        self._is_waking = False
+
+    async def of(self, sent: Any) -> None:
+        """Wait for the acknowledgement of what the producer was given. Raises KafkaError."""
+        reply: asyncio.Future[None] = self._loop.create_future()
+        sent.add_callback(self._post, reply)
+        sent.add_errback(self._post, reply)
+        await reply
+
+    def _post(self, reply: asyncio.Future[None], result: object) -> None:
+        self._results.append((reply, result))
+        if not self._is_waking:
+            self._is_waking = True
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._flush)
+
+    def _flush(self) -> None:
+        self._is_waking = False
+        while self._results:
+            reply, result = self._results.popleft()
+            if reply.done():
+                continue
+            if isinstance(result, Exception):
+                reply.set_exception(result)
+            else:
+                reply.set_result(None)
+
+
+def _positions(offsets: Offsets) -> dict[TopicPartition, kafka.OffsetAndMetadata]:
+    return {TopicPartition(*one): kafka.OffsetAndMetadata(offset, "", -1) for one, offset in offsets.items()}
+
+
+def _committed(offsets: Offsets, failed: Callable[[Offsets], None], _: object, result: object) -> None:
+    if isinstance(result, Exception):
+        failed(offsets)
+
+
+def _record(polled: Any) -> Record:
+    return Record(
+        polled.topic,
+        polled.partition,
+        polled.offset,
+        (polled.key or b"").decode(errors="replace"),
+        polled.value or b"",
+        {name: (value or b"").decode(errors="replace") for name, value in polled.headers},
+        polled.timestamp,
+    )
+
+
+@contextlib.contextmanager
+def _translating() -> Iterator[None]:
+    try:
+        yield
+    except kafka_errors.KafkaError as error:
+        raise _translated(error) from error
+
+
+def _translated(error: Exception) -> AnyGPTError:
+    if isinstance(error, kafka_errors.MessageSizeTooLargeError):
+        return TooLarge("the broker refuses a record of this size")
+    if isinstance(error, kafka_errors.OffsetOutOfRangeError | kafka_errors.NoOffsetForPartitionError):
+        return OutOfRange("the records from this position on are no longer kept")
+    may_retry = getattr(error, "retriable", True)
+    return Unavailable(f"the bus does not answer: {error}", retry_after_ms=RETRY_MS if may_retry else 0)
