@@ -1,4 +1,4 @@
-"""Readers of a bus whose client must be polled: each has a thread that polls, and posts to the event loop."""
+"""What a bus needs whose client has threads: readers that poll on a thread of theirs, acknowledgements in bulk."""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,7 +20,15 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.partitioner import murmur2
 
 from anygpt.bus import Record, check_size
-from anygpt.bus_polling import LONG_RECORDS, Offsets, Partition, PolledFollower, PolledMember, PolledReader
+from anygpt.bus_polling import (
+    LONG_RECORDS,
+    Acknowledgements,
+    Offsets,
+    Partition,
+    PolledFollower,
+    PolledMember,
+    PolledReader,
+)
 from anygpt.errors import AnyGPTError, OutOfRange, Precondition, TooLarge, Unavailable
 from anygpt.settings import MIB, KafkaSettings, LimitSettings, ServiceSettings
 from anygpt.topology import TOPICS, Topic
@@ -54,7 +61,7 @@ class KafkaBus:
 
     async def open(self) -> KafkaBus:
         """Connect. Raises Unavailable."""
-        self._acknowledgements = _Acknowledgements()
+        self._acknowledgements = Acknowledgements()
         self._client: KafkaConsumer = await self._look_up(self._clients.follower)
         self._producer: KafkaProducer = await self._look_up(self._clients.producer)
         return self
@@ -137,6 +144,202 @@ class KafkaBus:
         return count
 
     async def _positions(self, topic: str, since_ms: int | None, key: str | None) -> Offsets:
+        count = self._counts.get(topic) or await self._count(topic)
+        numbers = range(count) if key is None else [await self.partition_of(topic, key)]
+        partitions = [TopicPartition(topic, number) for number in numbers]
+        return await self._look_up(lambda: self._offsets(partitions, since_ms))
+
+    def _offsets(self, partitions: list[TopicPartition], since_ms: int | None) -> Offsets:
+        ends: Offsets = self._client.end_offsets(partitions, timeout_ms=REQUEST_MS)
+        if since_ms is None:
+            return ends
+        moments = dict.fromkeys(partitions, max(since_ms, 0))
+        found = self._client.offsets_for_times(moments, timeout_ms=REQUEST_MS)
+        return {one: found[one].offset if found.get(one) else ends[one] for one in partitions}
+
+    async def _look_up(self, work: Callable[[], T]) -> T:
+        with _translating():
+            return await asyncio.get_running_loop().run_in_executor(self._lookups, work)
+
+
+async def create_topics(settings: ServiceSettings, topics: Mapping[str, Topic] = TOPICS) -> list[str]:
+    """Make the topics of the map that are missing and name them; existing ones stay as they are."""
+    clients = _Clients(settings.bus.removeprefix("kafka://"), settings.kafka, settings.limits)
+    with _translating():
+        return await asyncio.to_thread(_create_topics, clients, topics)
+
+
+def _create_topics(clients: _Clients, topics: Mapping[str, Topic]) -> list[str]:
+    admin = clients.admin()
+    try:
+        missing = sorted(set(topics) - set(admin.list_topics()))
+        with contextlib.suppress(kafka_errors.TopicAlreadyExistsError):
+            if missing:
+                admin.create_topics(
+                    {name: clients.topic(topics[name]) for name in missing}, wait_for_metadata=True
+                )
+        return missing
+    finally:
+        admin.close()
+
+
+@dataclass(frozen=True)
+class _Clients:
+    """Makes the vendor's clients; each connects when it is made."""
+
+    servers: str
+    settings: KafkaSettings
+    limits: LimitSettings
+
+    def producer(self) -> KafkaProducer:
+        return KafkaProducer(
+            **self._data_connection,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=self.settings.linger_ms,
+            batch_size=256 * 1024,
+            max_request_size=self.limits.message_bytes + BATCH_ROOM,
+            delivery_timeout_ms=DELIVERY_MS,
+            max_block_ms=REQUEST_MS,
+            request_timeout_ms=REQUEST_MS,
+        )
+
+    def follower(self) -> KafkaConsumer:
+        return KafkaConsumer(**self._consumption, auto_offset_reset="none")
+
+    def member(self, group: str, rank: int) -> KafkaConsumer:
+        return KafkaConsumer(
+            **self._consumption,
+            auto_offset_reset="earliest",
+            group_id=group,
+            group_instance_id=f"{self.settings.instance_id}-{rank}" if self.settings.instance_id else None,
+            session_timeout_ms=self.settings.session_timeout_ms,
+            heartbeat_interval_ms=min(1000, self.settings.session_timeout_ms // 4),
+            partition_assignment_strategy=[CooperativeStickyAssignor],
+        )
+
+    def admin(self) -> KafkaAdminClient:
+        return KafkaAdminClient(**self._connection)
+
+    def topic(self, topic: Topic) -> dict[str, Any]:
+        replicas = self.settings.replication_factor
+        configs = {
+            "max.message.bytes": str(self.limits.message_bytes + BATCH_ROOM),
+            "message.timestamp.type": "LogAppendTime",
+            "min.insync.replicas": str(min(replicas, 2)),
+            "retention.ms": str(topic.retention_ms),
+        }
+        return {"num_partitions": topic.partitions, "replication_factor": replicas, "configs": configs}
+
+    @property
+    def _consumption(self) -> dict[str, Any]:
+        return {
+            **self._data_connection,
+            "enable_auto_commit": False,
+            "fetch_max_bytes": 16 * MIB,
+            "fetch_max_wait_ms": POLL_MS,
+            "max_partition_fetch_bytes": self.limits.message_bytes + BATCH_ROOM,
+            "max_poll_records": LONG_RECORDS,
+        }
+
+    @property
+    def _data_connection(self) -> dict[str, Any]:
+        return {**self._connection, "allow_auto_create_topics": False, "metrics_enabled": False}
+
+    @property
+    def _connection(self) -> dict[str, Any]:
+        settings = self.settings
+        connection: dict[str, Any] = {
+            "bootstrap_servers": self.servers.split(","),
+            "bootstrap_timeout_ms": DELIVERY_MS,
+            "reconnect_backoff_max_ms": 1000,
+            "retry_backoff_ms": 50,
+            "security_protocol": settings.security_protocol,
+        }
+        if settings.security_protocol.startswith("SASL"):
+            connection["sasl_mechanism"] = settings.sasl_mechanism
+            connection["sasl_plain_username"] = settings.username
+            connection["sasl_plain_password"] = settings.password.get_secret_value()
+        files = {
+            "ssl_cafile": settings.ca_file,
+            "ssl_certfile": settings.cert_file,
+            "ssl_keyfile": settings.key_file,
+        }
+        return {**connection, **{name: str(file) for name, file in files.items() if file}}
+
+
+class _Polled:
+    """See PolledClient."""
+
+    def __init__(self, consumer: KafkaConsumer) -> None:
+        self._consumer = consumer
+
+    @classmethod
+    def in_group(
+        cls, clients: _Clients, topics: Sequence[str], group: str, rank: int, member: PolledMember
+    ) -> _Polled:
+        with _translating():
+            consumer = clients.member(group, rank)
+            consumer.subscribe(list(topics), listener=_Rebalances(consumer, member))
+            return cls(consumer)
+
+    @classmethod
+    def at(cls, clients: _Clients, positions: Offsets) -> _Polled:
+        with _translating():
+            consumer = clients.follower()
+            consumer.assign([TopicPartition(*partition) for partition in positions])
+            for partition, offset in positions.items():
+                consumer.seek(TopicPartition(*partition), offset)
+            return cls(consumer)
+
+    def poll(self) -> dict[Partition, list[Record]]:
+        with _translating():
+            polled = self._consumer.poll(timeout_ms=POLL_MS)
+        return {partition: [_record(one) for one in batch] for partition, batch in polled.items()}
+
+    def pause(self, partitions: frozenset[Partition]) -> None:
+        paused = self._consumer.paused()
+        if partitions or paused:
+            self._consumer.pause(*(self._consumer.assignment() & partitions) - paused)
+            self._consumer.resume(*paused - partitions)
+
+    def commit(self, offsets: Offsets, failed: Callable[[Offsets], None] | None) -> None:
+        with _translating():
+            if failed is None:
+                self._consumer.commit(_positions(offsets), timeout_ms=LEAVE_MS)
+            else:
+                self._consumer.commit_async(
+                    _positions(offsets), callback=partial(_committed, offsets, failed)
+                )
+
+    def is_member(self) -> bool:
+        return bool(self._consumer.group_metadata().generation_id >= 0)
+
+    def close(self) -> None:
+        with _translating():
+            self._consumer.close(autocommit=False, timeout_ms=LEAVE_MS)
+
+
+class _Rebalances(kafka.ConsumerRebalanceListener):  # type: ignore[misc]
+    """Tells a member what it was given and what it lost, after committing what is finished while it may."""
+
+    def __init__(self, consumer: KafkaConsumer, member: PolledMember) -> None:
+        self._consumer = consumer
+        self._member = member
+
+    def on_partitions_assigned(self, assigned: set[Partition]) -> None:
+        self._member.give(set(assigned))
+
+    def on_partitions_revoked(self, revoked: set[Partition]) -> None:
+        if offsets := self._member.take_finished():
+            self._consumer.commit_async(_positions(offsets))
+        self._member.lose(set(revoked))
+
+    def on_partitions_lost(self, lost: set[Partition]) -> None:
+        self._member.lose(set(lost))
+
+
+def _positions(self, topic: str, since_ms: int | None, key: str | None) -> Offsets:
         count = self._counts.get(topic) or await self._count(topic)
         numbers = range(count) if key is None else [await self.partition_of(topic, key)]
         partitions = [TopicPartition(topic, number) for number in numbers]
