@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from anygpt.bus import Record
 from anygpt.bus_reader import Backlog, Reader
@@ -230,6 +231,40 @@ class PolledMember(PolledReader):
         super()._thread_ended(error)
         if not self.joined.done():
             self.joined.set_exception(error or Unavailable("the bus is closed"))
+
+
+class Acknowledgements:
+    """Brings a producer's results to the event loop, many with one wake-up."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._results: deque[tuple[asyncio.Future[None], object]] = deque()
+        self._is_waking = False
+
+    async def of(self, sent: Any) -> None:
+        """Wait for the acknowledgement of what a producer was given. Raises its error."""
+        reply: asyncio.Future[None] = self._loop.create_future()
+        sent.add_callback(self._post, reply)
+        sent.add_errback(self._post, reply)
+        await reply
+
+    def _post(self, reply: asyncio.Future[None], result: object) -> None:
+        self._results.append((reply, result))
+        if not self._is_waking:
+            self._is_waking = True
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._flush)
+
+    def _flush(self) -> None:
+        self._is_waking = False
+        while self._results:
+            reply, result = self._results.popleft()
+            if reply.done():
+                continue
+            if isinstance(result, Exception):
+                reply.set_exception(result)
+            else:
+                reply.set_result(None)
 
 
 def _is_long(backlog: Backlog | None) -> bool:
