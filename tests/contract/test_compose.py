@@ -123,7 +123,7 @@ def test_the_image_has_the_ports_that_the_probes_ask() -> None:
     assert names <= environment_names("gateway")
 
 
-@pytest.mark.parametrize("wrong", [["serv"], ["serve", "--buss", "x"], ["health"]])
+@pytest.mark.parametrize("wrong", [["serv"], ["serve", "--buss", "x"], ["health", "a", "b"]])
 def test_a_command_that_our_cli_lacks_would_be_noticed(wrong: list[str]) -> None:
     with pytest.raises(UsageError):
         parse_command(wrong)
