@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,18 +26,21 @@ def save(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progres
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
     tensors["random"] = torch.get_rng_state()
-    contiguous = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    contiguous = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     save_file(contiguous, unfinished, metadata={"progress": json.dumps(asdict(progress))})
-    os.replace(unfinished, path)
+    unfinished.replace(path)
 
 
 def load(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> Progress:
     """Put a saved run back into its model, its optimiser and the global generator."""
     with safe_open(path, framework="pt") as file:
         progress = Progress(**json.loads(file.metadata()["progress"]))
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        tensors = {name: file.get_tensor(name) for name in set(file.keys())}
     torch.set_rng_state(tensors.pop("random"))
     weights = _trained(model)
     state: dict[int, dict[str, Tensor]] = {}

@@ -35,7 +35,9 @@ class Curve:
         if not self.path.exists():
             return []
         with self.path.open(newline="") as file:
-            return [(int(row["step"]), float(row["seconds"]), float(row["loss"])) for row in csv.DictReader(file)]
+            return [
+                (int(row["step"]), float(row["seconds"]), float(row["loss"])) for row in csv.DictReader(file)
+            ]
 
     def plot(self) -> None:
         """Draw `loss.png` from the rows."""

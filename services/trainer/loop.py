@@ -11,10 +11,12 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 from torch import Tensor, nn
 
 from services.trainer import checkpoint
+from services.trainer.checkpoint import Progress
 from services.trainer.curve import Curve
 
 Step = Callable[[int], Tensor]
@@ -40,21 +42,23 @@ class Run:
     sample_every: int = 0
 
     @property
-    def checkpoint(self) -> Path:
+    def saved(self) -> Path:
         """The file that a resume reads."""
         return self.folder / "checkpoint.safetensors"
 
-    def done(self, progress: checkpoint.Progress) -> float:
+    def done(self, progress: Progress) -> float:
         """Share of the budget that is spent, 0..1."""
-        return min(1.0, max(progress.step / self.steps, progress.seconds / (60 * self.minutes)))
+        spent: float = max(progress.step / self.steps, progress.seconds / (60 * self.minutes))
+        return min(1.0, spent)
 
-    def rate(self, progress: checkpoint.Progress) -> float:
+    def rate(self, progress: Progress) -> float:
         """Learning rate now: linear warm-up, then a cosine down to 2 % over the budget."""
         warm = min(1.0, (progress.step + 1) / self.warmup)
-        return self.learning_rate * warm * (0.51 + 0.49 * math.cos(math.pi * self.done(progress)))
+        fading: float = 0.51 + 0.49 * math.cos(math.pi * self.done(progress))
+        return self.learning_rate * warm * fading
 
 
-def train(run: Run, model: nn.Module, step: Step, sample: Callable[[int], None] | None = None) -> checkpoint.Progress:
+def train(run: Run, model: nn.Module, step: Step, sample: Callable[[int], None] | None = None) -> Progress:
     """Minimise `step` over the trainable weights of `model`; with `resume`, go on from the last checkpoint.
 
     A budget in steps gives the same curve with and without a stop; a budget in minutes depends on the machine.
@@ -64,31 +68,31 @@ def train(run: Run, model: nn.Module, step: Step, sample: Callable[[int], None] 
         [weight for weight in model.parameters() if weight.requires_grad],
         lr=run.learning_rate, betas=(0.9, 0.98), weight_decay=run.weight_decay, foreach=True,
     )  # fmt: skip
-    resumed = run.resume and run.checkpoint.exists()
-    progress = checkpoint.load(run.checkpoint, model, optimiser) if resumed else checkpoint.Progress()
-    curve = Curve(run.folder)
-    curve.start(progress.step)
+    resumed = run.resume and run.saved.exists()
+    start = checkpoint.load(run.saved, model, optimiser) if resumed else Progress()
+    progress, curve = start, Curve(run.folder)
+    curve.start(start.step)
     model.train()
     with _bar(run) as report:
         try:
-            for progress, loss in _steps(run, model, step, optimiser, progress):
+            for progress, loss in _steps(run, model, step, optimiser, start):
                 report(progress, loss)
                 if progress.step % run.log_every == 0:
                     curve.add(progress.step, progress.seconds, loss.item())
                 if progress.step % run.save_every == 0:
-                    checkpoint.save(run.checkpoint, model, optimiser, progress)
+                    checkpoint.save(run.saved, model, optimiser, progress)
                 if sample and run.sample_every and progress.step % run.sample_every == 0:
                     _sampled(model, sample, progress.step)
         finally:
-            checkpoint.save(run.checkpoint, model, optimiser, progress)
+            checkpoint.save(run.saved, model, optimiser, progress)
     curve.plot()
     model.eval()
     return progress
 
 
 def _steps(
-    run: Run, model: nn.Module, step: Step, optimiser: torch.optim.Optimizer, progress: checkpoint.Progress
-) -> Iterator[tuple[checkpoint.Progress, Tensor]]:
+    run: Run, model: nn.Module, step: Step, optimiser: torch.optim.Optimizer, progress: Progress
+) -> Iterator[tuple[Progress, Tensor]]:
     """Optimiser steps until the budget is spent; the clock runs only inside them."""
     device = next(model.parameters()).device.type
     weights = [weight for weight in model.parameters() if weight.requires_grad]
@@ -99,10 +103,10 @@ def _steps(
         with torch.autocast(device, torch.bfloat16, enabled=run.bf16):
             loss = step(progress.step)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(weights, run.clip)
         optimiser.step()
-        progress = checkpoint.Progress(progress.step + 1, progress.seconds + time.monotonic() - began)
+        progress = Progress(progress.step + 1, progress.seconds + time.monotonic() - began)
         yield progress, loss.detach()
 
 
@@ -117,20 +121,25 @@ def _sampled(model: nn.Module, sample: Callable[[int], None], step: int) -> None
 
 
 @contextmanager
-def _bar(run: Run) -> Iterator[Callable[[checkpoint.Progress, Tensor], None]]:
+def _bar(run: Run) -> Iterator[Callable[[Progress, Tensor], None]]:
     """A progress bar on a terminal, a line every hundred steps in a log."""
     console = Console()
     columns = (
-        TextColumn("{task.description}"), BarColumn(), TextColumn("step {task.fields[step]} loss {task.fields[loss]:.4f}"),
-        TimeElapsedColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("step {task.fields[step]} loss {task.fields[loss]:.4f}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(run.folder.name, total=1.0, step=0, loss=math.nan)
 
-        def report(progress: checkpoint.Progress, loss: Tensor) -> None:
+        def report(progress: Progress, loss: Tensor) -> None:
             if console.is_terminal:
                 bar.update(task, completed=run.done(progress), step=progress.step, loss=loss.item())
             elif progress.step % 100 == 0:
-                console.print(f"{run.folder.name} step {progress.step} {progress.seconds:.0f} s loss {loss.item():.4f}")
+                console.print(
+                    f"{run.folder.name} step {progress.step} {progress.seconds:.0f} s loss {loss.item():.4f}"
+                )
 
         yield report

@@ -59,7 +59,9 @@ class TransformerBlock(nn.Module):
         super().__init__()
         self.attend = nn.ModuleList([nn.LayerNorm(width), Attention(width, heads)])
         self.cross = nn.ModuleList([nn.LayerNorm(width), Attention(width, heads)]) if cross else None
-        self.feed = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.feed = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
 
     def forward(self, x: Tensor, memory: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """[B, N, width] -> the same shape; `mask` says which positions of the input can be seen."""

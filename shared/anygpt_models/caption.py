@@ -6,34 +6,45 @@ import re
 import zlib
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from anygpt_models.blocks import TransformerBlock, positions
+from anygpt_models.part import Part, configured
 
 
-class CaptionEncoder(ModelMixin, ConfigMixin):
+class CaptionEncoder(Part):
     """Caption -> condition [B, queries, width].
 
     A word is the sum of two hashed embeddings: no vocabulary file, and two words rarely share both.
     """
 
-    @register_to_config
-    def __init__(self, width: int = 256, queries: int = 8, depth: int = 2, buckets: int = 1021, inner: int = 128, length: int = 16) -> None:
+    @configured
+    def __init__(
+        self,
+        width: int = 256,
+        queries: int = 8,
+        depth: int = 2,
+        buckets: int = 1021,
+        inner: int = 128,
+        length: int = 16,
+    ) -> None:
         super().__init__()
         self.words = nn.Embedding(2 * buckets + 1, inner // 2, padding_idx=0)
         self.lift = nn.Linear(inner // 2, inner)
         self.places = positions(length, inner)
         self.readers = positions(queries, inner)
         self.layers = nn.ModuleList([TransformerBlock(inner, 4) for _ in range(depth)])
-        self.out = nn.Sequential(nn.LayerNorm(inner), nn.Linear(inner, width), nn.LayerNorm(width, elementwise_affine=False))
+        self.out = nn.Sequential(
+            nn.LayerNorm(inner), nn.Linear(inner, width), nn.LayerNorm(width, elementwise_affine=False)
+        )
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Hashed words int64 [B, length, 2] -> condition [B, queries, width], each vector of unit variance."""
         x = self.lift(self.words(tokens).sum(2)) + self.places
         queries = self.readers.expand(len(tokens), -1, -1)
-        seen = torch.cat([torch.ones(queries.shape[:2], dtype=torch.bool, device=tokens.device), tokens[..., 0] > 0], dim=1)
+        seen = torch.cat(
+            [torch.ones(queries.shape[:2], dtype=torch.bool, device=tokens.device), tokens[..., 0] > 0], dim=1
+        )
         x = torch.cat([queries.to(x.dtype), x], dim=1)
         for layer in self.layers:
             x = layer(x, mask=seen[:, None, None])
@@ -47,10 +58,12 @@ class CaptionEncoder(ModelMixin, ConfigMixin):
 
     def tokens(self, captions: list[str]) -> Tensor:
         """Captions -> hashed words int64 [B, length, 2] on the CPU, 0 where there is none; articles carry nothing."""
-        length, buckets = self.config["length"], self.config["buckets"]
+        length, buckets = self.setting("length"), self.setting("buckets")
         rows = torch.zeros(len(captions), length, 2, dtype=torch.int64)
         for row, caption in zip(rows, captions, strict=True):
-            words = [word for word in re.findall(r"[a-z0-9']+", caption.lower()) if word not in {"a", "an", "the"}]
+            words = [
+                word for word in re.findall(r"[a-z0-9']+", caption.lower()) if word not in {"a", "an", "the"}
+            ]
             for place, word in enumerate(words[:length]):
                 second, first = divmod(zlib.crc32(word.encode()), buckets)
                 row[place] = torch.tensor([1 + first, 1 + buckets + second % buckets])

@@ -11,13 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional
 
 from anygpt_models.blocks import TransformerBlock, positions
 from anygpt_models.fsq import FiniteScalarQuantiser
+from anygpt_models.part import Part, configured
 
 
 @dataclass(frozen=True)
@@ -29,12 +28,17 @@ class Sampling:
     temperature: float = 0.5
 
 
-class CodeDenoiser(ModelMixin, ConfigMixin):
+class CodeDenoiser(Part):
     """Bidirectional transformer over `length` codes: masked codes and a condition in, logits of every digit out."""
 
-    @register_to_config
+    @configured
     def __init__(
-        self, length: int = 32, levels: tuple[int, ...] = (8, 8, 8, 8), width: int = 192, depth: int = 4, condition_width: int = 256
+        self,
+        length: int = 32,
+        levels: tuple[int, ...] = (8, 8, 8, 8),
+        width: int = 192,
+        depth: int = 4,
+        condition_width: int = 256,
     ) -> None:
         super().__init__()
         self.quantiser = FiniteScalarQuantiser(tuple(levels))
@@ -46,7 +50,7 @@ class CodeDenoiser(ModelMixin, ConfigMixin):
         self.out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, sum(levels)))
 
     def forward(self, codes: Tensor, masked: Tensor, condition: Tensor) -> list[Tensor]:
-        """Codes int64 [B, length], masked bool [B, length], condition [B, K, C] -> logits [B, length, level] per digit."""
+        """Codes int64 [B, length], masked bool [B, length], condition -> per digit, logits [B, L, level]."""
         digits = self.quantiser.digits(codes)
         x = self.places + sum(
             table(torch.where(masked, level, digits[..., index]))
@@ -78,18 +82,20 @@ class CodeDenoiser(ModelMixin, ConfigMixin):
         sampling: Sampling = Sampling(),
         on_step: Callable[[int, int], None] | None = None,
     ) -> Tensor:
-        """Condition [B, K, C] -> codes [B, length]; sample i draws only from generators[i], `on_step(done, of)` may raise.
+        """Condition [B, K, C] -> codes [B, length]; sample i draws only from generators[i]; on_step may raise.
 
         Each step keeps the digits that the model is surest of; the order loses its noise, and the digits their
         temperature, towards the end.
         """
-        batch, length = len(condition), self.config["length"]
+        batch, length = len(condition), self.setting("length")
         codes = torch.zeros(batch, length, dtype=torch.int64, device=condition.device)
         masked = torch.ones_like(codes, dtype=torch.bool)
         for step in range(sampling.steps):
             remaining = math.cos(math.pi / 2 * (step + 1) / sampling.steps)
             heat = sampling.temperature * (1 - step / max(1, sampling.steps - 1))
-            drawn, score = self._draw(self._guided(codes, masked, condition, sampling.guidance), generators, heat)
+            drawn, score = self._draw(
+                self._guided(codes, masked, condition, sampling.guidance), generators, heat
+            )
             codes = torch.where(masked, drawn, codes)
             score = torch.where(masked, score, math.inf)
             keep = math.floor(length * remaining + 1e-6)
@@ -107,12 +113,18 @@ class CodeDenoiser(ModelMixin, ConfigMixin):
         untold = self(codes, masked, self.null.expand(condition.shape))
         return [(b + guidance * (a - b)).float().log_softmax(-1) for a, b in zip(told, untold, strict=True)]
 
-    def _draw(self, logits: list[Tensor], generators: list[torch.Generator], heat: float) -> tuple[Tensor, Tensor]:
+    def _draw(
+        self, logits: list[Tensor], generators: list[torch.Generator], heat: float
+    ) -> tuple[Tensor, Tensor]:
         """Codes [B, length] by the Gumbel-max trick, and a score [B, length] of how sure each is."""
-        noise = _gumbel((*logits[0].shape[1:2], sum(self.quantiser.levels) + 1), generators).to(logits[0].device)
+        noise = _gumbel((*logits[0].shape[1:2], sum(self.quantiser.levels) + 1), generators).to(
+            logits[0].device
+        )
         *parts, order = noise.split([*self.quantiser.levels, 1], dim=-1)
         chosen = [(part + heat * gumbel).argmax(-1) for part, gumbel in zip(logits, parts, strict=True)]
-        sure = torch.stack([part.gather(-1, pick[..., None])[..., 0] for part, pick in zip(logits, chosen, strict=True)])
+        sure = torch.stack(
+            [part.gather(-1, pick[..., None])[..., 0] for part, pick in zip(logits, chosen, strict=True)]
+        )
         return self.quantiser.from_digits(torch.stack(chosen, dim=-1)), sure.sum(0) + heat * order[..., 0]
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 
 from anygpt_models.image_autoencoder import ImageAutoencoder
 from anygpt_models.image_tokeniser import ImageTokeniser
+from anygpt_models.part import Part, configured
 
 
-class ImageCodec(ModelMixin, ConfigMixin):
+class ImageCodec(Part):
     """Pixels [B, 3, 128, 128] in -1..1 <-> codes int64 [B, 32], each below 4,096."""
 
-    @register_to_config
+    @configured
     def __init__(
         self, levels: tuple[int, ...] = (8, 8, 8, 8), autoencoder_widths: tuple[int, int] = (64, 128),
         tokeniser_widths: tuple[int, int] = (64, 128), depth: int = 3,

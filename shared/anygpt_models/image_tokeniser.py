@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from anygpt_models.blocks import ConvBlock, TransformerBlock, positions
@@ -15,7 +14,13 @@ PER_CELL = 2
 class ImageTokeniser(nn.Module):
     """Latents [B, 4, 16, 16] <-> codes [B, 32]: convolutions to a 4x4 grid, two codes a cell, which see each other."""
 
-    def __init__(self, levels: tuple[int, ...] = (8, 8, 8, 8), channels: int = 4, widths: tuple[int, int] = (64, 128), depth: int = 3) -> None:
+    def __init__(
+        self,
+        levels: tuple[int, ...] = (8, 8, 8, 8),
+        channels: int = 4,
+        widths: tuple[int, int] = (64, 128),
+        depth: int = 3,
+    ) -> None:
         super().__init__()
         fine, width = widths
         self.quantiser = FiniteScalarQuantiser(tuple(levels))

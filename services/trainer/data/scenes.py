@@ -50,7 +50,9 @@ class Album:
     @cached_property
     def rows(self) -> dict[str, list[int]]:
         """Kind -> rows of its pictures, the plainest first."""
-        return {kind: [self.stills.index(point) for point in world.code_points(kind)] for kind in world.kinds()}
+        return {
+            kind: [self.stills.index(point) for point in world.code_points(kind)] for kind in world.kinds()
+        }
 
     def rgba(self, rows: Tensor) -> Tensor:
         """Pictures with alpha multiplied in, float [B, 4, 128, 128] in 0..1."""
@@ -63,7 +65,11 @@ class Album:
         for scene in scenes:
             choices = self.rows[scene.kind][:variants]
             rows.append(choices[int(torch.randint(len(choices), ()))])
-        return place(self.rgba(torch.tensor(rows)), backgrounds([scene.colour for scene in scenes]), poses(len(rows), jitter))
+        return place(
+            self.rgba(torch.tensor(rows)),
+            backgrounds([scene.colour for scene in scenes]),
+            poses(len(rows), jitter),
+        )
 
 
 def backgrounds(colours: list[str]) -> Tensor:

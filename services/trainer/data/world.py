@@ -70,8 +70,8 @@ clown 1f921
 
 
 def _objects(groups: str) -> dict[str, str]:
-    entries = (entry.strip().rsplit(" ", 1) for line in groups.splitlines() for entry in line.split(",") if entry.strip())
-    return {name: code for name, code in entries}
+    entries = [entry.strip() for line in groups.splitlines() for entry in line.split(",") if entry.strip()]
+    return {entry[: entry.rindex(" ")]: entry[entry.rindex(" ") + 1 :] for entry in entries}
 
 
 OBJECTS: dict[str, str] = _objects(_GROUPS)

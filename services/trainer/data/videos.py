@@ -1,0 +1,56 @@
+"""Moving scenes: a thing on a plain background that moves in one of six ways, 24 frames at 8 a second."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from services.trainer.data import world
+from services.trainer.data.scenes import OBJECT_SCALE, Album, backgrounds, place, placement
+
+FRAMES = 24
+FRAMES_PER_SECOND = 8
+KEY_FRAME = 12
+"""The frame in which every motion passes through the canonical pose."""
+
+
+def motion_poses(motion: str, strength: float = 1.0) -> Tensor:
+    """Sampling matrices [24, 2, 3] of a motion; strength 1 moves by 45 % of half a frame, or turns once."""
+    time = (torch.arange(FRAMES) - KEY_FRAME) / KEY_FRAME
+    still, reach = torch.zeros(FRAMES), 0.45 * strength
+    shift = {
+        "left": torch.stack([-reach * time, still]),
+        "right": torch.stack([reach * time, still]),
+        "up": torch.stack([still, -reach * time]),
+        "bounce": torch.stack([still, -reach * (time * math.pi).sin().abs()]),
+    }.get(motion, torch.stack([still, still]))
+    zoom = OBJECT_SCALE * ((0.6 * strength * time).exp() if motion == "grow" else torch.ones(FRAMES))
+    turn = math.pi * time if motion == "spin" else still
+    return placement(shift, zoom, turn, torch.ones(FRAMES))
+
+
+def relative_poses(poses: Tensor) -> Tensor:
+    """What turns the key frame into each frame: [..., 24, 2, 3] -> the same shape."""
+    square = torch.cat([poses, torch.tensor([0.0, 0.0, 1.0]).expand(*poses.shape[:-2], 1, 3)], dim=-2)
+    return (torch.linalg.inv(square[..., KEY_FRAME : KEY_FRAME + 1, :, :]) @ square)[..., :2, :]
+
+
+def render(
+    album: Album, scenes: list[world.Scene], strengths: Tensor | None = None, size: int = 128
+) -> tuple[Tensor, Tensor]:
+    """Moving scenes -> frames [B, 24, 3, size, size] in -1..1, and their motion against the key frame [B, 24, 2, 3]."""
+    strong = torch.ones(len(scenes)) if strengths is None else strengths
+    poses = torch.stack(
+        [motion_poses(scene.motion, float(s)) for scene, s in zip(scenes, strong, strict=True)]
+    )
+    rows = [album.rows[scene.kind][0] for scene in scenes]
+    rgba = album.rgba(torch.tensor(rows))
+    rgba = functional.interpolate(rgba, (size, size), mode="area") if size != rgba.shape[-1] else rgba
+    colours = backgrounds([scene.colour for scene in scenes])
+    frames = place(
+        rgba.repeat_interleave(FRAMES, 0), colours.repeat_interleave(FRAMES, 0), poses.flatten(0, 1)
+    )
+    return frames.unflatten(0, (len(scenes), FRAMES)), relative_poses(poses)

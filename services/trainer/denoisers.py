@@ -1,0 +1,124 @@
+"""Recipe of what draws: caption -> condition -> codes of a picture, and of its motion when it has one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from anygpt_models.caption import CaptionEncoder
+from anygpt_models.denoiser import CodeDenoiser, Sampling
+from anygpt_models.image_codec import ImageCodec
+from anygpt_models.image_pipeline import to_uint8
+from anygpt_models.motion import FRAMES
+from anygpt_models.video_codec import MotionCodec
+from services.trainer.data import videos, world
+from services.trainer.data.mixture import PALETTE, Mixture
+from services.trainer.data.scenes import CANONICAL, SLIGHT, Album, Jitter
+from services.trainer.image_codec import PART as CODEC
+from services.trainer.image_codec import scene_latents
+from services.trainer.loop import train
+from services.trainer.recipe import Recipe
+
+CAPTION, IMAGE, MOTION = "image_caption", "image_denoiser", "video_denoiser"
+VARIANTS = 3
+Choice = TypeVar("Choice")
+SLIGHT_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Codes of stills [canonical or slight, pictures, colours, 32] and of motions [motions, clips, 24]; rows of kinds."""
+
+    stills: Tensor
+    motions: Tensor
+    rows: list[list[int]]
+
+    def batch(self, count: int) -> tuple[list[world.Scene], Tensor, Tensor]:
+        """Random scenes, of which the second half moves; image codes of all, motion codes of the moving ones."""
+        kinds, colours, motions = world.kinds(), list(world.COLOURS), list(world.MOTIONS)
+        kind, colour = torch.randint(len(kinds), (count,)), torch.randint(len(colours), (count,))
+        motion = torch.randint(len(motions), (count - count // 2,))
+        rows = torch.tensor([_any(self.rows[index]) for index in kind.tolist()])
+        slight = (torch.rand(count) < SLIGHT_SHARE).long()
+        moves = [""] * (count // 2) + [motions[index] for index in motion.tolist()]
+        scenes = [world.Scene(kinds[k], colours[c], m) for k, c, m in zip(kind, colour, moves, strict=True)]
+        clips = torch.randint(self.motions.shape[1], motion.shape)
+        return scenes, self.stills[slight, rows, colour], self.motions[motion, clips]
+
+
+def run_denoiser(recipe: Recipe) -> None:
+    """Learn to draw every scene of the world from its caption; one caption encoder serves stills and clips."""
+    album, codec = Album.open(recipe.cache), recipe.part(ImageCodec, CODEC)
+    targets = targets_of(recipe, album, codec)
+    parts = nn.ModuleDict({
+        CAPTION: CaptionEncoder(), IMAGE: CodeDenoiser(), MOTION: CodeDenoiser(length=FRAMES, width=128, depth=3),
+    })  # fmt: skip
+    caption, image, motion = parts[CAPTION], parts[IMAGE], parts[MOTION]
+    sheet = recipe.cache / "runs" / "denoisers" / "sheet.png"
+
+    def step(_: int) -> Tensor:
+        scenes, stills, moves = targets.batch(64)
+        condition = caption.encode([spoken(scene) for scene in scenes])
+        loss: Tensor = image.loss(stills, condition) + 0.2 * motion.loss(moves, condition[-len(moves) :])
+        return loss
+
+    def sample(done: int) -> None:
+        scenes = world.scenes()[::31][:96]
+        condition = caption.encode([world.caption(scene) for scene in scenes])
+        codes = image.generate(
+            condition, [torch.Generator().manual_seed(i) for i in range(len(scenes))], Sampling()
+        )
+        contact_sheet(codec.decode(codes), sheet, columns=16)
+
+    train(recipe.run("denoisers", learning_rate=1.5e-3, warmup=100, sample_every=250), parts, step, sample)
+    sample(-1)
+    for name, part in parts.items():
+        recipe.keep(part, name)
+
+
+def targets_of(recipe: Recipe, album: Album, codec: ImageCodec) -> Targets:
+    """Encode every known picture on every background, and thirty clips of each motion."""
+    mixture = Mixture(album)
+    stills = torch.stack([scene_codes(codec, mixture, jitter) for jitter in (CANONICAL, SLIGHT)])
+    motion = recipe.part(MotionCodec, "motion_codec")
+    clips = [motion.encode(videos.render(album, some_scenes(name, 30), size=32)[0]) for name in world.MOTIONS]
+    place = {row: index for index, row in enumerate(mixture.known.tolist())}
+    rows = [[place[row] for row in album.rows[kind][:VARIANTS]] for kind in world.kinds()]
+    return Targets(stills, torch.stack(clips), rows)
+
+
+@torch.no_grad()
+def scene_codes(codec: ImageCodec, mixture: Mixture, jitter: Jitter) -> Tensor:
+    """Codes [pictures, colours, 32] of the known pictures."""
+    latents = scene_latents(codec, mixture, jitter)
+    codes = torch.cat([codec.tokeniser.encode(some) for some in latents.split(128)])
+    return codes.unflatten(0, (-1, len(PALETTE)))
+
+
+def some_scenes(motion: str, count: int) -> list[world.Scene]:
+    """Random things on random backgrounds with one motion."""
+    kinds, colours = world.kinds(), list(world.COLOURS)
+    return [world.Scene(_any(kinds), _any(colours), motion) for _ in range(count)]
+
+
+def spoken(scene: world.Scene) -> str:
+    """The canonical caption; half of the time, a white background goes without saying."""
+    said = world.caption(scene)
+    bare = scene.colour == "white" and bool(torch.rand(()) < 0.5)
+    return said.removesuffix(" on a white background") if bare else said
+
+
+def contact_sheet(pixels: Tensor, path: Path, columns: int) -> None:
+    """Pictures [N, 3, H, W] in -1..1 as one PNG."""
+    rows = [torch.cat(list(row), dim=2) for row in pixels.split(columns) if len(row) == columns]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(to_uint8(torch.cat(rows, dim=1))).save(path)
+
+
+def _any(choices: list[Choice]) -> Choice:
+    return choices[int(torch.randint(len(choices), ()))]

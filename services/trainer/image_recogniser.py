@@ -1,0 +1,73 @@
+"""Recipe of the image recogniser: names what is in a picture, however it was cut, sized or compressed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from anygpt_models.image_recogniser import ImageRecogniser
+from services.trainer.data import world
+from services.trainer.data.mixture import PALETTE
+from services.trainer.data.scenes import Album, Jitter, place, poses
+from services.trainer.loop import train
+from services.trainer.recipe import Recipe
+
+PART = "image_recogniser"
+EMOTIONS = ("", *world.EMOTIONS)
+AUGMENTED = Jitter(shift=0.12, scale=0.3, turn=0.2, flip=True)
+
+
+def run_recogniser(recipe: Recipe) -> None:
+    """Learn kind, background and emotion from the pictures of the world under strong augmentation."""
+    album = Album.open(recipe.cache)
+    model = ImageRecogniser(tuple(world.kinds()), tuple(world.COLOURS), EMOTIONS).to(
+        memory_format=torch.channels_last
+    )
+    emotions = torch.tensor([EMOTIONS.index(world.emotion_of(kind)) for kind in world.kinds()])
+
+    def step(_: int) -> Tensor:
+        pixels, kinds, colours = examples(album, 48)
+        kind, colour, emotion = (logits.float() for logits in model(pixels))
+        loss = functional.cross_entropy(kind, kinds, label_smoothing=0.05)
+        return loss + 0.3 * (
+            functional.cross_entropy(colour, colours) + functional.cross_entropy(emotion, emotions[kinds])
+        )
+
+    def sample(done: int) -> None:
+        pixels, kinds, colours = examples(album, 300)
+        kind, colour, emotion = (logits.argmax(1) for logits in model(pixels))
+        right = [
+            float((a == b).float().mean())
+            for a, b in ((kind, kinds), (colour, colours), (emotion, emotions[kinds]))
+        ]
+        print(
+            f"step {done}: right kind {right[0]:.3f}, colour {right[1]:.3f}, emotion {right[2]:.3f} on new crops"
+        )
+
+    train(recipe.run(PART, learning_rate=2e-3, warmup=100, sample_every=200), model, step, sample)
+    sample(-1)
+    recipe.keep(model, PART)
+
+
+def examples(album: Album, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Augmented pixels [B, 3, 128, 128], their kinds [B] and colours [B]; one in ten is a face."""
+    kinds = torch.randint(len(world.kinds()), (count,))
+    faces = len(world.OBJECTS) + torch.randint(len(world.EMOTIONS), (count,))
+    kinds = torch.where(torch.rand(count) < 0.1, faces, kinds)
+    colours = torch.randint(len(PALETTE), (count,))
+    choices = [album.rows[world.kinds()[kind]] for kind in kinds.tolist()]
+    rows = torch.tensor([rows[int(torch.randint(len(rows), ()))] for rows in choices])
+    behind = (PALETTE[colours] + 0.03 * torch.randn(count, 3)).clamp(0, 1)
+    return worn(place(album.rgba(rows), behind, poses(count, AUGMENTED))), kinds, colours
+
+
+def worn(pixels: Tensor) -> Tensor:
+    """What files go through: half of the batch is sized down and up; exposure, tint and noise vary."""
+    count = len(pixels)
+    side, half = int(torch.randint(48, 129, ())), count // 2
+    small = functional.interpolate(pixels[:half], (side, side), mode="bilinear", antialias=True)
+    pixels = torch.cat([functional.interpolate(small, pixels.shape[-2:], mode="bilinear"), pixels[half:]])
+    exposure, tint = 1 + 0.1 * torch.randn(count, 1, 1, 1), 0.08 * torch.randn(count, 3, 1, 1)
+    noise = 0.08 * torch.rand(count, 1, 1, 1) * torch.randn_like(pixels)
+    return (pixels * exposure + tint + noise).clamp(-1, 1).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,56 @@
+"""What every recipe shares: where things are, how long to learn, and how a trained part is kept."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from anygpt_models.part import Part
+from services.trainer.loop import Run
+
+Model = TypeVar("Model", bound=Part)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One stage of training: data and runs live under the cache, trained parts go into the pack."""
+
+    cache: Path
+    pack: Path
+    minutes: float = math.inf
+    steps: int = 100_000
+    resume: bool = False
+
+    def run(self, name: str, **options: Any) -> Run:
+        """The run of a stage under `<cache>/runs/<name>`; options are fields of `Run`."""
+        return Run(self.cache / "runs" / name, self.steps, self.minutes, resume=self.resume, **options)
+
+    def keep(self, model: Part, part: str) -> None:
+        """Write a trained part into the pack, in half precision."""
+        copy.deepcopy(model).half().save_pretrained(self.pack / part)
+
+    def part(self, model: type[Model], part: str) -> Model:
+        """A part of the pack as it will be served: rounded to half precision, computed in single."""
+        return model.open(self.pack / part)
+
+
+def main(stages: Mapping[str, Callable[[Recipe], None]]) -> None:
+    """Run one stage from the command line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--stage", choices=list(stages), required=True)
+    parser.add_argument("--minutes", type=float, default=math.inf)
+    parser.add_argument("--steps", type=int, default=100_000)
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "anygpt")
+    parser.add_argument("--pack", type=Path, default=Path("shared/packs/mini"))
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    stages[chosen.stage](Recipe(chosen.cache, chosen.pack, chosen.minutes, chosen.steps, chosen.resume))

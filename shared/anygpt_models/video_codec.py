@@ -1,0 +1,60 @@
+"""The video codec: a key frame in image codes and one motion code a frame, without randomness."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from anygpt_models.fsq import FiniteScalarQuantiser
+from anygpt_models.image_codec import ImageCodec
+from anygpt_models.motion import FRAMES, KEY_FRAME, MotionDecoder, MotionEncoder, warp
+from anygpt_models.part import Part, configured
+
+IMAGE_CODES = 32
+
+
+class MotionCodec(Part):
+    """Frames [B, 24, 3, H, W] in -1..1 at 8 frames a second <-> motion codes int64 [B, 24] against the key frame."""
+
+    @configured
+    def __init__(self, levels: tuple[int, ...] = (8, 8, 8, 8), width: int = 128, depth: int = 2) -> None:
+        super().__init__()
+        self.quantiser = FiniteScalarQuantiser(tuple(levels))
+        self.encoder = MotionEncoder(width, depth)
+        self.to_levels = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, len(levels)))
+        self.decoder = MotionDecoder(len(levels), width, depth)
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames -> their affine maps and fields, through the codes; gradients pass."""
+        affine, field = self.decoder(self.quantiser(self.to_levels(self.encoder(frames))))
+        return affine, field
+
+    @torch.no_grad()
+    def encode(self, frames: Tensor) -> Tensor:
+        """Frames -> motion codes."""
+        return self.quantiser.codes(self.to_levels(self.encoder(frames)).float())
+
+    @torch.no_grad()
+    def decode(self, key: Tensor, codes: Tensor) -> Tensor:
+        """Key frame [B, 3, H, W] and motion codes -> frames [B, 24, 3, H, W]."""
+        values = self.quantiser.lookup(codes).to(self.decoder.places.dtype)
+        return warp(key, *self.decoder(values)).clamp(-1, 1)
+
+
+class VideoCodec(nn.Module):
+    """Frames [B, 24, 3, 128, 128] in -1..1 <-> codes int64 [B, 56]: 32 of the key frame, then 24 of the motion."""
+
+    def __init__(self, image: ImageCodec, motion: MotionCodec) -> None:
+        super().__init__()
+        self.image = image
+        self.motion = motion
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """Frames -> codes; ValueError when there are not 24 of them."""
+        if frames.shape[1] != FRAMES:
+            raise ValueError(f"a clip has {FRAMES} frames, got {frames.shape[1]}")
+        return torch.cat([self.image.encode(frames[:, KEY_FRAME]), self.motion.encode(frames)], dim=1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes -> frames."""
+        return self.motion.decode(self.image.decode(codes[:, :IMAGE_CODES]), codes[:, IMAGE_CODES:])

@@ -1,0 +1,100 @@
+"""Caption, condition or codes to a clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.utils import BaseOutput
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anygpt_models.caption import CaptionEncoder
+from anygpt_models.denoiser import CodeDenoiser, Sampling
+from anygpt_models.image_codec import ImageCodec
+from anygpt_models.image_pipeline import OnStepEnd, conditions, on_step, seeded, to_uint8
+from anygpt_models.video_codec import MotionCodec, VideoCodec
+
+
+@dataclass
+class VideoOutput(BaseOutput):  # type: ignore[misc]
+    """Clips uint8 [B, 24, 128, 128, 3] at 8 frames a second, and the codes int64 [B, 56] they were decoded from."""
+
+    frames: NDArray[np.uint8]
+    codes: Tensor
+
+
+class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
+    """Masked diffusion of the motion codes, then of the key frame's, then the deterministic codec."""
+
+    def __init__(
+        self,
+        codec: ImageCodec,
+        motion_codec: MotionCodec,
+        denoiser: CodeDenoiser,
+        motion_denoiser: CodeDenoiser,
+        caption_encoder: CaptionEncoder,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            codec=codec,
+            motion_codec=motion_codec,
+            denoiser=denoiser,
+            motion_denoiser=motion_denoiser,
+            caption_encoder=caption_encoder,
+        )
+
+    @torch.no_grad()
+    def __call__(  # noqa: PLR0913  the signature of diffusers' pipelines
+        self,
+        caption: str | list[str] | None = None,
+        condition: Tensor | None = None,
+        codes: Tensor | None = None,
+        num_inference_steps: int = 8,
+        guidance_scale: float = 1.5,
+        generator: list[torch.Generator] | None = None,
+        callback_on_step_end: OnStepEnd | None = None,
+    ) -> VideoOutput:
+        """Exactly one of caption, condition [B, 8, 256] and codes [B, 56]; ValueError otherwise.
+
+        Half of the steps, at least one, draw the motion; the callback counts all of them.
+        """
+        if codes is None:
+            told = conditions(self.caption_encoder, caption, condition)
+            moving = max(1, num_inference_steps // 2)
+            codes = self._drawn(
+                told,
+                (moving, max(1, num_inference_steps - moving)),
+                guidance_scale,
+                generator,
+                callback_on_step_end,
+            )
+        elif caption is not None or condition is not None:
+            raise ValueError("codes come alone")
+        frames = VideoCodec(self.codec, self.motion_codec).decode(codes)
+        return VideoOutput(frames=to_uint8(frames), codes=codes)
+
+    def _drawn(
+        self,
+        told: Tensor,
+        steps: tuple[int, int],
+        guidance: float,
+        generator: list[torch.Generator] | None,
+        callback: OnStepEnd | None,
+    ) -> Tensor:
+        """Codes [B, 56] under a condition, in `steps` of motion and of picture."""
+        seeds, report = seeded(generator, len(told)), on_step(self, callback)
+
+        def later(done: int, _: int) -> None:
+            if report:
+                report(steps[0] + done, sum(steps))
+
+        def first(done: int, _: int) -> None:
+            if report:
+                report(done, sum(steps))
+
+        motion = self.motion_denoiser.generate(told, seeds, Sampling(steps[0], guidance), first)
+        picture = self.denoiser.generate(told, seeds, Sampling(steps[1], guidance), later)
+        return torch.cat([picture, motion], dim=1)
