@@ -6,7 +6,9 @@
     with Kafka() as kafka:
         kafka.url        # kafka://127.0.0.1:PORT
         kafka.kill()     # faults: kill, stop, start, paused, restart_empty
-        kafka.start()    # the same port and data
+            kafka.start()    # the same port and data
+
+`Service` is one of our own services as such a process, on the `Backends`.
 """
 
 from __future__ import annotations
@@ -16,5 +18,6 @@ from tests.servers.kafka import Kafka
 from tests.servers.minio import Minio
 from tests.servers.process import Server, ServerFailed
 from tests.servers.redis import Redis
+from tests.servers.service import Backends, Service
 
-__all__ = ["Kafka", "Minio", "Redis", "Server", "ServerFailed", "install"]
+__all__ = ["Backends", "Kafka", "Minio", "Redis", "Server", "ServerFailed", "Service", "install"]

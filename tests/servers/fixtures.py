@@ -9,6 +9,7 @@ import pytest
 from tests.servers.kafka import Kafka
 from tests.servers.minio import Minio
 from tests.servers.redis import Redis
+from tests.servers.service import Backends
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +49,11 @@ def minio(minio_server: Minio) -> str:
 def redis(redis_server: Redis) -> str:
     """redis://127.0.0.1:PORT/0"""
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def backends(kafka_server: Kafka, minio_server: Minio, redis_server: Redis) -> Backends:
+    """All three, with the topics made: what a service in its own process needs."""
+    made = Backends.of(kafka_server, minio_server, redis_server)
+    made.initialise()
+    return made

@@ -31,6 +31,11 @@ class Minio(Server):
         """s3://KEY:SECRET@127.0.0.1:PORT/BUCKET?secure=false"""
         return f"s3://{self.access_key}:{self.secret_key}@{self.endpoint}/{self.bucket}?secure=false"
 
+    @property
+    def bare_url(self) -> str:
+        """s3://127.0.0.1:PORT/BUCKET, for who takes the credentials from elsewhere."""
+        return f"s3://{self.endpoint}/{self.bucket}"
+
     def command(self) -> list[str]:
         """The server without its console's default port and without colours."""
         return [minio_binary(), "server", "--quiet", "--address", self.endpoint, str(self.data)]

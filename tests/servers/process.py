@@ -41,6 +41,7 @@ class Server(ABC):
     """
 
     name: str
+    start_seconds = START_SECONDS
 
     def __init__(self, folder: Path | None = None) -> None:
         self._made = folder is None
@@ -166,7 +167,7 @@ class Server(ABC):
             self._reaper = None
 
     def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self.start_seconds
         while not self._ready():
             if not self.running or time.monotonic() > deadline:
                 raise ServerFailed(f"{self.name} did not start:\n{self._log_tail()}")
