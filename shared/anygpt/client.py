@@ -110,8 +110,15 @@ class AsyncClient:
 
     async def events(self, *pieces: Piece, options: Options | None = None) -> AsyncIterator[Event]:
         """The events of one turn, to the terminal one; a broken stream is resumed after the last event seen."""
-        request = await self.request(*pieces, options=options or Options())
-        timeout_s = (options or Options()).timeout_s
+        options = options or Options()
+        request = await self.request(*pieces, options=options)
+        async for event in self.stream(request, options.timeout_s):
+            yield event
+
+    async def stream(
+        self, request: anygpt_service_pb2.GenerateRequest, timeout_s: float | None = None
+    ) -> AsyncIterator[Event]:
+        """As `events`, for a request that is made already."""
         call: Any = self._anygpt.Generate(request, metadata=self._metadata, timeout=timeout_s)
         last, failures = Event(), 0
         while last.WhichOneof("kind") not in TERMINALS:

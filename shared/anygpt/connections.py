@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from pydantic import SecretStr
 
 from anygpt.bus import Bus
 from anygpt.bus_memory import MemoryBus
 from anygpt.errors import InvalidInput
 from anygpt.memory import Memory, SqliteMemory
-from anygpt.settings import ServiceSettings
+from anygpt.settings import S3Settings, ServiceSettings
 from anygpt.store import Store
 from anygpt.store_folder import FolderStore
+
+A_STORE = "a store is file:///folder or s3://host:port/bucket"
 
 
 async def open_bus(settings: ServiceSettings) -> Bus:
@@ -33,8 +37,8 @@ async def open_store(settings: ServiceSettings) -> Store:
     if url.scheme == "s3":
         from anygpt.minio import MinioStore
 
-        return MinioStore(url.netloc, _bucket(url), settings.s3)
-    raise InvalidInput("a store is file:///folder or s3://host:port/bucket", field="store")
+        return MinioStore(*_s3(settings))
+    raise InvalidInput(A_STORE, field="store")
 
 
 async def open_memory(settings: ServiceSettings) -> Memory:
@@ -56,18 +60,27 @@ async def create_infrastructure(settings: ServiceSettings) -> list[str]:
         from anygpt.kafka import create_topics
 
         created += await create_topics(settings)
-    url = urlsplit(settings.store_url)
-    if url.scheme == "s3":
+    if urlsplit(settings.store_url).scheme == "s3":
         from anygpt.minio import MinioStore
 
-        store = MinioStore(url.netloc, _bucket(url), settings.s3)
+        store = MinioStore(*_s3(settings))
         created += ["bucket"] if await store.make_bucket() else []
         await store.close()
     return created
 
 
-def _bucket(url: SplitResult) -> str:
+def _s3(settings: ServiceSettings) -> tuple[str, str, S3Settings]:
+    """Endpoint, bucket and settings; credentials and `?secure=` of the URL go before those of the settings."""
+    url = urlsplit(settings.store_url)
     bucket = url.path.strip("/")
-    if not url.netloc or not bucket or "/" in bucket:
-        raise InvalidInput("a store is file:///folder or s3://host:port/bucket", field="store")
-    return bucket
+    query = parse_qs(url.query)
+    if not url.hostname or not bucket or "/" in bucket or set(query) - {"secure"}:
+        raise InvalidInput(A_STORE, field="store")
+    s3 = settings.s3
+    if url.username and url.password:
+        s3 = s3.model_copy(
+            update={"access_key": unquote(url.username), "secret_key": SecretStr(unquote(url.password))}
+        )
+    if "secure" in query:
+        s3 = s3.model_copy(update={"secure": query["secure"][-1] == "true"})
+    return url.netloc.rpartition("@")[2], bucket, s3

@@ -45,6 +45,8 @@ class Runtime:
     store: Store
     memory: Memory
     lane: Lane
+    address: str = ""
+    """Where this process serves, once it does."""
 
     @cached_property
     def pack(self) -> Pack:
@@ -155,6 +157,7 @@ class Process:
             pool=descriptor_pool.Default(),
         )
         self.port = self.server.add_insecure_port(f"{self._settings.host}:{self._settings.port}")
+        self._runtime.address = f"127.0.0.1:{self.port}"
         await self.server.start()
         serve_metrics(self._settings.metrics_port)
         await self._open()

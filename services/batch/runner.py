@@ -1,0 +1,186 @@
+"""Runs one job: each line of its JSONL through the gateway in the batch class, each result written as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf import json_format
+
+from anygpt import topology
+from anygpt.answer import Answer
+from anygpt.client import AsyncClient
+from anygpt.errors import AnyGPTError, Exhausted, InvalidInput, Unavailable
+from anygpt.identity import object_key, ref_key
+from anygpt.jobs import ENDED, JobBook, job_folder
+from anygpt.store import Store
+from anygpt.v1 import anygpt_service_pb2, job_service_pb2, types_pb2
+
+log = logging.getLogger(__name__)
+LINES_TYPE = "application/jsonl"
+CANCEL_POLL_S = 1.0
+RETRIES = 60
+RETRY_S = 1.0
+
+
+class JobRunner:
+    """Runs jobs; what a killed runner had finished is not done again."""
+
+    def __init__(
+        self, store: Store, connect: Callable[[str], AsyncClient], at_once: int, limit_bytes: int
+    ) -> None:
+        self._store = store
+        self._book = JobBook(store)
+        self._connect = connect
+        self._at_once = at_once
+        self._limit_bytes = limit_bytes
+
+    async def run(self, tenant: str, job_id: str) -> None:
+        """Take a job to its end."""
+        job = await self._book.get(tenant, job_id)
+        if job.state in ENDED:
+            return
+        job.state = job_service_pb2.JOB_STATE_RUNNING
+        try:
+            request = await self._book.request(tenant, job_id)
+            key = object_key(tenant, request.requests.object)
+            lines = [x for x in (await self._store.get(key, self._limit_bytes)).splitlines() if x.strip()]
+        except AnyGPTError as error:
+            job.failure.CopyFrom(error.to_failure(topology.BATCH))
+            await self._end(tenant, job, job_service_pb2.JOB_STATE_FAILED)
+            return
+        job.lines = len(lines)
+        await self._book.write(tenant, job)
+        is_cancelled = await self._run_lines(tenant, job, lines)
+        await self._collect(tenant, job)
+        await self._end(tenant, job, _state(job, is_cancelled))
+
+    async def _run_lines(self, tenant: str, job: job_service_pb2.Job, lines: list[bytes]) -> bool:
+        done = {
+            int(each.key.rsplit("/", 1)[1]) for each in await self._store.list(_lines_folder(tenant, job))
+        }
+        turns = asyncio.Semaphore(self._at_once)
+        async with self._connect(tenant) as client:
+
+            async def work(number: int) -> None:
+                async with turns:
+                    if number not in done:
+                        await self._run_line(client, tenant, job, number, lines[number])
+                    await self._count(tenant, job)
+
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(work(number)) for number in range(len(lines))]
+                watch = group.create_task(self._watch_cancel(tenant, job.job_id, tasks))
+                await asyncio.wait(tasks) if tasks else None
+                watch.cancel()
+        return await self._book.is_cancelled(tenant, job.job_id)
+
+    async def _watch_cancel(self, tenant: str, job_id: str, tasks: list[asyncio.Task[None]]) -> None:
+        while not await self._book.is_cancelled(tenant, job_id):
+            await asyncio.sleep(CANCEL_POLL_S)
+        for task in tasks:
+            task.cancel()
+
+    async def _run_line(
+        self, client: AsyncClient, tenant: str, job: job_service_pb2.Job, number: int, line: bytes
+    ) -> None:
+        result: dict[str, Any] = {"line": number}
+        try:
+            request = _parse(line, result)
+            request.priority = types_pb2.PRIORITY_BATCH
+            request.idempotency_key = f"{job.job_id}-{number}"
+            request.grace.FromSeconds(0)
+            result |= _rendered(await _patiently(client, request))
+        except AnyGPTError as error:
+            failure = error.to_failure(topology.BATCH)
+            result |= {"state": "failed", "failure": json_format.MessageToDict(failure)}
+        key = f"{_lines_folder(tenant, job)}{number:09d}"
+        await self._store.put(key, json.dumps(result).encode(), "application/json")
+
+    async def _count(self, tenant: str, job: job_service_pb2.Job) -> None:
+        states = [state async for state in self._states(tenant, job)]
+        job.finished_lines = states.count("finished")
+        job.failed_lines = len(states) - job.finished_lines
+        await self._book.write(tenant, job)
+
+    async def _states(self, tenant: str, job: job_service_pb2.Job) -> Any:
+        for each in await self._store.list(_lines_folder(tenant, job)):
+            yield json.loads(await self._store.get(each.key, self._limit_bytes))["state"]
+
+    async def _collect(self, tenant: str, job: job_service_pb2.Job) -> None:
+        found = await self._store.list(_lines_folder(tenant, job))
+        results = b"".join([await self._store.get(each.key, self._limit_bytes) + b"\n" for each in found])
+        reference = types_pb2.MediaRef(
+            object=f"media/{job.job_id}/results",
+            sha256=hashlib.sha256(results).hexdigest(),
+            media_type=LINES_TYPE,
+            size_bytes=len(results),
+        )
+        await self._store.put(object_key(tenant, reference.object), results, LINES_TYPE)
+        facts = reference.SerializeToString()
+        await self._store.put(ref_key(tenant, reference.object), facts, "application/protobuf")
+        job.results.CopyFrom(reference)
+
+    async def _end(
+        self, tenant: str, job: job_service_pb2.Job, state: job_service_pb2.JobState.ValueType
+    ) -> None:
+        job.state = state
+        job.ended_at.GetCurrentTime()
+        await self._book.write(tenant, job)
+        log.info("job %s ended: %s", job.job_id, job_service_pb2.JobState.Name(state))
+
+
+def _lines_folder(tenant: str, job: job_service_pb2.Job) -> str:
+    return f"{job_folder(tenant, job.job_id)}/lines/"
+
+
+def _state(job: job_service_pb2.Job, is_cancelled: bool) -> job_service_pb2.JobState.ValueType:
+    if is_cancelled:
+        return job_service_pb2.JOB_STATE_CANCELLED
+    if not job.failed_lines:
+        return job_service_pb2.JOB_STATE_SUCCEEDED
+    return job_service_pb2.JOB_STATE_PARTIAL if job.finished_lines else job_service_pb2.JOB_STATE_FAILED
+
+
+def _parse(line: bytes, result: dict[str, Any]) -> anygpt_service_pb2.GenerateRequest:
+    try:
+        fields = json.loads(line)
+        if not isinstance(fields, dict):
+            raise InvalidInput("a line is a JSON object", reason="LINE_MALFORMED", field="line")
+        if "id" in fields:
+            result["id"] = fields.pop("id")
+        return json_format.ParseDict(fields, anygpt_service_pb2.GenerateRequest())
+    except (ValueError, RecursionError, json_format.ParseError) as error:
+        raise InvalidInput("the line is no request in JSON", reason="LINE_MALFORMED", field="line") from error
+
+
+async def _patiently(client: AsyncClient, request: anygpt_service_pb2.GenerateRequest) -> Answer:
+    for _ in range(RETRIES):
+        answer = Answer()
+        try:
+            async for event in client.stream(request):
+                answer.add(event)
+        except (Exhausted, Unavailable) as error:
+            await asyncio.sleep((error.retry_after_ms / 1000) or RETRY_S)
+            continue
+        return answer
+    raise Exhausted("the system stayed full", retry_after_ms=60_000)
+
+
+def _rendered(answer: Answer) -> dict[str, Any]:
+    spans: list[dict[str, Any]] = []
+    for _, span in sorted(answer.spans.items()):
+        rendered: dict[str, Any] = {"modality": span.modality}
+        if span.media is not None:
+            rendered["media"] = json_format.MessageToDict(span.media)
+        elif span.failure is not None:
+            rendered["failure"] = json_format.MessageToDict(span.failure)
+        else:
+            rendered["text"] = span.text
+        spans.append(rendered)
+    usage = json_format.MessageToDict(answer.usage) if answer.usage else {}
+    return {"state": "finished", "request_id": answer.request_id, "answer": spans, "usage": usage}

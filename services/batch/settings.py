@@ -1,0 +1,15 @@
+"""Settings of the batch worker."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from anygpt.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """What the batch worker needs beside what every service needs."""
+
+    gateway: str = Field(default="", description="host:port of the gateway; empty: the one in this process.")
+    broker: str = Field(default="", description="Celery broker of jobs; empty: SQLite under the data folder.")
+    job_lines: int = Field(default=8, ge=1, le=256, description="Lines of a job under way at once.")
