@@ -71,7 +71,7 @@ class MinioStore:
 
     async def list(self, prefix: str) -> list[StoredObject]:
         """See Store."""
-        return await self._run(lambda: self._list(prefix))
+        return await self._run(lambda: [*self._list(prefix)])
 
     async def delete(self, key: str) -> None:
         """See Store."""
@@ -136,13 +136,11 @@ class MinioStore:
         finally:
             response.close()
 
-    def _list(self, prefix: str) -> list[StoredObject]:
-        found = self._client.list_objects(self._bucket, prefix=prefix, recursive=True)
-        return [
-            StoredObject(one.object_name, one.size or 0, round(one.last_modified.timestamp() * 1000))
-            for one in found
-            if one.object_name and one.last_modified
-        ]
+    def _list(self, prefix: str) -> Iterator[StoredObject]:
+        for found in self._client.list_objects(self._bucket, prefix=prefix, recursive=True):
+            if found.object_name and found.last_modified:
+                modified_ms = round(found.last_modified.timestamp() * 1000)
+                yield StoredObject(found.object_name, found.size or 0, modified_ms)
 
     def _make_bucket(self) -> bool:
         if self._client.bucket_exists(self._bucket):
@@ -160,7 +158,7 @@ def _translating() -> Iterator[None]:
     try:
         yield
     except S3Error as error:
-        raise _error(error.code) from error
+        raise _error(error.code or "") from error
     except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
         raise Unavailable(
             f"the store does not answer: {type(error).__name__}", retry_after_ms=1000

@@ -34,8 +34,8 @@ class RedisMemory:
     async def get(self, key: str) -> bytes | None:
         """See Memory."""
         with _translating():
-            value: bytes | None = await self._redis.get(key)
-            return value
+            value = await self._redis.get(key)
+            return value.encode() if isinstance(value, str) else value
 
     async def set(self, key: str, value: bytes, ttl_s: float, *, if_absent: bool = False) -> bool:
         """See Memory."""
