@@ -10,7 +10,7 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -129,11 +129,11 @@ class Server(ABC):
         self.start()
 
     def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.close()
-            raise
+        with ExitStack() as unless_started:
+            unless_started.callback(self.close)
+            self.start()
+            unless_started.pop_all()
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -53,7 +53,7 @@ class Service(Server):
     def __init__(self, name: str, backends: Backends, **environment: str) -> None:
         self.name = name
         super().__init__()
-        self._environment = {**backends.environment, **environment}
+        self._environment = {"ANYGPT_DATA": str(self.data), **backends.environment, **environment}
 
     @property
     def address(self) -> str:
