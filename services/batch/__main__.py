@@ -1,7 +1,5 @@
 """The batch worker as a process of its own."""
 
-from __future__ import annotations
-
 from anygpt.main import Service, run
 from services.batch.app import build
 from services.batch.settings import Settings

@@ -22,9 +22,11 @@ from anygpt.v1 import anygpt_service_pb2, job_service_pb2, types_pb2
 
 log = logging.getLogger(__name__)
 LINES_TYPE = "application/jsonl"
-CANCEL_POLL_S = 1.0
+WATCH_S = 0.5
 RETRIES = 60
 RETRY_S = 1.0
+GRACE_S = 600
+"""A line outlives a killed runner, so that the next one finds its answer by the key."""
 
 
 class JobRunner:
@@ -60,28 +62,31 @@ class JobRunner:
         await self._end(tenant, job, _state(job, is_cancelled))
 
     async def _run_lines(self, tenant: str, job: job_service_pb2.Job, lines: list[bytes]) -> bool:
-        done = {
-            int(each.key.rsplit("/", 1)[1]) for each in await self._store.list(_lines_folder(tenant, job))
-        }
+        done = await self._states(tenant, job)
+        job.finished_lines = list(done.values()).count("finished")
+        job.failed_lines = len(done) - job.finished_lines
         turns = asyncio.Semaphore(self._at_once)
         async with self._connect(tenant) as client:
 
             async def work(number: int) -> None:
                 async with turns:
-                    if number not in done:
-                        await self._run_line(client, tenant, job, number, lines[number])
-                    await self._count(tenant, job)
+                    await self._run_line(client, tenant, job, number, lines[number])
 
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(work(number)) for number in range(len(lines))]
-                watch = group.create_task(self._watch_cancel(tenant, job.job_id, tasks))
-                await asyncio.wait(tasks) if tasks else None
+                tasks = [group.create_task(work(n)) for n in range(len(lines)) if n not in done]
+                watch = group.create_task(self._watch(tenant, job, tasks))
+                if tasks:
+                    await asyncio.wait(tasks)
                 watch.cancel()
         return await self._book.is_cancelled(tenant, job.job_id)
 
-    async def _watch_cancel(self, tenant: str, job_id: str, tasks: list[asyncio.Task[None]]) -> None:
-        while not await self._book.is_cancelled(tenant, job_id):
-            await asyncio.sleep(CANCEL_POLL_S)
+    async def _watch(self, tenant: str, job: job_service_pb2.Job, tasks: list[asyncio.Task[None]]) -> None:
+        """Write down how far the job is, until it ends or somebody asks to cancel it."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            await self._book.write(tenant, job)
+            if await self._book.is_cancelled(tenant, job.job_id):
+                break
         for task in tasks:
             task.cancel()
 
@@ -93,23 +98,23 @@ class JobRunner:
             request = _parse(line, result)
             request.priority = types_pb2.PRIORITY_BATCH
             request.idempotency_key = f"{job.job_id}-{number}"
-            request.grace.FromSeconds(0)
+            request.grace.FromSeconds(GRACE_S)
             result |= _rendered(await _patiently(client, request))
         except AnyGPTError as error:
             failure = error.to_failure(topology.BATCH)
             result |= {"state": "failed", "failure": json_format.MessageToDict(failure)}
         key = f"{_lines_folder(tenant, job)}{number:09d}"
         await self._store.put(key, json.dumps(result).encode(), "application/json")
+        if result["state"] == "finished":
+            job.finished_lines += 1
+        else:
+            job.failed_lines += 1
 
-    async def _count(self, tenant: str, job: job_service_pb2.Job) -> None:
-        states = [state async for state in self._states(tenant, job)]
-        job.finished_lines = states.count("finished")
-        job.failed_lines = len(states) - job.finished_lines
-        await self._book.write(tenant, job)
-
-    async def _states(self, tenant: str, job: job_service_pb2.Job) -> Any:
-        for each in await self._store.list(_lines_folder(tenant, job)):
-            yield json.loads(await self._store.get(each.key, self._limit_bytes))["state"]
+    async def _states(self, tenant: str, job: job_service_pb2.Job) -> dict[int, str]:
+        """What earlier runners of this job left: line number to state."""
+        found = await self._store.list(_lines_folder(tenant, job))
+        results = [json.loads(await self._store.get(each.key, self._limit_bytes)) for each in found]
+        return {result["line"]: result["state"] for result in results}
 
     async def _collect(self, tenant: str, job: job_service_pb2.Job) -> None:
         found = await self._store.list(_lines_folder(tenant, job))
@@ -167,6 +172,10 @@ async def _patiently(client: AsyncClient, request: anygpt_service_pb2.GenerateRe
         except (Exhausted, Unavailable) as error:
             await asyncio.sleep((error.retry_after_ms / 1000) or RETRY_S)
             continue
+        except asyncio.CancelledError:
+            if answer.request_id:
+                await client.cancel(answer.request_id)
+            raise
         return answer
     raise Exhausted("the system stayed full", retry_after_ms=60_000)
 

@@ -1,7 +1,5 @@
 """The gateway as a process of its own."""
 
-from __future__ import annotations
-
 from anygpt.main import Service, run
 from services.gateway.app import build
 from services.gateway.settings import Settings

@@ -13,7 +13,7 @@ from google.protobuf import timestamp_pb2
 
 from anygpt.doors import call_of
 from anygpt.errors import DataLoss, InvalidInput, NotFound, TooLarge
-from anygpt.identity import new_id, object_key, ref_key, upload_object
+from anygpt.identity import new_id, object_key, upload_object
 from anygpt.settings import LimitSettings
 from anygpt.stage import now_ms
 from anygpt.store import Store

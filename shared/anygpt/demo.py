@@ -80,10 +80,12 @@ def run_demo(out: str, data: str) -> None:
     """Run the demo and write its media and page below `out`."""
     console = Console()
     began = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="anygpt-demo-") as temporary:
-        with _served(data or temporary) as address:
-            console.print(f"the system is ready after {time.perf_counter() - began:.1f} s")
-            shown = asyncio.run(_converse(address, Path(out), console))
+    with (
+        tempfile.TemporaryDirectory(prefix="anygpt-demo-") as temporary,
+        _served(data or temporary) as address,
+    ):
+        console.print(f"the system is ready after {time.perf_counter() - began:.1f} s")
+        shown = asyncio.run(_converse(address, Path(out), console))
     page = write_page(Path(out), shown)
     console.print(f"all in {time.perf_counter() - began:.1f} s; see {page}")
 
