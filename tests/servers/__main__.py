@@ -5,26 +5,25 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack
 from threading import Event
 
 from tests.servers.install import ToolsMissing, install
 from tests.servers.kafka import Kafka
 from tests.servers.minio import Minio
 from tests.servers.redis import Redis
+from tests.servers.service import Backends
 
 USAGE = "usage: python -m tests.servers install | run"
 
 
 def run() -> None:
-    """Starts all three servers, prints their URLs, and stops them at Ctrl-C or SIGTERM."""
+    """Starts all three servers, prints the variables that lead there, and stops them at Ctrl-C or SIGTERM."""
     ended = Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     signal.signal(signal.SIGINT, lambda *_: ended.set())
-    with ExitStack() as stack:
-        servers = {"bus": Kafka(), "store": Minio(), "memory": Redis()}
-        for option, server in servers.items():
-            print(f"--{option} {stack.enter_context(server).url}", flush=True)
+    with Kafka() as kafka, Minio() as minio, Redis() as redis:
+        for name, value in Backends.of(kafka, minio, redis).environment.items():
+            print(f"export {name}={value}", flush=True)
         ended.wait()
 
 

@@ -41,7 +41,7 @@ def kafka(kafka_server: Kafka) -> str:
 
 @pytest.fixture(scope="session")
 def minio(minio_server: Minio) -> str:
-    """s3://KEY:SECRET@127.0.0.1:PORT/BUCKET?secure=false"""
+    """s3://127.0.0.1:PORT/BUCKET; the credentials are `minio_server.settings`."""
     return minio_server.url
 
 

@@ -6,6 +6,9 @@ import secrets
 import urllib.request
 from pathlib import Path
 
+from pydantic import SecretStr
+
+from anygpt.settings import S3Settings
 from tests.servers.install import minio_binary
 from tests.servers.process import Server
 
@@ -28,13 +31,13 @@ class Minio(Server):
 
     @property
     def url(self) -> str:
-        """s3://KEY:SECRET@127.0.0.1:PORT/BUCKET?secure=false"""
-        return f"s3://{self.access_key}:{self.secret_key}@{self.endpoint}/{self.bucket}?secure=false"
+        """s3://127.0.0.1:PORT/BUCKET"""
+        return f"s3://{self.endpoint}/{self.bucket}"
 
     @property
-    def bare_url(self) -> str:
-        """s3://127.0.0.1:PORT/BUCKET, for who takes the credentials from elsewhere."""
-        return f"s3://{self.endpoint}/{self.bucket}"
+    def settings(self) -> S3Settings:
+        """The credentials, as the store takes them."""
+        return S3Settings(access_key=self.access_key, secret_key=SecretStr(self.secret_key))
 
     def command(self) -> list[str]:
         """The server without its console's default port and without colours."""

@@ -33,7 +33,7 @@ class Backends:
         return cls(
             {
                 "ANYGPT_BUS": kafka.url,
-                "ANYGPT_STORE": minio.bare_url,
+                "ANYGPT_STORE": minio.url,
                 "ANYGPT_MEMORY": redis.url,
                 "ANYGPT_S3__ACCESS_KEY": minio.access_key,
                 "ANYGPT_S3__SECRET_KEY": minio.secret_key,
