@@ -1,0 +1,3 @@
+"""Service audio_encoder: music and sounds in, codes or features out."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Service speech_encoder: spoken words in, codes or features out."""
+
+from __future__ import annotations
