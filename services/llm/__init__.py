@@ -1,0 +1,1 @@
+"""The token generator: one language model for all modalities, many requests at once."""

@@ -1,0 +1,116 @@
+"""The step loop: everybody who runs takes part in each step, and each step takes its turn on the lane."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+from anygpt.errors import AnyGPTError, Exhausted, Unavailable
+from anygpt.lane import Lane
+from anygpt.v1 import stages_pb2
+from services.llm.generation import Generation
+from services.llm.scheduler import Bounds, Scheduler
+from services.llm.step import Fed, Feed
+
+
+class Model(Protocol):
+    """What the engine needs of a model runner."""
+
+    def step(self, feeds: list[Feed]) -> list[Fed]:
+        """Feed positions and draw tokens."""
+        ...
+
+
+class Engine:
+    """Runs generations until they are done, cancelled or expired."""
+
+    def __init__(self, model: Model, lane: Lane, bounds: Bounds) -> None:
+        self._model = model
+        self._lane = lane
+        self._bounds = bounds
+        self.scheduler = Scheduler(bounds)
+        self._wake = asyncio.Event()
+        self._loop: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to step."""
+        self._loop = asyncio.create_task(self._run())
+        self._loop.add_done_callback(self._ended)
+
+    async def close(self) -> None:
+        """Stop stepping; whoever still runs is told."""
+        if self._loop:
+            self._loop.cancel()
+            await asyncio.wait([self._loop])
+
+    async def generate(self, generation: Generation) -> AsyncGenerator[stages_pb2.GenerateTokensResponse]:
+        """Yield the answer as it grows. Raises Exhausted when full, and whatever ends the call early."""
+        if self._loop is None or self._loop.done():
+            raise Unavailable("the generator is not running", retry_after_ms=1000)
+        self.scheduler.add(generation)
+        self._wake.set()
+        try:
+            while (output := await generation.outputs.get()) is not None:
+                if isinstance(output, AnyGPTError):
+                    raise output
+                yield output
+        finally:
+            # A caller that went away frees the slot; after a normal end there is nothing left to release.
+            generation.is_abandoned = True
+
+    async def _run(self) -> None:
+        while True:
+            self._sweep()
+            for generation in self.scheduler.admit():
+                generation.times.admitted = time.monotonic()
+            plan = self.scheduler.plan()
+            if not plan:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            await self._step(plan)
+
+    async def _step(self, plan: list[tuple[Generation, Feed]]) -> None:
+        feeds = [feed for _, feed in plan]
+        batch = all(generation.call.is_batch for generation, _ in plan)
+        try:
+            results = await self._lane.run(lambda: self._model.step(feeds), batch=batch)
+        except Exhausted as error:
+            # The newest gives way, the others try again without it.
+            self._refuse(
+                max((generation for generation, _ in plan), key=lambda one: one.times.admitted), error
+            )
+            return
+        for (generation, feed), fed in zip(plan, results, strict=True):
+            generation.take(feed, fed)
+            if generation.is_done:
+                self.scheduler.release(generation)
+                generation.finish()
+
+    def _sweep(self) -> None:
+        """Drop who was cancelled, has expired or went away."""
+        for generation in (*self.scheduler.running, *self.scheduler.waiting):
+            if generation.is_abandoned:
+                self.scheduler.release(generation)
+                continue
+            try:
+                generation.call.check()
+            except AnyGPTError as error:
+                self._refuse(generation, error)
+
+    def _refuse(self, generation: Generation, error: AnyGPTError) -> None:
+        self.scheduler.release(generation)
+        generation.fail(error)
+
+    def _ended(self, loop: asyncio.Task[None]) -> None:
+        """Nobody waits for a loop that has ended."""
+        cause = None if loop.cancelled() else loop.exception()
+        error = (
+            Unavailable("the generator stopped", retry_after_ms=1000)
+            if cause is None
+            else AnyGPTError("step failed")
+        )
+        for generation in (*self.scheduler.running, *self.scheduler.waiting):
+            self._refuse(generation, error)

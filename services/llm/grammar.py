@@ -1,0 +1,192 @@
+"""The grammar of an answer: which tokens may come next, so that malformed spans and unwanted modalities cannot be.
+
+answer = { text | span }, end of turn
+span   = opening bracket, codes or signals, closing bracket
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from anygpt.pack import OutputEntry
+from anygpt.topology import TEXT, Modality
+from anygpt.vocabulary import Vocabulary
+from services.llm.step import Choice
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What holds for every answer of a pack."""
+
+    vocabulary: Vocabulary
+    outputs: Mapping[Modality, OutputEntry]
+    text: tuple[range, ...]
+    """The ids that are shown as text."""
+    stops: tuple[int, ...]
+    """The ids that end an answer; the first stands for all."""
+
+    def opened_by(self, token: int) -> Modality | None:
+        """The modality whose span a token opens."""
+        brackets = self.vocabulary.brackets
+        return next((m for m in self.outputs if m in brackets and brackets[m].begin == token), None)
+
+    def fewest(self, modality: Modality) -> int:
+        """Fewest tokens of a span, its brackets not counted."""
+        output = self.outputs[modality]
+        if modality == TEXT:
+            return 1
+        if output.path == "signals":
+            return self.vocabulary.signals[modality].count
+        cycle = self.vocabulary.codes[modality].cycle
+        return -(-max(output.min_count, 1) // cycle) * cycle
+
+    def room(self, modality: Modality) -> int:
+        """Positions that the shortest span takes."""
+        return self.fewest(modality) + (0 if modality == TEXT else 2)
+
+
+class Grammar:
+    """The state of one answer. Ask `choice` for what may come next, tell `advance` what came."""
+
+    def __init__(
+        self, rules: Rules, want: Sequence[Modality], budgets: Mapping[Modality, int], room: int
+    ) -> None:
+        self._rules = rules
+        self._allowed = tuple(want) or tuple(rules.outputs)
+        self._missing = list(want)
+        self._left = dict(budgets)
+        self._room = room
+        """Positions left in the context."""
+        self._said = False
+        self.open: Modality | None = None
+        """The modality of the open media span; None within text."""
+        self.count = 0
+        """Tokens since the opening bracket."""
+        self.truncated = False
+        """Whether the last span was ended by a limit."""
+        self.is_done = False
+        self.is_complete = True
+        """Whether the answer ended by itself, not by a limit."""
+        if not self._text_choice():
+            self.is_done, self.is_complete = True, False
+
+    @property
+    def _needed(self) -> int:
+        """Positions that the wanted modalities still need at least."""
+        return sum(map(self._rules.room, self._missing))
+
+    def choice(self) -> Choice:
+        """The ids that may come next; never empty before the answer is done."""
+        return self._text_choice() or Choice(()) if self.open is None else self._span_choice(self.open)
+
+    def resolve(self, token: int) -> int:
+        """The end of turn, drawn while a wanted span is missing, opens that span instead."""
+        media = [m for m in self._missing if m != TEXT]
+        if self.open is None and token in self._rules.stops and media:
+            return self._rules.vocabulary.brackets[media[0]].begin
+        return token
+
+    def advance(self, token: int) -> None:
+        """Take the token that came. It must be in `choice`."""
+        if self.open is not None:
+            self._advance_span(self.open, token)
+        elif token in self._rules.stops:
+            self.is_done = True
+            return
+        else:
+            self._advance_text(token)
+        self._room -= 1
+        if self.open is None and not self._text_choice():
+            self._end()
+
+    def end_text(self) -> int | None:
+        """A stop string ended the text: the bracket that must follow, or None where the answer is done."""
+        token = self.resolve(self._rules.stops[0])
+        if token not in self._rules.stops:
+            return token
+        self.is_done = self.is_complete = True
+        return None
+
+    def _end(self) -> None:
+        self.is_done = True
+        self.is_complete = self._said and TEXT not in self._allowed and not self.truncated
+
+    def _may_write(self) -> bool:
+        return TEXT in self._allowed and self._left[TEXT] > 0 and self._spare(TEXT) >= 1
+
+    def _spare(self, modality: Modality) -> int:
+        """Positions that spans of this modality may still take, brackets included."""
+        own = self._rules.room(modality) if modality in self._missing else 0
+        return self._room - self._needed + own
+
+    def _openable(self) -> list[Modality]:
+        return [
+            modality
+            for modality in self._allowed
+            if modality != TEXT
+            and self._left[modality] >= self._rules.fewest(modality)
+            and self._spare(modality) >= self._rules.room(modality)
+        ]
+
+    def _text_choice(self) -> Choice | None:
+        """None where nothing but the end is left."""
+        writes = self._may_write()
+        opens = self._openable()
+        if TEXT in self._allowed and not writes:
+            opens = [modality for modality in opens if modality in self._missing]
+        if not opens and not writes:
+            return None
+        # The end of turn stays a choice while only media are missing: `resolve` opens them at that point.
+        may_end = self._said and TEXT not in self._missing
+        brackets = self._rules.vocabulary.brackets
+        single = [*(brackets[modality].begin for modality in opens), *(self._rules.stops if may_end else ())]
+        ranges = (*(self._rules.text if writes else ()), *(range(token, token + 1) for token in single))
+        return Choice(tuple(sorted(ranges, key=lambda ids: ids.start)))
+
+    def _span_choice(self, modality: Modality) -> Choice:
+        vocabulary, output = self._rules.vocabulary, self._rules.outputs[modality]
+        close = vocabulary.brackets[modality].end
+        closing = range(close, close + 1)
+        if output.path == "signals":
+            signals = vocabulary.signals[modality]
+            token = signals.first + self.count
+            return Choice((range(token, token + 1) if self.count < signals.count else closing,))
+        codes = vocabulary.codes[modality]
+        band = codes.band(self.count)
+        if self.count % codes.cycle or self.count < self._rules.fewest(modality):
+            return Choice((band,))
+        if not self._may_go_on(modality):
+            return Choice((closing,))
+        return Choice((band, closing) if band.start < close else (closing, band))
+
+    def _may_go_on(self, modality: Modality) -> bool:
+        """Whether a whole further cycle of codes fits."""
+        most = self._rules.outputs[modality].max_count
+        cycle = self._rules.vocabulary.codes[modality].cycle
+        fits = not most or self.count + cycle <= most
+        return fits and self._left[modality] >= cycle and self._room - self._needed > cycle
+
+    def _advance_text(self, token: int) -> None:
+        modality = self._rules.opened_by(token)
+        if modality is None:
+            self._left[TEXT] -= 1
+            self._made(TEXT)
+            return
+        self.open, self.count, self.truncated = modality, 0, False
+        self._made(modality)
+
+    def _advance_span(self, modality: Modality, token: int) -> None:
+        if token != self._rules.vocabulary.brackets[modality].end:
+            self.count += 1
+            self._left[modality] -= 1
+            return
+        output = self._rules.outputs[modality]
+        fixed = output.path == "signals" or output.min_count == output.max_count
+        self.truncated = not fixed and not self._may_go_on(modality)
+        self.open = None
+
+    def _made(self, modality: Modality) -> None:
+        self._said = True
+        if modality in self._missing:
+            self._missing.remove(modality)

@@ -1,0 +1,1 @@
+"""The language model itself: weights, forward pass, cache, sampling. The only place of this service with torch."""

@@ -1,0 +1,109 @@
+"""Text to ids and back, as the base tokenizer has it; knows nothing of media."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
+
+from anygpt.errors import Precondition
+
+
+class Tokeniser:
+    """The base tokenizer. In text that is encoded no control token is ever recognised."""
+
+    def __init__(self, file: Path, text_size: int) -> None:
+        content = json.loads(file.read_text())
+        self._added = {str(token["content"]): int(token["id"]) for token in content["added_tokens"]}
+        for token in content["added_tokens"]:
+            token["special"] = True
+        self._tokenizer = Tokenizer.from_str(json.dumps(content))
+        self._tokenizer.encode_special_tokens = True
+        self._text_size = text_size
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of plain text."""
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+    def stop_id(self, token: str) -> int:
+        """The id of a control token of the base tokenizer. Raises Precondition if there is none."""
+        if token not in self._added:
+            raise Precondition(
+                f"no token {token!r} ends an answer", reason="PACK_MISMATCH", field="prompt.stop"
+            )
+        return self._added[token]
+
+    def text_ranges(self) -> tuple[range, ...]:
+        """The ids that stand for text: all but control tokens and gaps."""
+        control = set(self._added.values())
+        ranges: list[range] = []
+        for token in range(self._text_size):
+            if token in control or self._tokenizer.id_to_token(token) is None:
+                continue
+            if ranges and ranges[-1].stop == token:
+                ranges[-1] = range(ranges[-1].start, token + 1)
+            else:
+                ranges.append(range(token, token + 1))
+        return tuple(ranges)
+
+    def stream(self, stops: Sequence[str] = ()) -> TextStream:
+        """A decoder for one run of text."""
+        return TextStream(self._tokenizer, stops)
+
+
+class TextStream:
+    """Decodes one token after the other; keeps back half characters, and what may become a stop string."""
+
+    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str]) -> None:
+        self._tokenizer = tokenizer
+        self._stops = stops
+        self._decoder = DecodeStream(skip_special_tokens=False)
+        self._text = ""
+        self._shown = 0
+        self._pending: list[tuple[int, int]] = []
+        """Ids that were not handed out, each with where its text ends; those of an unfinished character at the end."""
+        self._unfinished: list[int] = []
+
+    def add(self, token: int) -> bool:
+        """Take a token; returns whether a stop string ends the text here."""
+        piece = self._decoder.step(self._tokenizer, token)
+        self._unfinished.append(token)
+        if piece is None:
+            return False
+        self._text += piece
+        self._pending += [(one, len(self._text)) for one in self._unfinished]
+        self._unfinished = []
+        return self._cut()
+
+    def take(self, *, last: bool = False) -> tuple[str, list[int]]:
+        """The text and ids that can be shown now; at the `last` call all that there is."""
+        end = len(self._text) if last else len(self._text) - self._held()
+        text, self._shown = self._text[self._shown : end], end
+        ids = [token for token, stop in self._pending if stop <= end]
+        self._pending = [(token, stop) for token, stop in self._pending if stop > end]
+        return text, ids + (self._unfinished if last else [])
+
+    @property
+    def pending(self) -> int:
+        """Tokens that were not handed out."""
+        return len(self._pending) + len(self._unfinished)
+
+    def _cut(self) -> bool:
+        """Cut the text at the first stop string in it."""
+        longest = max(map(len, self._stops), default=0)
+        starts = [self._text.find(stop, max(0, self._shown - longest)) for stop in self._stops]
+        found = [start for start in starts if start >= self._shown]
+        if not found:
+            return False
+        self._text = self._text[: min(found)]
+        self._pending = [(token, stop) for token, stop in self._pending if stop <= len(self._text)]
+        return True
+
+    def _held(self) -> int:
+        """Length of the longest end of the text that begins a stop string."""
+        fresh = self._text[self._shown :]
+        lengths = (n for stop in self._stops for n in range(1, len(stop)) if fresh.endswith(stop[:n]))
+        return max(lengths, default=0)
