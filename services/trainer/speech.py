@@ -6,33 +6,19 @@ Run one with `python -m services.trainer.speech --stage units`; each is also a f
 from __future__ import annotations
 
 import argparse
+import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from anygpt_models.speech_units import learn_units
 from services.trainer.data.sentences import Corpus, build_sentences, word_counts
 from services.trainer.data.speech import HibariVoice, JoeVoice, Phonemiser, build_voice, common_words
-
-DATA = Path.home() / ".cache" / "anygpt" / "data" / "speech"
-RUNS = Path.home() / ".cache" / "anygpt" / "runs"
-PACK = Path("shared/packs/mini")
-JOE_SENTENCES = 2400
-HELD_OUT_SPOKEN = 100
-
-
-@dataclass(frozen=True)
-class Config:
-    """What every stage may be told."""
-
-    minutes: float = 10.0
-    resume: bool = False
-    data: Path = DATA
-    runs: Path = RUNS
-    pack: Path = PACK
+from services.trainer.judge_speech import run_judge
+from services.trainer.speech_config import HELD_OUT_SPOKEN, JOE_SENTENCES, Config
+from services.trainer.speech_hearing import judge_recogniser, run_recogniser
+from services.trainer.speech_speaking import run_pronouncer, run_synthesiser
 
 
 def corpus(config: Config) -> Corpus:
@@ -51,13 +37,32 @@ def run_data(config: Config) -> None:
     sentences, phonemise = corpus(config), Phonemiser()
     began = time.monotonic()
     for voice in (HibariVoice(), JoeVoice()):
-        read = sentences.train if voice.name == "hibari" else sentences.train[::2][:JOE_SENTENCES]
-        build_voice(voice, sentences.held_out[:HELD_OUT_SPOKEN], config.data / "held_out" / voice.name, phonemise)
+        read = (
+            sentences.train
+            if voice.name == "hibari"
+            else random.Random(3).sample(sentences.train, JOE_SENTENCES)
+        )
+        build_voice(
+            voice, sentences.held_out[:HELD_OUT_SPOKEN], config.data / "held_out" / voice.name, phonemise
+        )
         build_voice(voice, read, config.data / "train" / voice.name, phonemise)
         print(f"{voice.name}: {time.monotonic() - began:.0f} s")
 
 
-STAGES: dict[str, Callable[[Config], None]] = {"units": run_units, "data": run_data}
+def judge(config: Config) -> None:
+    """Print word error rates: the recogniser's, and the synthesiser's as whisper-tiny hears it."""
+    judge_recogniser(config)
+    run_judge(config)
+
+
+STAGES: dict[str, Callable[[Config], None]] = {
+    "units": run_units,
+    "data": run_data,
+    "recogniser": run_recogniser,
+    "pronouncer": run_pronouncer,
+    "synthesiser": run_synthesiser,
+    "judge": judge,
+}
 
 
 def main() -> None:

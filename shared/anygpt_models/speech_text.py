@@ -9,20 +9,29 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 ALPHABET = " '" + LETTERS
 PHRASE_WORDS = 8
 
-_ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen"
-).split()
-_TENS = "zero ten twenty thirty forty fifty sixty seventy eighty ninety".split()
+_ONES = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+]  # fmt: skip
+_TENS = ["zero", "ten", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _SCALES = ((10**12, "trillion"), (10**9, "billion"), (10**6, "million"), (1000, "thousand"), (100, "hundred"))
 _ORDINALS = {"one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth"}
 _ORDINALS |= {"nine": "ninth", "twelve": "twelfth"}
-_SYMBOLS = {"&": " and ", "+": " plus ", "=": " equals ", "%": " percent ", "@": " at ", "\u2019": "'", "\u2018": "'"}
+_SYMBOLS: dict[str, str | int | None] = {
+    "&": " and ",
+    "+": " plus ",
+    "=": " equals ",
+    "%": " percent ",
+    "@": " at ",
+    "\u2019": "'",
+    "\u2018": "'",
+}
 _NUMBER = re.compile(r"([$\u20ac\u00a3]?)(\d[\d_]*)(?:\.(\d+))?(?:(st|nd|rd|th)\b)?")
 _CURRENCY = {"$": "dollar", "\u20ac": "euro", "\u00a3": "pound"}
-_CUT_BEFORE = frozenset(
-    "and but or because when if while then in on at with near behind under after before".split()
-)
+_CUT_BEFORE = {
+    "and", "but", "or", "because", "when", "if", "while", "then", "in", "on", "at", "with", "near", "behind", "under",
+    "after", "before",
+}  # fmt: skip
 _CLOCK = re.compile(r"\b(\d{1,2}):(\d\d)\b")
 _GROUPED = re.compile(r"(?<=\d),(?=\d{3}\b)")
 
@@ -45,11 +54,8 @@ def cardinal(number: int) -> str:
 def ordinal(number: int) -> str:
     """The words of a rank, as in twenty first."""
     *head, last = cardinal(number).split()
-    if last in _ORDINALS:
-        last = _ORDINALS[last]
-    else:
-        last = last[:-1] + "ieth" if last.endswith("y") else last + "th"
-    return " ".join([*head, last])
+    regular = f"{last[:-1]}ieth" if last.endswith("y") else f"{last}th"
+    return " ".join([*head, _ORDINALS.get(last, regular)])
 
 
 def spoken(text: str) -> str:

@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 from anygpt_models.speech_text import ALPHABET, spoken
@@ -73,7 +74,7 @@ class SpeechUnits:
     def _encode_word(self, word: str) -> tuple[int, ...]:
         pieces = list(word)
         while len(pieces) > 1:
-            pairs = list(zip(pieces, pieces[1:], strict=False))
+            pairs = list(pairwise(pieces))
             best = min(pairs, key=lambda pair: self._ranks.get(pair, len(self._ranks)))
             if best not in self._ranks:
                 break
@@ -101,7 +102,9 @@ def learn_units(words: Mapping[str, int], count: int = UNIT_COUNT) -> SpeechUnit
     for word in words:
         _tally(spelled[word], words[word], pairs, users, word)
     while len(pieces) < count:
-        best = min((pair for pair in pairs if "".join(pair) not in pieces), key=lambda pair: (-pairs[pair], pair))
+        best = min(
+            (pair for pair in pairs if "".join(pair) not in pieces), key=lambda pair: (-pairs[pair], pair)
+        )
         merges.append(best)
         pieces["".join(best)] = None
         for word in users.pop(best):
@@ -111,7 +114,9 @@ def learn_units(words: Mapping[str, int], count: int = UNIT_COUNT) -> SpeechUnit
     return SpeechUnits(list(pieces), merges)
 
 
-def _tally(parts: list[str], weight: int, pairs: Counter[Pair], users: dict[Pair, set[str]], word: str) -> None:
-    for pair in zip(parts, parts[1:], strict=False):
+def _tally(
+    parts: list[str], weight: int, pairs: Counter[Pair], users: dict[Pair, set[str]], word: str
+) -> None:
+    for pair in pairwise(parts):
         pairs[pair] += weight
         users.setdefault(pair, set()).add(word)

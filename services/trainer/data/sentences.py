@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from anygpt_models.speech_text import cardinal, ordinal, spoken
-
 from services.trainer.data import world
 
 _GRAMMAR = """
@@ -37,7 +36,8 @@ answer: i am sorry i cannot do that | i made {music} for you | the person in it 
 number: there are {count} {nouns} in the {place} | i have {count} {nouns} | it costs {count} dollars
 number: the answer is {count} | {count} and {count} is {count} | she is {count} years old | we need {count} more {nouns}
 number: it is {hour} o'clock | the train leaves at {hour} {minute} | today is the {rank} of {month}
-number: he lives at number {count} | the {rank} {noun} is {colouradj} | it happened in {year} | call me at {hour} {minute}
+number: he lives at number {count} | the {rank} {noun} is {colouradj}
+number: it happened in {year} | call me at {hour} {minute}
 talk: hello how are you today | good morning my friend | good evening everyone | nice to meet you
 talk: my name is {name} | i am fine thank you | thank you very much | you are welcome | see you {time}
 talk: how was your {time} | what is your name | where do you live | i come from {country} | do you like {nouns}
@@ -52,10 +52,12 @@ plain: {pronoun} {past} the {noun} {prep} the {place} | {name} {past} the {adj} 
 plain: the {noun} in the {place} is {colouradj} | the {adj} {noun} is {prep} the {noun} | my {family} {past} a {noun}
 plain: {pronoun} will {verb} the {noun} {time} | {pronoun} should {verb} more {nouns} | we {verb} {nouns} every day
 plain: the {nouns} are very {adj} | these {nouns} look {adj} and {adj} | {pronoun} was {feeling} about the {noun}
-plain: there was a {adj} {noun} near the {place} | when the {noun} is {adj} we {verb} it | {pronoun} never {past} that {noun}
+plain: there was a {adj} {noun} near the {place}
+plain: when the {noun} is {adj} we {verb} it | {pronoun} never {past} that {noun}
 plain: if you {verb} the {noun} then i will {verb} it too | because of the {noun} the {person} was {feeling}
 plain: {name} and {name} want to {verb} their {nouns} | a {thingname} is not a {thingname} | the {thingname} was {adj}
-plain: the {weather} will be {adj} {time} | it will {weatherverb} in the {place} {time} | {adverb} the {person} {past} it
+plain: the {weather} will be {adj} {time}
+plain: it will {weatherverb} in the {place} {time} | {adverb} the {person} {past} it
 plain: most {nouns} are {adj} but this one is {adj} | his {family} always {past} {nouns} {prep} the {place}
 """
 
@@ -86,7 +88,8 @@ past: drank read wrote drew painted saw heard watched felt touched held pushed p
 past: remembered forgot learned taught changed moved stopped started finished chose used needed wanted loved liked
 past: helped followed visited left entered counted covered dropped lifted turned shared sent got stole hid
 prep: in near behind under above beside outside inside across from through around before after against without
-time: today, tomorrow, tonight, yesterday, now, later, soon, again, this morning, this afternoon, this evening, next week
+time: today, tomorrow, tonight, yesterday, now, later
+time: soon, again, this morning, this afternoon, this evening, next week
 time: last night, last summer, next year, on monday, on tuesday, on wednesday, on thursday, on friday, on saturday
 time: on sunday, in the morning, in the evening, after school, before dinner, at noon, at midnight, all day
 name: tom anna peter mary john sarah david emma james lucy michael julia robert alice daniel sophie ben kate max laura
@@ -132,7 +135,7 @@ def word_counts(sentences: Iterable[str], common: Sequence[str]) -> Counter[str]
     for rank, word in enumerate(common):
         counts[word] += 20_000 // (rank + 20) + 1
     for name in (*world.kinds(), *world.COLOURS, *world.INSTRUMENTS, *world.MOODS, *world.SOUNDS):
-        counts.update({word: 40 for word in name.split()})
+        counts.update(dict.fromkeys(name.split(), 40))
     return counts
 
 
@@ -146,44 +149,45 @@ class _Writer:
         self._words = _vocabulary()
 
     def sentence(self) -> str:
-        kind = self.choice.choices(("command", "answer", "number", "talk", "plain", "row"), (28, 14, 10, 12, 18, 18))[0]
+        kind = self.choice.choices(
+            ("command", "answer", "number", "talk", "plain", "row"), (28, 14, 10, 12, 18, 18)
+        )[0]
         return self._row() if kind == "row" else self._expand(self.choice.choice(self._rules[kind]))
 
     def _expand(self, rule: str) -> str:
         return _SLOT.sub(lambda slot: self._fill(slot.group(1)), rule)
 
     def _row(self) -> str:
-        rank = [min(int(self.choice.expovariate(1 / 900)), len(self._common) - 1) for _ in range(self._length())]
+        rank = [
+            min(int(self.choice.expovariate(1 / 900)), len(self._common) - 1) for _ in range(self._length())
+        ]
         return " ".join(self._common[place] for place in rank)
 
     def _length(self) -> int:
         return self.choice.randint(4, 9)
 
     def _fill(self, slot: str) -> str:
+        draw = self.choice
         match slot:
-            case "count":
-                return cardinal(self.choice.choice((self.choice.randint(0, 20), self.choice.randint(21, 2000))))
-            case "rank":
-                return ordinal(self.choice.randint(1, 31))
-            case "hour":
-                return cardinal(self.choice.randint(1, 12))
-            case "minute":
-                return cardinal(self.choice.randint(10, 59))
-            case "year":
-                return str(self.choice.randint(1900, 2030))
-            case "thing":
-                return world.with_article(self.choice.choice(world.kinds()))
-            case "colour":
-                return world.with_article(self.choice.choice(list(world.COLOURS)))
             case "nouns":
-                return _plural(self.choice.choice(self._words["noun"]))
+                return _plural(draw.choice(self._words["noun"]))
             case "music":
-                pair = self.choice.choice(list(world.INSTRUMENTS)), self.choice.choice(list(world.MOODS))
-                return world.music_caption(*pair)
-            case "sound":
-                return world.sound_caption(self.choice.choice(world.SOUNDS))
+                return world.music_caption(
+                    draw.choice(list(world.INSTRUMENTS)), draw.choice(list(world.MOODS))
+                )
+            case "count" | "rank" | "hour" | "minute" | "year":
+                return self._number(slot)
             case _:
-                return self.choice.choice(self._words[slot])
+                return draw.choice(self._words[slot])
+
+    def _number(self, slot: str) -> str:
+        if slot == "count":
+            return cardinal(self.choice.choice((self.choice.randint(0, 20), self.choice.randint(21, 2000))))
+        low, high = {"rank": (1, 31), "hour": (1, 12), "minute": (10, 59), "year": (1900, 2030)}[slot]
+        number = self.choice.randint(low, high)
+        if slot == "year":
+            return str(number)
+        return ordinal(number) if slot == "rank" else cardinal(number)
 
 
 def _vocabulary() -> dict[str, list[str]]:
@@ -191,8 +195,15 @@ def _vocabulary() -> dict[str, list[str]]:
     for slot, entries in _entries(_WORDS, ",").items():
         phrases = slot in ("short", "time")
         words[slot] = entries if phrases else [word for entry in entries for word in entry.split()]
-    words |= {"motion": list(world.MOTIONS.values()), "emotion": list(world.EMOTIONS), "mood": list(world.MOODS)}
-    return words | {"instrument": list(world.INSTRUMENTS), "thingname": list(world.OBJECTS)}
+    words |= {
+        "motion": list(world.MOTIONS.values()),
+        "emotion": list(world.EMOTIONS),
+        "mood": list(world.MOODS),
+    }
+    words |= {"instrument": list(world.INSTRUMENTS), "thingname": list(world.OBJECTS)}
+    words |= {"thing": [world.with_article(kind) for kind in world.kinds()]}
+    words |= {"colour": [world.with_article(colour) for colour in world.COLOURS]}
+    return words | {"sound": [world.sound_caption(sound) for sound in world.SOUNDS]}
 
 
 def _entries(table: str, separator: str) -> dict[str, list[str]]:

