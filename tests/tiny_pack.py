@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from anygpt.pack import Manifest, file_digest
 from anygpt_models.lora import LanguageAdapter
@@ -70,7 +70,7 @@ def tiny_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def tiny_model(options: TinyPack = TinyPack()) -> LlamaForCausalLM | Qwen2ForCausalLM:
+def tiny_model(options: TinyPack = TinyPack()) -> PreTrainedModel:
     """A random two-layer model; with biases it is of the Qwen2 class."""
     sizes: dict[str, Any] = {
         "vocab_size": TEXT_SIZE,
@@ -83,12 +83,13 @@ def tiny_model(options: TinyPack = TinyPack()) -> LlamaForCausalLM | Qwen2ForCau
         "initializer_range": 0.3,
     }
     if not options.biases:
-        return LlamaForCausalLM(LlamaConfig(**sizes, tie_word_embeddings=True)).eval()
-    model = Qwen2ForCausalLM(Qwen2Config(**sizes, tie_word_embeddings=False)).eval()
+        llama: PreTrainedModel = LlamaForCausalLM(LlamaConfig(**sizes, tie_word_embeddings=True))
+        return llama.eval()
+    model: PreTrainedModel = Qwen2ForCausalLM(Qwen2Config(**sizes, tie_word_embeddings=False))
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             torch.nn.init.normal_(parameter, std=0.3)
-    return model
+    return model.eval()
 
 
 def _save_adapter(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Turns the tokens of an answer into responses: text in chunks, codes in pieces, signals whole, each span opened and closed."""
+"""Turns the tokens of an answer into responses: text in chunks, codes in pieces, signals whole, span by span."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Emit = Callable[[stages_pb2.GenerateTokensResponse], None]
 
 
 class Answer:
-    """The spans of one answer. Tokens come in order; a span of signals also needs its hidden states before it closes."""
+    """The spans of one answer. Tokens come in order; a span of signals closes when its hidden states are there."""
 
     def __init__(self, rules: Rules, tokeniser: Tokeniser, stops: Sequence[str], emit: Emit) -> None:
         self._rules = rules

@@ -107,10 +107,7 @@ class Engine:
     def _ended(self, loop: asyncio.Task[None]) -> None:
         """Nobody waits for a loop that has ended."""
         cause = None if loop.cancelled() else loop.exception()
-        error = (
-            Unavailable("the generator stopped", retry_after_ms=1000)
-            if cause is None
-            else AnyGPTError("step failed")
-        )
+        stopped = Unavailable("the generator stopped", retry_after_ms=1000)
+        error = stopped if cause is None else AnyGPTError("a step of the generator failed")
         for generation in (*self.scheduler.running, *self.scheduler.waiting):
             self._refuse(generation, error)

@@ -118,11 +118,8 @@ def read_rules(pack: Pack, tokeniser: Tokeniser) -> Rules:
     for modality, output in pack.outputs.items():
         places = vocabulary.signals if output.path == "signals" else vocabulary.codes
         if modality != TEXT and not (modality in vocabulary.brackets and modality in places):
-            raise Precondition(
-                f"the vocabulary lacks {MODALITY_NAMES[modality]}",
-                reason="PACK_MALFORMED",
-                field="vocabulary",
-            )
+            name = MODALITY_NAMES[modality]
+            raise Precondition(f"the vocabulary lacks {name}", reason="PACK_MALFORMED", field="vocabulary")
     stops = tuple(
         vocabulary.control.get(token) or tokeniser.stop_id(token) for token in pack.manifest.prompt.stop
     )

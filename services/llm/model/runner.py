@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from anygpt.errors import Exhausted, Precondition
 from anygpt.pack import Pack
@@ -146,7 +147,7 @@ def base_source(pack: Pack) -> Path:
     files = sorted(folder.glob(entry.file)) if spec else []
     if not files:
         raise Precondition(
-            f"the package {entry.package} with the base model is not installed", reason="PACK_PART_MISSING"
+            f"{entry.package} is not installed", reason="PACK_PART_MISSING", field="base_model"
         )
     return files[0]
 
@@ -158,11 +159,12 @@ def load_projections(pack: Pack, device: torch.device) -> dict[Modality, Project
         return {}
     from anygpt_models.projection import InputProjection
 
-    folders = {modality: pack.part(f"{MODALITY_NAMES[modality]}_input_projection") for modality in wanted}
-    return {
-        modality: InputProjection.from_pretrained(folder).eval().to(device)
-        for modality, folder in folders.items()
-    }
+    projections: dict[Modality, Projection] = {}
+    for modality in wanted:
+        part = pack.part(f"{MODALITY_NAMES[modality]}_input_projection")
+        projection: nn.Module = InputProjection.from_pretrained(part)
+        projections[modality] = projection.eval().to(device)
+    return projections
 
 
 def _dtype(options: RunnerOptions) -> torch.dtype:

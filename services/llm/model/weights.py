@@ -1,4 +1,4 @@
-"""Weights in the layout of `llama.py`: converted once from any Llama-family model, then kept as one safetensors file."""
+"""Weights in the layout of `llama.py`: converted once from any Llama-family model, then kept as one file."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _convert(model: PreTrainedModel) -> Weights:
     config: Any = model.config
     heads = config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
-    rotary = model.base_model.rotary_emb
+    rotary: Any = model.base_model.rotary_emb
     sizes = Sizes(
         hidden=config.hidden_size,
         layers=config.num_hidden_layers,
