@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
-
-from pydantic import SecretStr
+from urllib.parse import urlsplit
 
 from anygpt.bus import Bus
 from anygpt.bus_memory import MemoryBus
@@ -70,17 +68,8 @@ async def create_infrastructure(settings: ServiceSettings) -> list[str]:
 
 
 def _s3(settings: ServiceSettings) -> tuple[str, str, S3Settings]:
-    """Endpoint, bucket and settings; credentials and `?secure=` of the URL go before those of the settings."""
     url = urlsplit(settings.store_url)
     bucket = url.path.strip("/")
-    query = parse_qs(url.query)
-    if not url.hostname or not bucket or "/" in bucket or set(query) - {"secure"}:
+    if not url.hostname or url.username or url.query or not bucket or "/" in bucket:
         raise InvalidInput(A_STORE, field="store")
-    s3 = settings.s3
-    if url.username and url.password:
-        s3 = s3.model_copy(
-            update={"access_key": unquote(url.username), "secret_key": SecretStr(unquote(url.password))}
-        )
-    if "secure" in query:
-        s3 = s3.model_copy(update={"secure": query["secure"][-1] == "true"})
-    return url.netloc.rpartition("@")[2], bucket, s3
+    return url.netloc, bucket, settings.s3

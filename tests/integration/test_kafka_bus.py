@@ -1,0 +1,148 @@
+"""What only a real Kafka shows: a broker that dies and comes back, a member that is killed, the broker's own limits."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import pytest
+
+from anygpt.bus import Bus
+from anygpt.connections import create_infrastructure, open_bus
+from anygpt.errors import Unavailable
+from anygpt.kafka import create_topics
+from anygpt.settings import KafkaSettings, LimitSettings, ServiceSettings
+from anygpt.topology import GENERATOR, TOPICS, Topic
+from tests.servers import Kafka
+
+pytestmark = pytest.mark.integration
+
+LIMITS = LimitSettings(message_bytes=2_000_000)
+WAIT_S = 30.0
+HOLDS_WHAT_IT_READS = """
+import asyncio, sys
+from anygpt.connections import open_bus
+from anygpt.settings import ServiceSettings
+
+async def main(url, topic):
+    bus = await open_bus(ServiceSettings(bus=url))
+    async for record in await bus.consume([topic], "llm"):
+        print(record.value.decode(), flush=True)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def settings(kafka: str) -> ServiceSettings:
+    return ServiceSettings(bus=kafka, limits=LIMITS)
+
+
+@pytest.fixture
+async def topic(settings: ServiceSettings) -> str:
+    """A topic of this test alone."""
+    name = f"test.{uuid.uuid4().hex}"
+    await create_topics(settings, {name: Topic(name, TOPICS[GENERATOR.topic].message, (), (), 2, 60_000)})
+    return name
+
+
+@pytest.fixture
+async def bus(settings: ServiceSettings) -> AsyncIterator[Bus]:
+    opened = await open_bus(settings)
+    yield opened
+    await opened.close()
+
+
+async def test_the_topics_of_the_map_are_made_once(settings: ServiceSettings) -> None:
+    await create_infrastructure(settings.model_copy(update={"store": "file:///tmp"}))
+    assert await create_topics(settings) == []
+
+
+async def test_a_record_as_large_as_the_limit_passes_the_broker(bus: Bus, topic: str) -> None:
+    async with aclosing(bus.follow(topic)) as follower:
+        await bus.publish(topic, "key", bytes(LIMITS.message_bytes - 3), {})
+        record = await asyncio.wait_for(anext(follower), WAIT_S)
+        assert len(record.value) == LIMITS.message_bytes - 3
+
+
+async def test_publishing_to_a_dead_broker_is_unavailable_within_a_bound(
+    bus: Bus, topic: str, kafka_server: Kafka
+) -> None:
+    consumer = await bus.consume([topic], "llm")
+    follower = bus.follow(topic)
+    await bus.publish(topic, "key", b"before", {})
+    first = [await asyncio.wait_for(anext(reader), WAIT_S) for reader in (consumer, follower)]
+    assert [record.value for record in first] == [b"before", b"before"]
+    consumer.finish(first[0])
+    await asyncio.sleep(0.5)
+    kafka_server.kill()
+    try:
+        began = time.monotonic()
+        with pytest.raises(Unavailable):
+            await bus.publish(topic, "key", b"lost or late", {})
+        assert time.monotonic() - began < 15
+    finally:
+        await asyncio.to_thread(kafka_server.start)
+    await asyncio.wait_for(bus.publish(topic, "key", b"after", {}), WAIT_S)
+    for reader in (consumer, follower):
+        while (await asyncio.wait_for(anext(reader), WAIT_S)).value != b"after":
+            pass
+
+
+async def test_a_frozen_broker_is_unavailable_within_a_bound(bus: Bus, topic: str, kafka_server: Kafka) ->
+None: await bus.publish(topic, "key", b"before", {})
+    with kafka_server.paused():
+        began = time.monotonic()
+        with pytest.raises(Unavailable):
+            await bus.publish(topic, "key", b"late", {})
+        assert time.monotonic() - began < 15
+    await asyncio.wait_for(bus.publish(topic, "key", b"after", {}), WAIT_S)
+
+
+async def test_what_a_killed_member_held_goes_to_the_next(bus: Bus, topic: str, kafka: str) -> None:
+    await bus.publish(topic, "key", b"held", {})
+    command = [sys.executable, "-W", "ignore", "-c", HOLDS_WHAT_IT_READS, kafka, topic]
+    member = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert member.stdout is not None
+    assert await asyncio.wait_for(member.stdout.readline(), WAIT_S) == b"held\n"
+    member.kill()
+    await member.wait()
+    successor = await bus.consume([topic], "llm")
+    began = time.monotonic()
+    assert (await asyncio.wait_for(anext(aiter(successor)), WAIT_S)).value == b"held"
+    assert time.monotonic() - began < KafkaSettings().session_timeout_ms / 1000 + 5
+
+
+async def test_a_static_member_comes_back_to_its_partitions(settings: ServiceSettings, topic: str) -> None:
+    static = settings.model_copy(update={"kafka": KafkaSettings(instance_id="pod-0")})
+    for value in (b"first", b"second"):
+        bus = await open_bus(static)
+        consumer = await bus.consume([topic], "llm")
+        await bus.publish(topic, "key", value, {})
+        record = await asyncio.wait_for(anext(aiter(consumer)), WAIT_S)
+        assert record.value == value
+        consumer.finish(record)
+        await bus.close()
+
+
+async def test_a_cluster_that_is_not_there_is_unavailable() -> None:
+    with pytest.raises(Unavailable):
+        await open_bus(ServiceSettings(bus="kafka://127.0.0.1:9"))
+
+
+async def test_hops_over_the_broker_are_timed(bus: Bus, topic: str, capsys: pytest.CaptureFixture[str]) ->
+None: consumer = await bus.consume([topic], "llm")
+    took = []
+    for _ in range(200):
+        began = time.perf_counter()
+        publishing = asyncio.ensure_future(bus.publish(topic, "key", b"x" * 200, {"request": "1"}))
+        consumer.finish(await asyncio.wait_for(anext(aiter(consumer)), WAIT_S))
+        took.append(time.perf_counter() - began)
+        await publishing
+    took.sort()
+    with capsys.disabled():
+        print(f"\nKafkaBus: a hop takes {took[100] * 1e3:.1f} ms p50, {took[190] * 1e3:.1f} ms p95")

@@ -1,0 +1,49 @@
+"""What only a real Redis shows: it goes, it comes back, it forgets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from anygpt.connections import open_memory
+from anygpt.errors import Unavailable
+from anygpt.settings import ServiceSettings
+from tests.servers import Redis
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def server() -> Iterator[Redis]:
+    """A server of this test alone, to be broken."""
+    with Redis() as own:
+        yield own
+
+
+async def test_a_server_that_is_not_there_is_unavailable() -> None:
+    with pytest.raises(Unavailable):
+        await open_memory(ServiceSettings(memory="redis://127.0.0.1:9/0"))
+
+
+async def test_a_memory_outlives_its_server(server: Redis) -> None:
+    memory = await open_memory(ServiceSettings(memory=server.url))
+    await memory.set("key", b"value", 60)
+    server.stop()
+    with pytest.raises(Unavailable):
+        await memory.get("key")
+    server.start()
+    await memory.set("key", b"again", 60)
+    assert await memory.get("key") == b"again"
+    await memory.close()
+
+
+async def test_a_frozen_server_is_given_up_within_seconds(server: Redis) -> None:
+    memory = await open_memory(ServiceSettings(memory=server.url))
+    with server.paused():
+        began = time.monotonic()
+        with pytest.raises(Unavailable):
+            await memory.get("key")
+        assert time.monotonic() - began < 10
+    await memory.close()
