@@ -194,6 +194,7 @@ class Composer:
                 modality=part.modality, media=part.media, vocabulary_digest=self._parts.pack.vocabulary.digest
             )
             await voice.send(self._topic(errand, topology.ENCODERS[part.modality]), work, i)
+        await voice.flush()
         if not errand.media:
             await self._compose(errand)
 
@@ -266,7 +267,9 @@ class Composer:
 
     async def _stop(self, errand: Errand, reason: str) -> None:
         order = types_pb2.CancelOrder(request_id=errand.fold.request_id, reason=reason)
-        await self._voice(errand).send(topology.CONTROL, bus_pb2.Control(cancel=order), 0)
+        voice = self._voice(errand)
+        await voice.send(topology.CONTROL, bus_pb2.Control(cancel=order), 0)
+        await voice.flush()
 
     def _voice(self, errand: Errand) -> Voice:
         return Voice(self._parts.bus, topology.GATEWAY, errand.call)

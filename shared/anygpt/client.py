@@ -121,19 +121,22 @@ class AsyncClient:
         """As `events`, for a request that is made already."""
         call: Any = self._anygpt.Generate(request, metadata=self._metadata, timeout=timeout_s)
         last, failures = Event(), 0
-        while last.WhichOneof("kind") not in TERMINALS:
-            try:
-                async for response in call:
-                    last, failures = response.event, 0
-                    yield last
-            except grpc.aio.AioRpcError as error:
-                failures += 1
-                if not last.seq or failures > RETRIES or error.code() is not grpc.StatusCode.UNAVAILABLE:
-                    raise from_rpc_error(error) from None
-                await asyncio.sleep(random.uniform(0, min(5.0, 0.1 * 2**failures)))
-            if last.WhichOneof("kind") not in TERMINALS:
-                resume = anygpt_service_pb2.ResumeRequest(request_id=last.request_id, after_seq=last.seq)
-                call = self._anygpt.Resume(resume, metadata=self._metadata)
+        try:
+            while last.WhichOneof("kind") not in TERMINALS:
+                try:
+                    async for response in call:
+                        last, failures = response.event, 0
+                        yield last
+                except grpc.aio.AioRpcError as error:
+                    failures += 1
+                    if not last.seq or failures > RETRIES or error.code() is not grpc.StatusCode.UNAVAILABLE:
+                        raise from_rpc_error(error) from None
+                    await asyncio.sleep(random.uniform(0, min(5.0, 0.1 * 2**failures)))
+                if last.WhichOneof("kind") not in TERMINALS:
+                    resume = anygpt_service_pb2.ResumeRequest(request_id=last.request_id, after_seq=last.seq)
+                    call = self._anygpt.Resume(resume, metadata=self._metadata)
+        finally:
+            call.cancel()
 
     async def answer(self, *pieces: Piece, options: Options | None = None) -> Answer:
         """One turn, whole. Raises AnyGPTError when it fails, is cancelled or expires."""
@@ -176,6 +179,22 @@ class AsyncClient:
         call = self._anygpt.Cancel(request, metadata=self._metadata)
         response: anygpt_service_pb2.CancelResponse = await _translated(call)
         return response.cancelled
+
+    async def resume(self, request_id: str, after_seq: int) -> AsyncIterator[Event]:
+        """The events of an earlier request after `after_seq`."""
+        request = anygpt_service_pb2.ResumeRequest(request_id=request_id, after_seq=after_seq)
+        try:
+            async for response in self._anygpt.Resume(request, metadata=self._metadata):
+                yield response.event
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from None
+
+    async def conversation(self, conversation_id: str) -> anygpt_service_pb2.GetConversationResponse:
+        """A conversation with its turns."""
+        request = anygpt_service_pb2.GetConversationRequest(conversation_id=conversation_id)
+        call = self._anygpt.GetConversation(request, metadata=self._metadata)
+        response: anygpt_service_pb2.GetConversationResponse = await _translated(call)
+        return response
 
     async def upload(self, media: Media, media_type: str = "") -> types_pb2.MediaRef:
         """Send media, and get the reference to use in messages."""

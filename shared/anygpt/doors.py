@@ -212,7 +212,7 @@ class BusDoor:
         self._closed: OrderedDict[str, None] = OrderedDict()
         self._cancelled: OrderedDict[str, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._consumers: list[Consumer] = []
+        self._consumer: Consumer | None = None
         self._readers: list[asyncio.Task[None]] = []
         self._metrics = StageMetrics(entry.name)
 
@@ -225,10 +225,10 @@ class BusDoor:
         """Read back the cancels that still matter, then join the group of this stage."""
         control = self._bus.follow(topology.CONTROL, since_ms=now_ms() - longest_ms)
         self._readers.append(asyncio.create_task(self._obey(control)))
-        for topic in (self._entry.topic, self._entry.batch_topic):
-            consumer = await self._bus.consume([topic], self._entry.name)
-            self._consumers.append(consumer)
-            self._readers.append(asyncio.create_task(self._take(consumer, topic == self._entry.batch_topic)))
+        self._consumer = await self._bus.consume(
+            [self._entry.topic, self._entry.batch_topic], self._entry.name
+        )
+        self._readers.append(asyncio.create_task(self._take(self._consumer)))
 
     async def drain(self, seconds: float) -> None:
         """Take nothing new, and give what runs some time to end."""
@@ -242,8 +242,8 @@ class BusDoor:
         for task in (*self._readers, *self._tasks):
             task.cancel()
         await asyncio.gather(*self._readers, *self._tasks, return_exceptions=True)
-        for consumer in self._consumers:
-            await consumer.close()
+        if self._consumer:
+            await self._consumer.close()
 
     async def _obey(self, control: AsyncIterator[Record]) -> None:
         async for record in control:
@@ -258,7 +258,7 @@ class BusDoor:
                     if errand.call.request_id == order.cancel.request_id:
                         errand.cancel()
 
-    async def _take(self, consumer: Consumer, is_batch: bool) -> None:
+    async def _take(self, consumer: Consumer) -> None:
         async for record in consumer:
             name = ":".join(record.headers.get(h, "") for h in (REQUEST_HEADER, SPAN_HEADER, ATTEMPT_HEADER))
             if name in self._closed:
@@ -266,7 +266,7 @@ class BusDoor:
                 continue
             try:
                 message = self._parse(record)
-                errand = self._errands.get(name) or self._start(name, record, consumer, is_batch)
+                errand = self._errands.get(name) or self._start(name, record, consumer)
             except AnyGPTError as error:
                 await self._bury(record, error)
                 consumer.finish(record)
@@ -282,8 +282,9 @@ class BusDoor:
             raise DataLoss("the record is not the message of its topic", reason="POISON") from error
         return message
 
-    def _start(self, name: str, record: Record, consumer: Consumer, is_batch: bool) -> _Errand:
+    def _start(self, name: str, record: Record, consumer: Consumer) -> _Errand:
         request_id = record.headers.get(REQUEST_HEADER, "")
+        is_batch = record.topic == self._entry.batch_topic
         try:
             deadline_ms = int(record.headers.get(DEADLINE_HEADER, ""))
             span_index = int(record.headers.get(SPAN_HEADER, "0"))
@@ -334,6 +335,7 @@ class BusDoor:
                 await voice.send(outgoing.topic, outgoing.message, outgoing.span_index)
         for outgoing in await route.finished():
             await voice.send(outgoing.topic, outgoing.message, outgoing.span_index)
+        await voice.flush()
 
     async def _bury(self, record: Record, error: AnyGPTError) -> None:
         letter = bus_pb2.DeadLetter(

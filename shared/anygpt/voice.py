@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from google.protobuf.message import Message
@@ -19,6 +20,9 @@ from anygpt.bus import (
 from anygpt.stage import Call
 from anygpt.v1 import bus_pb2
 
+PENDING = 64
+"""Messages of one errand that may be under way at once."""
+
 
 class Voice:
     """Publishes one errand's messages with the headers that belong to it, numbering its records of the journal."""
@@ -28,9 +32,13 @@ class Voice:
         self._stage = stage
         self._call = call
         self._seq: dict[int, int] = {}
+        self._pending: list[asyncio.Task[None]] = []
 
     async def send(self, topic: str, message: Message, span_index: int) -> None:
-        """Publish; a Reply gets its request, span, number, attempt and writer."""
+        """Publish without waiting for the acknowledgement; a Reply gets its request, span, number, attempt, writer.
+
+        Messages stay in order. `flush` waits for the acknowledgements.
+        """
         if isinstance(message, bus_pb2.Reply):
             message.request_id = self._call.request_id
             message.span_index = span_index
@@ -46,8 +54,19 @@ class Voice:
             SPAN_HEADER: str(span_index),
             SCHEMA_HEADER: message.DESCRIPTOR.full_name,
         }
-        await self._bus.publish(topic, self._call.request_id, message.SerializeToString(), fields)
+        publish = self._bus.publish(topic, self._call.request_id, message.SerializeToString(), fields)
+        self._pending.append(asyncio.create_task(publish))
+        if len(self._pending) >= PENDING:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Wait until everything sent is acknowledged. Raises what went wrong."""
+        pending, self._pending = self._pending, []
+        for outcome in await asyncio.gather(*pending, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     async def say(self, span_index: int, **body: Any) -> None:
-        """Append one record to the journal."""
+        """Append one record to the journal, and wait for its acknowledgement."""
         await self.send(topology.REPLIES, bus_pb2.Reply(**body), span_index)
+        await self.flush()

@@ -19,7 +19,8 @@ def manifest(text_size: int) -> dict[str, Any]:
     """The manifest of a pack in which images, videos and audio are features and signals, speech is codes."""
     names = ("image", "video", "audio", "speech")
     blocks: list[dict[str, Any]] = [
-        {"kind": "brackets", "modalities": [name], "begin": f"<{name}>", "end": f"</{name}>"} for name in names
+        {"kind": "brackets", "modalities": [name], "begin": f"<{name}>", "end": f"</{name}>"}
+        for name in names
     ]
     counts = {"image": 4, "audio": 8, "video": 24}
     blocks += [
@@ -42,7 +43,7 @@ def manifest(text_size: int) -> dict[str, Any]:
             "system": "", "before_system": "<|start|>system\n", "before_user": "<|start|>user\n",
             "before_assistant": "<|start|>assistant\n", "after_turn": "<|end|>\n", "stop": ["<|end|>"],
         },
-        "voices": ["joe", "amy"], "parts": {}, "files": {},
+        "voices": ["joe", "amy", "mute"], "parts": {}, "files": {},
     }  # fmt: skip
 
 

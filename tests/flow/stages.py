@@ -15,6 +15,7 @@ from anygpt.settings import ServiceSettings
 from anygpt.stage import Call, Stage
 from anygpt.store import Store
 from anygpt.v1 import anygpt_service_pb2, stages_pb2, types_pb2
+from tests.flow.media import HANG_WIDTH, REFUSE_WIDTH
 
 Output = stages_pb2.GenerateTokensResponse
 
@@ -36,8 +37,11 @@ class PlainEncoder(Stage[stages_pb2.EncodeRequest, stages_pb2.EncodeResponse]):
             object_key(call.tenant, request.media.object), 1 << 24
         )
         digest = hashlib.sha256(data).digest()
-        if data == b"refuse me":
+        if request.media.width == REFUSE_WIDTH:
             raise InvalidInput("as asked", reason="REFUSED", field="media")
+        while request.media.width == HANG_WIDTH:
+            call.check()
+            await asyncio.sleep(0.01)
         if self._modality == topology.SPEECH:
             codes = types_pb2.Codes(modality=self._modality, ids=[byte % 64 for byte in digest[:8]])
             yield stages_pb2.EncodeResponse(codes=codes)
@@ -136,6 +140,9 @@ class PlainDecoder(Stage[stages_pb2.DecodeRequest, stages_pb2.DecodeResponse]):
             chunks += 1
             if self._modality == topology.SPEECH:
                 yield stages_pb2.DecodeResponse(chunk=chunk)
+        while voice == "mute":
+            call.check()
+            await asyncio.sleep(0.01)
         progress = anygpt_service_pb2.Progress(stage=f"{name}_decoder", done=1, total=1)
         yield stages_pb2.DecodeResponse(progress=progress)
         if voice == "amy" and self._modality == topology.SPEECH:

@@ -1,0 +1,26 @@
+"""The plain system as processes: `python -m tests.flow.serve all` or one service by name; settings as for `anygpt`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+
+from anygpt.main import Service, serve
+from anygpt.settings import ServiceSettings
+from services.batch.__main__ import SERVICE as BATCH
+from services.gateway.__main__ import SERVICE as GATEWAY
+from tests.flow.stages import plain_services
+
+
+def find(name: str) -> list[Service]:
+    """The services of that name, or all."""
+    known = [GATEWAY, *plain_services(), BATCH]
+    return known if name == "all" else [service for service in known if service.name == name]
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)
+    asyncio.run(
+        serve(find(sys.argv[1]), ServiceSettings(), lambda port: print(f"ready on {port}", flush=True))
+    )
