@@ -100,7 +100,7 @@ class MinioStore:
         return Minio(
             url.netloc,
             access_key=settings.access_key or None,
-            secret_key=settings.secret_key.get_secret_value() or None,
+            secret_key=settings.secret_key.get_secret_value(),
             secure=url.scheme == "https",
             region=settings.region,
             http_client=self._http,

@@ -1,4 +1,4 @@
-"""What only a real Kafka shows: a broker that dies and comes back, a member that is killed, the broker's own limits."""
+"""What only a real Kafka shows: a broker that dies and comes back, a member that is killed, its own limits."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def test_publishing_to_a_dead_broker_is_unavailable_within_a_bound(
     consumer = await bus.consume([topic], "llm")
     follower = bus.follow(topic)
     await bus.publish(topic, "key", b"before", {})
-    first = [await asyncio.wait_for(anext(reader), WAIT_S) for reader in (consumer, follower)]
+    first = [await asyncio.wait_for(anext(aiter(reader)), WAIT_S) for reader in (consumer, follower)]
     assert [record.value for record in first] == [b"before", b"before"]
     consumer.finish(first[0])
     await asyncio.sleep(0.5)
@@ -89,12 +89,14 @@ async def test_publishing_to_a_dead_broker_is_unavailable_within_a_bound(
         await asyncio.to_thread(kafka_server.start)
     await asyncio.wait_for(bus.publish(topic, "key", b"after", {}), WAIT_S)
     for reader in (consumer, follower):
-        while (await asyncio.wait_for(anext(reader), WAIT_S)).value != b"after":
+        while (await asyncio.wait_for(anext(aiter(reader)), WAIT_S)).value != b"after":
             pass
 
 
-async def test_a_frozen_broker_is_unavailable_within_a_bound(bus: Bus, topic: str, kafka_server: Kafka) ->
-None: await bus.publish(topic, "key", b"before", {})
+async def test_a_frozen_broker_is_unavailable_within_a_bound(
+    bus: Bus, topic: str, kafka_server: Kafka
+) -> None:
+    await bus.publish(topic, "key", b"before", {})
     with kafka_server.paused():
         began = time.monotonic()
         with pytest.raises(Unavailable):
@@ -134,8 +136,10 @@ async def test_a_cluster_that_is_not_there_is_unavailable() -> None:
         await open_bus(ServiceSettings(bus="kafka://127.0.0.1:9"))
 
 
-async def test_hops_over_the_broker_are_timed(bus: Bus, topic: str, capsys: pytest.CaptureFixture[str]) ->
-None: consumer = await bus.consume([topic], "llm")
+async def test_hops_over_the_broker_are_timed(
+    bus: Bus, topic: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    consumer = await bus.consume([topic], "llm")
     took = []
     for _ in range(200):
         began = time.perf_counter()

@@ -22,9 +22,10 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 async def store(minio_server: Minio) -> AsyncIterator[Store]:
     """A store whose clients know the server by another name than the services do."""
-    public = minio_server.settings.model_copy(update={"public_endpoint":
-    f"http://localhost:{minio_server.port}"}) opened = await
-    open_store(ServiceSettings(store=minio_server.url, s3=public)) yield opened
+    address = f"http://localhost:{minio_server.port}"
+    public = minio_server.settings.model_copy(update={"public_endpoint": address})
+    opened = await open_store(ServiceSettings(store=minio_server.url, s3=public))
+    yield opened
     await opened.close()
 
 
