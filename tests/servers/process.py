@@ -77,6 +77,12 @@ class Server(ABC):
         """Whether the process is alive (it may be paused)."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """The process id of the running server."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> Self:
         """Starts the server and returns when it answers."""
         if self.running:
