@@ -15,10 +15,11 @@ from anygpt_models.denoiser import CodeDenoiser, Sampling
 from anygpt_models.image_codec import ImageCodec
 from anygpt_models.image_pipeline import to_uint8
 from anygpt_models.motion import FRAMES
+from anygpt_models.part import Part
 from anygpt_models.video_codec import MotionCodec
 from services.trainer.data import videos, world
 from services.trainer.data.mixture import PALETTE, Mixture
-from services.trainer.data.scenes import CANONICAL, SLIGHT, Album, Jitter
+from services.trainer.data.scenes import CANONICAL, Album, Jitter
 from services.trainer.image_codec import PART as CODEC
 from services.trainer.image_codec import scene_latents
 from services.trainer.loop import train
@@ -26,13 +27,13 @@ from services.trainer.recipe import Recipe
 
 CAPTION, IMAGE, MOTION = "image_caption", "image_denoiser", "video_denoiser"
 VARIANTS = 3
+STRENGTHS = (0.9, 0.95, 1.0, 1.05, 1.1)
 Choice = TypeVar("Choice")
-SLIGHT_SHARE = 0.25
 
 
 @dataclass(frozen=True)
 class Targets:
-    """Codes of stills [canonical or slight, pictures, colours, 32] and of motions [motions, clips, 24]; rows of kinds."""
+    """Codes of stills [pictures, colours, 32] and of motions [motions, clips, 24]; pictures of each kind."""
 
     stills: Tensor
     motions: Tensor
@@ -44,28 +45,25 @@ class Targets:
         kind, colour = torch.randint(len(kinds), (count,)), torch.randint(len(colours), (count,))
         motion = torch.randint(len(motions), (count - count // 2,))
         rows = torch.tensor([_any(self.rows[index]) for index in kind.tolist()])
-        slight = (torch.rand(count) < SLIGHT_SHARE).long()
         moves = [""] * (count // 2) + [motions[index] for index in motion.tolist()]
         scenes = [world.Scene(kinds[k], colours[c], m) for k, c, m in zip(kind, colour, moves, strict=True)]
         clips = torch.randint(self.motions.shape[1], motion.shape)
-        return scenes, self.stills[slight, rows, colour], self.motions[motion, clips]
+        return scenes, self.stills[rows, colour], self.motions[motion, clips]
 
 
 def run_denoiser(recipe: Recipe) -> None:
     """Learn to draw every scene of the world from its caption; one caption encoder serves stills and clips."""
     album, codec = Album.open(recipe.cache), recipe.part(ImageCodec, CODEC)
     targets = targets_of(recipe, album, codec)
-    parts = nn.ModuleDict({
-        CAPTION: CaptionEncoder(), IMAGE: CodeDenoiser(), MOTION: CodeDenoiser(length=FRAMES, width=128, depth=3),
-    })  # fmt: skip
-    caption, image, motion = parts[CAPTION], parts[IMAGE], parts[MOTION]
+    caption, image = CaptionEncoder(), CodeDenoiser(width=160)
+    motion = CodeDenoiser(length=FRAMES, width=96, depth=2)
+    parts: dict[str, Part] = {CAPTION: caption, IMAGE: image, MOTION: motion}
     sheet = recipe.cache / "runs" / "denoisers" / "sheet.png"
 
     def step(_: int) -> Tensor:
         scenes, stills, moves = targets.batch(64)
         condition = caption.encode([spoken(scene) for scene in scenes])
-        loss: Tensor = image.loss(stills, condition) + 0.2 * motion.loss(moves, condition[-len(moves) :])
-        return loss
+        return image.loss(stills, condition) + 0.2 * motion.loss(moves, condition[-len(moves) :])
 
     def sample(done: int) -> None:
         scenes = world.scenes()[::31][:96]
@@ -75,18 +73,24 @@ def run_denoiser(recipe: Recipe) -> None:
         )
         contact_sheet(codec.decode(codes), sheet, columns=16)
 
-    train(recipe.run("denoisers", learning_rate=1.5e-3, warmup=100, sample_every=250), parts, step, sample)
+    train(
+        recipe.run("denoisers", learning_rate=2e-3, warmup=100, sample_every=250),
+        nn.ModuleDict(parts),
+        step,
+        sample,
+    )
     sample(-1)
     for name, part in parts.items():
         recipe.keep(part, name)
 
 
 def targets_of(recipe: Recipe, album: Album, codec: ImageCodec) -> Targets:
-    """Encode every known picture on every background, and thirty clips of each motion."""
+    """Encode every known picture on every background, and each motion at some strengths."""
     mixture = Mixture(album)
-    stills = torch.stack([scene_codes(codec, mixture, jitter) for jitter in (CANONICAL, SLIGHT)])
+    stills = scene_codes(codec, mixture, CANONICAL)
     motion = recipe.part(MotionCodec, "motion_codec")
-    clips = [motion.encode(videos.render(album, some_scenes(name, 30), size=32)[0]) for name in world.MOTIONS]
+    maps = [[videos.motion_poses(name, float(strength)) for strength in STRENGTHS] for name in world.MOTIONS]
+    clips = [motion.encode_poses(videos.relative_poses(torch.stack(poses))) for poses in maps]
     place = {row: index for index, row in enumerate(mixture.known.tolist())}
     rows = [[place[row] for row in album.rows[kind][:VARIANTS]] for kind in world.kinds()]
     return Targets(stills, torch.stack(clips), rows)
@@ -97,13 +101,8 @@ def scene_codes(codec: ImageCodec, mixture: Mixture, jitter: Jitter) -> Tensor:
     """Codes [pictures, colours, 32] of the known pictures."""
     latents = scene_latents(codec, mixture, jitter)
     codes = torch.cat([codec.tokeniser.encode(some) for some in latents.split(128)])
-    return codes.unflatten(0, (-1, len(PALETTE)))
-
-
-def some_scenes(motion: str, count: int) -> list[world.Scene]:
-    """Random things on random backgrounds with one motion."""
-    kinds, colours = world.kinds(), list(world.COLOURS)
-    return [world.Scene(_any(kinds), _any(colours), motion) for _ in range(count)]
+    found: Tensor = codes.unflatten(0, (-1, len(PALETTE)))
+    return found
 
 
 def spoken(scene: world.Scene) -> str:

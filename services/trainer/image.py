@@ -1,13 +1,20 @@
-"""Train the image parts of a pack: `python -m services.trainer.image --stage codec|tokens|recogniser|denoiser`."""
+"""Train the image parts of a pack: `python -m services.trainer.image --stage STAGE`."""
 
 from __future__ import annotations
 
 from services.trainer.denoisers import run_denoiser
-from services.trainer.image_codec import run_codec, run_tokens
+from services.trainer.image_codec import run_codec, run_decoder, run_polish, run_tokens
 from services.trainer.image_recogniser import run_recogniser
 from services.trainer.recipe import main
 
-STAGES = {"codec": run_codec, "tokens": run_tokens, "recogniser": run_recogniser, "denoiser": run_denoiser}
+STAGES = {
+    "codec": run_codec,
+    "tokens": run_tokens,
+    "decoder": run_decoder,
+    "polish": run_polish,
+    "recogniser": run_recogniser,
+    "denoiser": run_denoiser,
+}
 """In this order; the denoiser also needs the motion codec of the video stages."""
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from services.trainer.data import world
 from services.trainer.data.mixture import PALETTE
 from services.trainer.data.scenes import Album, Jitter, place, poses
 from services.trainer.loop import train
-from services.trainer.recipe import Recipe
+from services.trainer.recipe import Recipe, channels_last
 
 PART = "image_recogniser"
 EMOTIONS = ("", *world.EMOTIONS)
@@ -21,9 +21,7 @@ AUGMENTED = Jitter(shift=0.12, scale=0.3, turn=0.2, flip=True)
 def run_recogniser(recipe: Recipe) -> None:
     """Learn kind, background and emotion from the pictures of the world under strong augmentation."""
     album = Album.open(recipe.cache)
-    model = ImageRecogniser(tuple(world.kinds()), tuple(world.COLOURS), EMOTIONS).to(
-        memory_format=torch.channels_last
-    )
+    model = channels_last(ImageRecogniser(tuple(world.kinds()), tuple(world.COLOURS), EMOTIONS))
     emotions = torch.tensor([EMOTIONS.index(world.emotion_of(kind)) for kind in world.kinds()])
 
     def step(_: int) -> Tensor:

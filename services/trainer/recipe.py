@@ -5,17 +5,21 @@ from __future__ import annotations
 import argparse
 import copy
 import math
+import signal
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from anygpt_models.part import Part
 from services.trainer.loop import Run
 
 Model = TypeVar("Model", bound=Part)
+Net = TypeVar("Net", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,19 @@ class Recipe:
 
     def keep(self, model: Part, part: str) -> None:
         """Write a trained part into the pack, in half precision."""
-        copy.deepcopy(model).half().save_pretrained(self.pack / part)
+        kept = copy.deepcopy(model)
+        for weight in kept.parameters():
+            weight.data = weight.data.half()
+        kept.save_pretrained(self.pack / part)
 
     def part(self, model: type[Model], part: str) -> Model:
         """A part of the pack as it will be served: rounded to half precision, computed in single."""
         return model.open(self.pack / part)
+
+
+def channels_last(model: Net) -> Net:
+    """The memory layout in which convolutions are fastest on a CPU."""
+    return model.to(memory_format=torch.channels_last)  # type: ignore[no-any-return,call-overload]
 
 
 def main(stages: Mapping[str, Callable[[Recipe], None]]) -> None:
@@ -52,5 +64,6 @@ def main(stages: Mapping[str, Callable[[Recipe], None]]) -> None:
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "anygpt")
     parser.add_argument("--pack", type=Path, default=Path("shared/packs/mini"))
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; --resume goes on from here"))
     torch.set_num_threads(chosen.threads)
     stages[chosen.stage](Recipe(chosen.cache, chosen.pack, chosen.minutes, chosen.steps, chosen.resume))

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline
-from diffusers.utils import BaseOutput
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.utils.outputs import BaseOutput
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,19 +22,25 @@ OnStepEnd = Callable[[DiffusionPipeline, int, int, dict[str, Any]], dict[str, An
 
 
 @dataclass
-class ImageOutput(BaseOutput):  # type: ignore[misc]
+class ImageOutput(BaseOutput):
     """Pictures uint8 [B, 128, 128, 3] and the codes int64 [B, 32] they were decoded from."""
 
     images: NDArray[np.uint8]
     codes: Tensor
 
 
-class ImagePipeline(DiffusionPipeline):  # type: ignore[misc]
+class ImagePipeline(DiffusionPipeline):
     """Masked diffusion of 32 codes under a condition, then the deterministic codec."""
+
+    codec: ImageCodec
+    denoiser: CodeDenoiser
+    caption_encoder: CaptionEncoder
 
     def __init__(self, codec: ImageCodec, denoiser: CodeDenoiser, caption_encoder: CaptionEncoder) -> None:
         super().__init__()
-        self.register_modules(codec=codec, denoiser=denoiser, caption_encoder=caption_encoder)
+        self.register_modules(  # type: ignore[no-untyped-call]
+            codec=codec, denoiser=denoiser, caption_encoder=caption_encoder
+        )
 
     @torch.no_grad()
     def __call__(  # noqa: PLR0913  the signature of diffusers' pipelines

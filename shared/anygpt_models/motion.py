@@ -37,7 +37,24 @@ class MotionEncoder(nn.Module):
         x = self.lift(seen.flatten(1)).unflatten(0, frames.shape[:2]) + self.places
         for layer in self.layers:
             x = layer(x)
-        return x
+        vectors: Tensor = x
+        return vectors
+
+
+class PoseEncoder(nn.Module):
+    """Known affine maps [B, 24, 2, 3] of the key frame -> motion vectors [B, 24, digits]."""
+
+    def __init__(self, digits: int, width: int = 64) -> None:
+        super().__init__()
+        self.lift = nn.Linear(6, width)
+        self.places = positions(FRAMES, width)
+        self.layer = TransformerBlock(width, width // 32)
+        self.out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, digits))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps -> vectors before quantisation."""
+        vectors: Tensor = self.out(self.layer(self.lift(maps.flatten(2)) + self.places))
+        return vectors
 
 
 class MotionDecoder(nn.Module):
@@ -71,7 +88,8 @@ def warp(key: Tensor, affine: Tensor, field: Tensor) -> Tensor:
     grid = grid + 0.2 * full[:, :2].movedim(1, -1)
     repeated = key.float().repeat_interleave(count, dim=0)
     moved = functional.grid_sample(repeated, grid, padding_mode="border", align_corners=False)
-    return (moved + full[:, 2:]).unflatten(0, (batch, count))
+    frames: Tensor = (moved + full[:, 2:]).unflatten(0, (batch, count))
+    return frames
 
 
 def _silent(layer: nn.Linear) -> nn.Linear:

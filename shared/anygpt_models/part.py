@@ -13,7 +13,7 @@ from diffusers.models.modeling_utils import ModelMixin
 Init = TypeVar("Init", bound=Callable[..., None])
 
 
-class Part(ModelMixin, ConfigMixin):
+class Part(ModelMixin, ConfigMixin):  # type: ignore[misc]  # both name their file
     """A diffusers model with `save_pretrained` and `from_pretrained`, so that pipelines and packs take it."""
 
     def __init__(self) -> None:
@@ -22,8 +22,8 @@ class Part(ModelMixin, ConfigMixin):
     @classmethod
     def open(cls, folder: Path) -> Self:
         """A trained part for use: weights as they were kept, computed in single precision, without gradients."""
-        part = cls.from_pretrained(folder, torch_dtype=torch.float32)  # type: ignore[no-untyped-call]
-        return cast(Self, part.requires_grad_(False).eval())
+        part: Self = cls.from_pretrained(folder, torch_dtype=torch.float32)
+        return part.requires_grad_(False).eval()
 
     def setting(self, name: str) -> Any:
         """One argument of the constructor, as `config.json` keeps it."""
@@ -32,4 +32,4 @@ class Part(ModelMixin, ConfigMixin):
 
 def configured(init: Init) -> Init:
     """Decorate a constructor so that its arguments become the part's configuration."""
-    return cast(Init, register_to_config(init))  # type: ignore[no-untyped-call]
+    return cast(Init, register_to_config(init))

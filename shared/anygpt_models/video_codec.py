@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from anygpt_models.fsq import FiniteScalarQuantiser
 from anygpt_models.image_codec import ImageCodec
-from anygpt_models.motion import FRAMES, KEY_FRAME, MotionDecoder, MotionEncoder, warp
+from anygpt_models.motion import FRAMES, KEY_FRAME, MotionDecoder, MotionEncoder, PoseEncoder, warp
 from anygpt_models.part import Part, configured
 
 IMAGE_CODES = 32
@@ -17,22 +17,33 @@ class MotionCodec(Part):
     """Frames [B, 24, 3, H, W] in -1..1 at 8 frames a second <-> motion codes int64 [B, 24] against the key frame."""
 
     @configured
-    def __init__(self, levels: tuple[int, ...] = (8, 8, 8, 8), width: int = 128, depth: int = 2) -> None:
+    def __init__(self, levels: tuple[int, ...] = (8, 8, 8, 8), width: int = 96, depth: int = 2) -> None:
         super().__init__()
         self.quantiser = FiniteScalarQuantiser(tuple(levels))
         self.encoder = MotionEncoder(width, depth)
         self.to_levels = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, len(levels)))
+        self.poses = PoseEncoder(len(levels))
         self.decoder = MotionDecoder(len(levels), width, depth)
 
-    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames -> their affine maps and fields, through the codes; gradients pass."""
-        affine, field = self.decoder(self.quantiser(self.to_levels(self.encoder(frames))))
+    def forward(self, frames: Tensor) -> Tensor:
+        """Frames -> motion vectors [B, 24, D] before quantisation."""
+        vectors: Tensor = self.to_levels(self.encoder(frames))
+        return vectors
+
+    def moved(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Motion vectors -> affine maps and fields, through the codes; gradients pass."""
+        affine, field = self.decoder(self.quantiser(vectors))
         return affine, field
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
         """Frames -> motion codes."""
-        return self.quantiser.codes(self.to_levels(self.encoder(frames)).float())
+        return self.quantiser.codes(self(frames).float())
+
+    @torch.no_grad()
+    def encode_poses(self, maps: Tensor) -> Tensor:
+        """Known affine maps [B, 24, 2, 3] of the key frame -> motion codes; exact where frames must be guessed from."""
+        return self.quantiser.codes(self.poses(maps).float())
 
     @torch.no_grad()
     def decode(self, key: Tensor, codes: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline
-from diffusers.utils import BaseOutput
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.utils.outputs import BaseOutput
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,15 +19,21 @@ from anygpt_models.video_codec import MotionCodec, VideoCodec
 
 
 @dataclass
-class VideoOutput(BaseOutput):  # type: ignore[misc]
+class VideoOutput(BaseOutput):
     """Clips uint8 [B, 24, 128, 128, 3] at 8 frames a second, and the codes int64 [B, 56] they were decoded from."""
 
     frames: NDArray[np.uint8]
     codes: Tensor
 
 
-class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
+class VideoPipeline(DiffusionPipeline):
     """Masked diffusion of the motion codes, then of the key frame's, then the deterministic codec."""
+
+    codec: ImageCodec
+    motion_codec: MotionCodec
+    denoiser: CodeDenoiser
+    motion_denoiser: CodeDenoiser
+    caption_encoder: CaptionEncoder
 
     def __init__(
         self,
@@ -38,7 +44,7 @@ class VideoPipeline(DiffusionPipeline):  # type: ignore[misc]
         caption_encoder: CaptionEncoder,
     ) -> None:
         super().__init__()
-        self.register_modules(
+        self.register_modules(  # type: ignore[no-untyped-call]
             codec=codec,
             motion_codec=motion_codec,
             denoiser=denoiser,

@@ -32,10 +32,29 @@ def motion_poses(motion: str, strength: float = 1.0) -> Tensor:
     return placement(shift, zoom, turn, torch.ones(FRAMES))
 
 
+def random_poses(count: int) -> Tensor:
+    """Sampling matrices [B, 24, 2, 3] of any mixture of drift, bounce, growth and turn."""
+    time = ((torch.arange(FRAMES) - KEY_FRAME) / KEY_FRAME).expand(count, FRAMES)
+    speed, bounce, growth, turn = (
+        torch.randn(2, count, 1) * 0.4,
+        torch.rand(count, 1),
+        torch.randn(count, 1),
+        torch.randn(count, 1),
+    )
+    drawn = torch.rand(4, count, 1) < 0.4
+    shift = drawn[0] * speed * time
+    shift[1] -= drawn[1] * 0.5 * bounce * (time * math.pi).sin().abs()
+    zoom = OBJECT_SCALE * (drawn[2] * 0.5 * growth.clamp(-1.5, 1.5) * time).exp()
+    angle = drawn[3] * math.pi * turn * time
+    flat = placement(shift.flatten(1), zoom.flatten(), angle.flatten(), torch.ones(count * FRAMES))
+    return flat.unflatten(0, (count, FRAMES))
+
+
 def relative_poses(poses: Tensor) -> Tensor:
     """What turns the key frame into each frame: [..., 24, 2, 3] -> the same shape."""
     square = torch.cat([poses, torch.tensor([0.0, 0.0, 1.0]).expand(*poses.shape[:-2], 1, 3)], dim=-2)
-    return (torch.linalg.inv(square[..., KEY_FRAME : KEY_FRAME + 1, :, :]) @ square)[..., :2, :]
+    relative: Tensor = torch.linalg.inv(square[..., KEY_FRAME : KEY_FRAME + 1, :, :]) @ square
+    return relative[..., :2, :]
 
 
 def render(

@@ -1,0 +1,66 @@
+"""The parts of the mini pack that see and draw, opened once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from anygpt_models.caption import CaptionEncoder
+from anygpt_models.denoiser import CodeDenoiser
+from anygpt_models.image_codec import ImageCodec
+from anygpt_models.image_pipeline import ImagePipeline
+from anygpt_models.image_recogniser import ImageRecogniser
+from anygpt_models.video_codec import MotionCodec
+from anygpt_models.video_pipeline import VideoPipeline
+from anygpt_models.video_recogniser import MotionRecogniser
+
+PACK = Path(__file__).parents[3] / "shared" / "packs" / "mini"
+PICTURES = Path(__file__).parent / "pictures"
+
+
+@pytest.fixture(scope="session")
+def codec() -> ImageCodec:
+    return ImageCodec.open(PACK / "image_codec")
+
+
+@pytest.fixture(scope="session")
+def motion_codec() -> MotionCodec:
+    return MotionCodec.open(PACK / "motion_codec")
+
+
+@pytest.fixture(scope="session")
+def recogniser() -> ImageRecogniser:
+    return ImageRecogniser.open(PACK / "image_recogniser")
+
+
+@pytest.fixture(scope="session")
+def motion_recogniser() -> MotionRecogniser:
+    return MotionRecogniser.open(PACK / "motion_recogniser")
+
+
+@pytest.fixture(scope="session")
+def images(codec: ImageCodec) -> ImagePipeline:
+    caption_encoder = CaptionEncoder.open(PACK / "image_caption")
+    return ImagePipeline(codec, CodeDenoiser.open(PACK / "image_denoiser"), caption_encoder)
+
+
+@pytest.fixture(scope="session")
+def videos(images: ImagePipeline, motion_codec: MotionCodec) -> VideoPipeline:
+    motion_denoiser = CodeDenoiser.open(PACK / "video_denoiser")
+    return VideoPipeline(images.codec, motion_codec, images.denoiser, motion_denoiser, images.caption_encoder)
+
+
+@pytest.fixture(scope="session")
+def scenes() -> dict[str, Tensor]:
+    """Composed scenes by caption, pixels [3, 128, 128] in -1..1."""
+    return {path.stem.replace("_", " "): pixels(path) for path in sorted(PICTURES.glob("*.webp"))}
+
+
+def pixels(path: Path) -> Tensor:
+    array = np.asarray(Image.open(path).convert("RGB"))
+    return torch.from_numpy(array.copy()).permute(2, 0, 1).float() / 127.5 - 1
