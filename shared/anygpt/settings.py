@@ -51,7 +51,7 @@ class LimitSettings(_Frozen):
     message_bytes: int = Field(default=1 * MIB, description="Largest record on the bus.")
     grpc_bytes: int = Field(default=16 * MIB, description="Largest gRPC message.")
     media_bytes: int = Field(default=256 * MIB, description="Largest media object.")
-    image_pixels: int = Field(default=50_000_000, description="Largest image or video frame.")
+    image_pixels: int = Field(default=50_000_000, description="Most pixels of a picture or a frame.")
     media_duration_ms: int = Field(default=10 * 60 * 1000, description="Longest video or sound.")
     parts: int = Field(default=64, description="Most parts in one message.")
     deadline_ms: int = Field(default=10 * 60 * 1000, description="Longest life of a request.")

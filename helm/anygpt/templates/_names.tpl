@@ -25,14 +25,14 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{- /* Variables of every container: where the backends are, and what the values say for all and for this stage. */ -}}
+{{- /* Variables of every container: where the backends are, and what the values say for all and for this stage (templates allowed). */ -}}
 {{- define "anygpt.env" -}}
 {{- $root := index . 0 -}}
 {{- $all := dict "ANYGPT_BUS" $root.Values.bus "ANYGPT_STORE" $root.Values.store "ANYGPT_MEMORY" $root.Values.memory -}}
 {{- range $name, $value := mergeOverwrite $all (deepCopy $root.Values.env) (deepCopy (index . 1)) }}
 {{- if $value }}
 - name: {{ $name }}
-  value: {{ $value | quote }}
+  value: {{ tpl $value $root | quote }}
 {{- end }}
 {{- end }}
 {{- end -}}
