@@ -72,7 +72,7 @@ def chroma(wave: Wave) -> NDArray[np.float64]:
 
 
 def _profile(name: str) -> NDArray[np.float64]:
-    """Weight of each semitone above the tonic: its chord counts most, then its scale; what is foreign counts against."""
+    """Weight of each semitone above the tonic: its chord counts, what is foreign counts against."""
     scale = SCALES[name]
     weights = np.full(12, -1.0)
     weights[list(scale)] = 0.0

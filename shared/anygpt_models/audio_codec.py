@@ -1,15 +1,12 @@
-"""The audio codec: 5.12 s of log mels to 128 codes and back, without randomness."""
+"""The audio codec: 5.12 s of sound to 128 codes and back, without randomness."""
 
 from __future__ import annotations
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anygpt_models.blocks import TransformerBlock, positions
-from anygpt_models.fsq import FiniteScalarQuantiser
+from anygpt_models.part import Part, configured
 from anygpt_models.spectrogram import HOP, MELS, SAMPLE_RATE, log_mel
 
 STRIDE = 5
@@ -18,60 +15,27 @@ STEPS = 64
 FRAMES = STRIDE * STEPS
 SAMPLES = FRAMES * HOP
 PER_STEP = 2
-"""Codes of one step; code 2 k and code 2 k + 1 belong to step k."""
+"""Codes of one step; codes 2 k and 2 k + 1 belong to step k."""
 SECONDS = SAMPLES / SAMPLE_RATE
 QUIET = -6.0
 """Log mel amplitude below which nothing is kept: 70 dB under a loud tone."""
+LOUDEST = 1.0
+"""Log mel amplitude to which the loudest band of a clip is brought."""
 
 
-class AudioCodec(ModelMixin, ConfigMixin):
+class AudioCodec(Part):
     """Log mels [B, 80, 320] <-> codes int64 [B, 128], each below 4,096, in order of time.
 
-    The encoder sees a third of a second around each step, so that a code means the same wherever it stands; the
-    decoder sees the whole clip.
+    Residual vector quantisation of the principal components of 80 ms of mel: the first code of a step names the
+    nearest entry of the first book, the second what is left of it. A code means the same wherever it stands.
     """
 
-    @register_to_config
-    def __init__(
-        self, levels: tuple[int, ...] = (8, 8, 8, 8), width: int = 128, frame_width: int = 96, depth: int = 2
-    ) -> None:
+    @configured
+    def __init__(self, codes: int = 4096, components: int = 64) -> None:
         super().__init__()
-        self.quantiser = FiniteScalarQuantiser(tuple(levels))
-        self.down = nn.Sequential(
-            nn.Conv1d(MELS, frame_width, 5, padding=2),
-            nn.GELU(),
-            nn.Conv1d(frame_width, width, STRIDE, stride=STRIDE),
-            _TimeBlock(width, 3),
-            _TimeBlock(width, 3),
-        )
-        self.to_levels = nn.Linear(width, PER_STEP * len(levels))
-        self.from_levels = nn.Linear(PER_STEP * len(levels), width)
-        self.near = _TimeBlock(width, 3)
-        self.places = positions(STEPS, width)
-        self.mix = nn.ModuleList([TransformerBlock(width, width // 32) for _ in range(depth)])
-        self.up = nn.ConvTranspose1d(width, frame_width, STRIDE, stride=STRIDE)
-        self.fine = nn.Sequential(
-            _TimeBlock(frame_width, 5), _TimeBlock(frame_width, 5), nn.Conv1d(frame_width, MELS, 3, padding=1)
-        )
-
-    def forward(self, mel: Tensor) -> Tensor:
-        """Log mels -> log mels, through the codes; gradients pass."""
-        return self.synthesise(self.quantiser(self.analyse(mel)))
-
-    def analyse(self, mel: Tensor) -> Tensor:
-        """Log mels [B, 80, 320] -> vectors [B, 128, D] before quantisation."""
-        hidden = self.down(_scaled(mel)).transpose(1, 2)
-        vectors: Tensor = self.to_levels(hidden)
-        return vectors.unflatten(2, (PER_STEP, -1)).flatten(1, 2)
-
-    def synthesise(self, values: Tensor) -> Tensor:
-        """Grid values [B, 128, D] -> log mels [B, 80, 320]."""
-        steps = values.unflatten(1, (STEPS, PER_STEP)).flatten(2)
-        x = self.near(self.from_levels(steps.to(self.places.dtype)).transpose(1, 2)).transpose(1, 2) + self.places
-        for block in self.mix:
-            x = block(x)
-        mel: Tensor = self.fine(self.up(x.transpose(1, 2)))
-        return mel * 2.0 - 2.0
+        self.mean = _table(STRIDE * MELS)
+        self.basis = _table(STRIDE * MELS, components)
+        self.books = _table(PER_STEP, codes, components)
 
     @torch.no_grad()
     def encode(self, waveform: Tensor) -> Tensor:
@@ -80,26 +44,31 @@ class AudioCodec(ModelMixin, ConfigMixin):
 
     @torch.no_grad()
     def encode_mel(self, mel: Tensor) -> Tensor:
-        """Log mels [B, 80, 320] -> codes int64 [B, 128]."""
-        return self.quantiser.codes(self.analyse(mel).float())
+        """Log mels [B, 80, 320] of any level -> codes int64 [B, 128]."""
+        left = (patches(levelled(mel)) - self.mean) @ self.basis
+        codes = []
+        for book in self.books:
+            codes.append(nearest(left.flatten(0, 1), book).view(left.shape[:2]))
+            left = left - book[codes[-1]]
+        return torch.stack(codes, dim=2).flatten(1)
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes [B, 128] -> log mels [B, 80, 320]."""
-        return self.synthesise(self.quantiser.lookup(codes)).float()
+        """Codes [B, 2 n], n <= 64 steps of 80 ms -> log mels [B, 80, 5 n]."""
+        entries = [book[codes[:, index::PER_STEP]] for index, book in enumerate(self.books)]
+        flat = torch.stack(entries).sum(0) @ self.basis.T + self.mean
+        return flat.unflatten(2, (MELS, STRIDE)).permute(0, 2, 1, 3).flatten(2)
 
 
-class _TimeBlock(nn.Module):
-    """Residual convolution over time; without normalisation, so that what is far away changes nothing."""
+def patches(mel: Tensor) -> Tensor:
+    """Log mels [B, 80, 5 n] -> steps [B, n, 400]."""
+    return mel.unflatten(2, (-1, STRIDE)).permute(0, 2, 1, 3).flatten(2)
 
-    def __init__(self, width: int, kernel: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv1d(width, width, kernel, padding=kernel // 2)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, width, T] -> the same shape."""
-        y: Tensor = self.conv(functional.gelu(x))
-        return x + y
+def nearest(points: Tensor, book: Tensor) -> Tensor:
+    """Index int64 [N] of the entry of a book [codes, D] that is nearest to each point [N, D]."""
+    half_norms = book.square().sum(1) / 2
+    return torch.cat([(some @ book.T - half_norms).argmax(1) for some in points.split(8192)])
 
 
 def fitted(waveform: Tensor) -> Tensor:
@@ -108,10 +77,12 @@ def fitted(waveform: Tensor) -> Tensor:
     return functional.pad(kept, (0, SAMPLES - kept.shape[-1]))
 
 
-def audible(mel: Tensor) -> Tensor:
-    """Log mels without what nobody hears."""
-    return mel.clamp(min=QUIET)
+def levelled(mel: Tensor) -> Tensor:
+    """Log mels [B, 80, T] at one level, without what nobody hears; silence stays silent."""
+    loudest = mel.amax(dim=(1, 2), keepdim=True)
+    return torch.where(loudest > QUIET, mel + LOUDEST - loudest, mel).clamp(min=QUIET)
 
 
-def _scaled(mel: Tensor) -> Tensor:
-    return audible(mel) / 2.0 + 1.0
+def _table(*shape: int) -> nn.Parameter:
+    """Numbers that are counted rather than learned by gradients."""
+    return nn.Parameter(torch.zeros(shape), requires_grad=False)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from anygpt_models.part import Part, configured
 from anygpt_models.spectrogram import BINS, FLOOR, MELS, griffin_lim, mel_filters
 
 
-class Vocoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class Vocoder(Part):
     """Log mels [..., 80, T] to a waveform [..., T * 256] at 16 kHz; a function of its input alone."""
 
-    @register_to_config
+    @configured
     def __init__(self, channels: int = 192, blocks: int = 2, iterations: int = 32) -> None:
         super().__init__()
         self.stem = nn.Conv1d(MELS, channels, 3, padding=1)
@@ -25,7 +24,7 @@ class Vocoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def forward(self, mel: Tensor) -> Tensor:
         """Waveform [..., T * 256] of log mels [..., 80, T]."""
-        return griffin_lim(self.linear(mel), self.config["iterations"])
+        return griffin_lim(self.linear(mel), self.setting("iterations"))
 
     def linear(self, mel: Tensor) -> Tensor:
         """Linear magnitude [..., 513, T] of log mels [..., 80, T]."""

@@ -102,7 +102,7 @@ def _fast_melody(key: Key, chords: tuple[int, ...], beat: int, draw: np.random.G
         rhythm = RHYTHMS[int(draw.integers(len(RHYTHMS)))]
         for index, length in enumerate(rhythm):
             degree = int(np.clip(degree + draw.choice((-2, -1, 1, 2)), 4, 13))
-            if index == 0 or bar == len(chords) - 1 and index == len(rhythm) - 1:
+            if index == 0 or (bar == len(chords) - 1 and index == len(rhythm) - 1):
                 degree = root % 7 + 7
             yield Note(onset, length, key.pitch(degree), 92)
             onset += length

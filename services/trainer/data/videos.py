@@ -47,7 +47,8 @@ def random_poses(count: int) -> Tensor:
     zoom = OBJECT_SCALE * (drawn[2] * 0.5 * growth.clamp(-1.5, 1.5) * time).exp()
     angle = drawn[3] * math.pi * turn * time
     flat = placement(shift.flatten(1), zoom.flatten(), angle.flatten(), torch.ones(count * FRAMES))
-    return flat.unflatten(0, (count, FRAMES))
+    mixed: Tensor = flat.unflatten(0, (count, FRAMES))
+    return mixed
 
 
 def relative_poses(poses: Tensor) -> Tensor:

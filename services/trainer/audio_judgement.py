@@ -1,0 +1,85 @@
+"""Whether music is what was asked for: over every instrument and mood, real, through the codec, and composed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from anygpt_models.audio_pipeline import AudioPipeline
+from anygpt_models.audio_recogniser import AudioRecogniser
+from anygpt_models.spectrogram import log_mel
+from services.trainer import judge_audio
+from services.trainer.audio_denoiser import pipeline
+from services.trainer.data import world
+from services.trainer.data.audio import clips
+from services.trainer.recipe import Recipe
+
+Waves = NDArray[np.float32]
+PIECES = list(product(world.INSTRUMENTS, world.MOODS))
+FAST_BEATS_PER_MINUTE = 100
+
+
+def run_judge(recipe: Recipe) -> dict[str, dict[str, float]]:
+    """Print the judgement of held-out clips, of their round trip through the codec, and of composed ones."""
+    pipe, recogniser = pipeline(recipe), recipe.part(AudioRecogniser, "audio_recogniser")
+    real = held_out(recipe)
+    rounded = pipe(codes=pipe.codec.encode(torch.from_numpy(real))).audios
+    made = composed(pipe, [world.music_caption(*piece) for piece in PIECES], seed=7)
+    found = {}
+    for name, waves in (("real", real), ("codec", rounded), ("composed", made)):
+        found[name] = judged(waves, recogniser)
+        print(name, *(f"{key} {value:.3f}" for key, value in found[name].items()))
+        picture(waves[::4], recipe.cache / "runs" / "audio_judgement" / f"{name}.png")
+    sounds = composed(pipe, [world.sound_caption(sound) for sound in world.SOUNDS], seed=7)
+    heard = [sound for _, _, sound in recogniser.name(torch.from_numpy(sounds))]
+    print("composed sounds", *(f"{asked}: {got}" for asked, got in zip(world.SOUNDS, heard, strict=True)))
+    picture(sounds, recipe.cache / "runs" / "audio_judgement" / "sounds.png")
+    return found
+
+
+def held_out(recipe: Recipe) -> Waves:
+    """One clip of every piece that no part has learned from."""
+    data = clips(recipe.cache)
+    rows = {(clip.instrument, clip.mood): row for row, clip in enumerate(data.index) if clip.held_out}
+    return data.waveforms([rows[piece] for piece in PIECES])
+
+
+def composed(pipe: AudioPipeline, captions: list[str], seed: int) -> Waves:
+    """What the pipeline makes of captions, each with its own seed."""
+    generators = [torch.Generator().manual_seed(seed + row) for row in range(len(captions))]
+    waves: Waves = pipe(caption=captions, generator=generators).audios
+    return waves
+
+
+def judged(waves: Waves, recogniser: AudioRecogniser) -> dict[str, float]:
+    """Share of pieces with the right instrument (recogniser), tempo and mode (signal analysis), in PIECES' order."""
+    names = [instrument for instrument, _, _ in recogniser.name(torch.from_numpy(waves))]
+    is_fast = {mood: beats > FAST_BEATS_PER_MINUTE for mood, (_, beats) in world.MOODS.items()}
+    return {
+        "instrument": _share(names, lambda instrument, mood: instrument),
+        "tempo": _share([judge_audio.tempo(wave) == "fast" for wave in waves], lambda instrument, mood: is_fast[mood]),
+        "mode": _share([judge_audio.mode(wave) for wave in waves], lambda instrument, mood: world.MOODS[mood][0]),
+    }
+
+
+def picture(waves: Waves, path: Path) -> None:
+    """Draw the mels of waveforms [N, S] as one PNG."""
+    mels = log_mel(torch.from_numpy(waves)).numpy()
+    figure = Figure(figsize=(16, 2.2 * -(-len(mels) // 4)))
+    for index, mel in enumerate(mels):
+        axes = figure.add_subplot(-(-len(mels) // 4), 4, index + 1)
+        axes.imshow(mel, origin="lower", aspect="auto", vmin=-7.0, vmax=2.5)
+        axes.set_axis_off()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.tight_layout(pad=0.2)
+    figure.savefig(path, dpi=60)
+
+
+def _share(heard: list[object], asked: Callable[[str, str], object]) -> float:
+    return sum(got == asked(*piece) for got, piece in zip(heard, PIECES, strict=True)) / len(PIECES)

@@ -1,0 +1,89 @@
+"""Recipe of the vocoder: linear magnitudes from mels of music, sounds and speech."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anygpt_models.spectrogram import HOP, magnitude, mel_of_magnitude, pseudo_inverse
+from anygpt_models.vocoder import Vocoder
+from services.trainer.data.audio import clips
+from services.trainer.data.speech import read_voice
+from services.trainer.loop import train
+from services.trainer.recipe import Recipe
+
+PART = "vocoder"
+CROP = 64
+"""Frames of a training crop: a second."""
+
+Samples = NDArray[np.int16]
+
+
+def run_vocoder(recipe: Recipe) -> None:
+    """Learn linear magnitudes from mels of music, sounds and, where it has been built, speech."""
+    data = clips(recipe.cache)
+    sources = [data.samples[data.rows(held_out=False)].reshape(-1), *voices(recipe.cache, "train")]
+    model = Vocoder()
+
+    def step(_: int) -> Tensor:
+        linear, mel = spectra(sources, 24)
+        return spectral_loss(model.linear(mel), linear)
+
+    train(recipe.run(PART, learning_rate=2e-3), model, step)
+    recipe.keep(model, PART)
+    judge(recipe)
+
+
+def judge(recipe: Recipe) -> dict[str, float]:
+    """Spectral convergence on held-out music and speech, of the vocoder in the pack and of the pseudo-inverse."""
+    model, data = recipe.part(Vocoder, PART), clips(recipe.cache)
+    sources = {"audio": data.samples[data.rows(held_out=True)].reshape(-1)}
+    sources |= {f"speech {index}": wave for index, wave in enumerate(voices(recipe.cache, "held_out"))}
+    found = {}
+    for name, source in sources.items():
+        torch.manual_seed(0)
+        linear, mel = spectra([source], 64)
+        found[name] = spectral_convergence(model.linear(mel), linear)
+        found[f"{name}, pseudo-inverse"] = spectral_convergence(pseudo_inverse(mel), linear)
+    print(*(f"{name}: {value:.3f}" for name, value in found.items()), sep="\n")
+    return found
+
+
+def spectral_loss(estimate: Tensor, linear: Tensor) -> Tensor:
+    """Spectral convergence plus the distance of log magnitudes, which gives the soft bins their say."""
+    floor = 1e-3 * linear.amax(dim=(-2, -1), keepdim=True).clamp(min=1e-3)
+    logs = ((estimate + floor).log() - (linear + floor).log()).abs().mean()
+    norms = (estimate - linear).flatten(1).norm(dim=1) / linear.flatten(1).norm(dim=1).clamp(min=1e-3)
+    return norms.mean() + 0.5 * logs
+
+
+def spectral_convergence(estimate: Tensor, linear: Tensor) -> float:
+    """Norm of the error over the norm of the truth."""
+    return float((estimate - linear).norm() / linear.norm())
+
+
+def spectra(sources: list[Samples], count: int) -> tuple[Tensor, Tensor]:
+    """Linear magnitudes [count, 513, 64] of random crops and their mels [count, 80, 64], in full precision."""
+    with torch.autocast("cpu", enabled=False):
+        linear = magnitude(_crops(sources, count))
+        return linear, mel_of_magnitude(linear)
+
+
+def voices(cache: Path, part: str) -> list[Samples]:
+    """Samples of each voice that has been built, its utterances joined."""
+    folders = sorted((cache / "data" / "speech" / part).glob("*/"))
+    return [np.concatenate([samples for _, samples in read_voice(folder)]) for folder in folders]
+
+
+def _crops(sources: list[Samples], count: int) -> Tensor:
+    """Waveforms [count, 16384]: each source gives its share of crops, at a random level."""
+    rows = []
+    for index in range(count):
+        source = sources[index % len(sources)]
+        start = int(torch.randint(len(source) - CROP * HOP, ()))
+        rows.append(torch.from_numpy(source[start : start + CROP * HOP].astype(np.float32) / 32768.0))
+    return torch.stack(rows) * torch.empty(count, 1).uniform_(-1.6, 0.4).exp()

@@ -1,0 +1,92 @@
+"""Caption, condition or codes to music or a sound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.utils import BaseOutput
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from anygpt_models.audio_codec import AudioCodec
+from anygpt_models.caption import CaptionEncoder
+from anygpt_models.denoiser import CodeDenoiser, Sampling
+from anygpt_models.image_pipeline import OnStepEnd, conditions, on_step, seeded
+from anygpt_models.part import Part, configured
+from anygpt_models.vocoder import Vocoder
+
+PEAK = 0.95
+
+
+@dataclass
+class AudioOutput(BaseOutput):  # type: ignore[misc]
+    """Waveforms float32 [B, 81920] in -1..1 at 16 kHz and the codes int64 [B, 128] they were decoded from."""
+
+    audios: NDArray[np.float32]
+    codes: Tensor
+
+
+class Styles(Part):
+    """Learned vectors, of which the seed picks one: which of several pieces a caption becomes.
+
+    Codes of music that are drawn side by side blur into each other unless something says which piece they are of.
+    """
+
+    @configured
+    def __init__(self, count: int = 4, width: int = 256) -> None:
+        super().__init__()
+        self.table = nn.Embedding(count, width)
+
+    def forward(self, condition: Tensor, styles: Tensor) -> Tensor:
+        """Condition [B, K, width] and styles int64 [B] -> condition [B, K + 1, width]."""
+        return torch.cat([condition, self.table(styles)[:, None].to(condition.dtype)], dim=1)
+
+    def draw(self, generators: list[torch.Generator]) -> Tensor:
+        """One style per generator, int64 [B]."""
+        drawn = [torch.randint(self.setting("count"), (), generator=each, device=each.device) for each in generators]
+        return torch.stack(drawn).to(self.table.weight.device)
+
+
+class AudioPipeline(DiffusionPipeline):  # type: ignore[misc]
+    """Masked diffusion of 128 codes under a condition, the deterministic codec to mels, the vocoder to sound."""
+
+    def __init__(
+        self, codec: AudioCodec, denoiser: CodeDenoiser, caption_encoder: CaptionEncoder, styles: Styles, vocoder: Vocoder
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            codec=codec, denoiser=denoiser, caption_encoder=caption_encoder, styles=styles, vocoder=vocoder
+        )
+
+    @torch.no_grad()
+    def __call__(  # noqa: PLR0913  the signature of diffusers' pipelines
+        self,
+        caption: str | list[str] | None = None,
+        condition: Tensor | None = None,
+        codes: Tensor | None = None,
+        num_inference_steps: int = 16,
+        guidance_scale: float = 1.5,
+        generator: list[torch.Generator] | None = None,
+        callback_on_step_end: OnStepEnd | None = None,
+    ) -> AudioOutput:
+        """Exactly one of caption, condition [B, 8, 256] and codes [B, 128]; ValueError otherwise."""
+        if codes is None:
+            told = conditions(self.caption_encoder, caption, condition)
+            generators = seeded(generator, len(told))
+            told = self.styles(told, self.styles.draw(generators))
+            sampling = Sampling(num_inference_steps, guidance_scale, temperature=0.1)
+            codes = self.denoiser.generate(told, generators, sampling, on_step(self, callback_on_step_end))
+        elif caption is not None or condition is not None:
+            raise ValueError("codes come alone")
+        return AudioOutput(audios=self.sound(codes), codes=codes)
+
+    @torch.no_grad()
+    def sound(self, codes: Tensor) -> NDArray[np.float32]:
+        """Codes [B, 128] -> waveforms [B, 81920]; what would clip is turned down as a whole."""
+        waveform = self.vocoder(self.codec.decode(codes))
+        louder = (waveform.abs().amax(dim=-1, keepdim=True) / PEAK).clamp(min=1.0)
+        audios: NDArray[np.float32] = (waveform / louder).float().cpu().numpy()
+        return audios
