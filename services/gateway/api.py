@@ -14,8 +14,8 @@ from google.protobuf import timestamp_pb2
 from anygpt import topology
 from anygpt.answer import TERMINALS, Event
 from anygpt.bus import Bus
-from anygpt.doors import call_of
 from anygpt.errors import Conflict, DeadlineExpired, Exhausted, NotFound
+from anygpt.grpc_door import call_of
 from anygpt.identity import new_request_id
 from anygpt.memory import Memory
 from anygpt.metrics import REFUSALS, REQUESTS_RUNNING

@@ -7,8 +7,8 @@ import hashlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from anygpt.doors import call_of
 from anygpt.errors import Conflict, InvalidInput
+from anygpt.grpc_door import call_of
 from anygpt.jobs import ENDED, RUN_JOB, JobBook
 from anygpt.queue import broker_url, open_queue
 from anygpt.store import Store

@@ -11,8 +11,8 @@ from typing import Any, BinaryIO
 
 from google.protobuf import timestamp_pb2
 
-from anygpt.doors import call_of
 from anygpt.errors import DataLoss, InvalidInput, NotFound, TooLarge
+from anygpt.grpc_door import call_of
 from anygpt.identity import new_id, object_key, upload_object
 from anygpt.settings import LimitSettings
 from anygpt.stage import now_ms

@@ -1,15 +1,15 @@
-"""The two ways into a stage: gRPC door and bus door. Errors become statuses and failures here, and only here."""
+"""The bus door of a stage: from its topics to its `handle`, from its responses to where they go."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import grpc
 from google.protobuf.message import DecodeError, Message
 
 from anygpt import topology
@@ -23,140 +23,26 @@ from anygpt.bus import (
     Consumer,
     Record,
 )
-from anygpt.errors import AnyGPTError, DataLoss, DeadlineExpired, InvalidInput, Unserved
-from anygpt.identity import REQUEST_METADATA, TENANT_METADATA, check_tenant, new_id, new_request_id
+from anygpt.errors import (
+    AnyGPTError,
+    DataLoss,
+    DeadlineExpired,
+    TooLarge,
+    Unavailable,
+)
+from anygpt.identity import check_tenant, new_id
 from anygpt.metrics import StageMetrics
 from anygpt.routes import new_route
 from anygpt.stage import Call, Stage, now_ms
 from anygpt.store import Store
-from anygpt.v1 import bus_pb2, stages_pb2, stages_pb2_grpc, types_pb2
+from anygpt.v1 import bus_pb2, types_pb2
 from anygpt.voice import Voice
 
 log = logging.getLogger(__name__)
 
+RETRY_S = 0.5
 CLOSED_ERRANDS = 4096
 """Ended errands that are remembered, so that their late chunks are dropped."""
-
-
-def call_of(
-    context: grpc.aio.ServicerContext[Any, Any], longest_ms: int, default_tenant: str = "default"
-) -> Call:
-    """The errand behind an RPC: its deadline is the client's, or the longest that is allowed."""
-    metadata = dict(context.invocation_metadata() or ())
-    remaining = context.time_remaining()
-    left_ms = longest_ms if remaining is None else min(longest_ms, int(remaining * 1000))
-    return Call(
-        request_id=str(metadata.get(REQUEST_METADATA) or new_request_id()),
-        tenant=check_tenant(str(metadata.get(TENANT_METADATA) or default_tenant)),
-        deadline_ms=now_ms() + left_ms,
-        attempt=new_id(),
-    )
-
-
-class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Turns AnyGPTError into its gRPC status with details, and anything else into INTERNAL without a word of it."""
-
-    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
-        """Wrap the handler, whichever of the four kinds it is."""
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return None
-        if handler.response_streaming:
-            streaming = handler.stream_stream or handler.unary_stream
-            kind = (
-                grpc.stream_stream_rpc_method_handler
-                if handler.request_streaming
-                else grpc.unary_stream_rpc_method_handler
-            )
-            return kind(self._streaming(streaming), handler.request_deserializer, handler.response_serializer)
-        unary = handler.stream_unary or handler.unary_unary
-        kind = (
-            grpc.stream_unary_rpc_method_handler
-            if handler.request_streaming
-            else grpc.unary_unary_rpc_method_handler
-        )
-        return kind(self._unary(unary), handler.request_deserializer, handler.response_serializer)
-
-    def _streaming(self, behaviour: Any) -> Any:
-        async def answer(request: Any, context: Any) -> AsyncIterator[Any]:
-            try:
-                async for response in behaviour(request, context):
-                    yield response
-            except AnyGPTError as error:
-                await context.abort_with_status(error.to_status())
-            except (asyncio.CancelledError, grpc.aio.AbortError):
-                raise
-            except Exception:
-                log.exception("a handler failed")
-                await context.abort_with_status(AnyGPTError("internal error").to_status())
-
-        return answer
-
-    def _unary(self, behaviour: Any) -> Any:
-        async def answer(request: Any, context: Any) -> Any:
-            try:
-                return await behaviour(request, context)
-            except AnyGPTError as error:
-                await context.abort_with_status(error.to_status())
-            except (asyncio.CancelledError, grpc.aio.AbortError):
-                raise
-            except Exception:
-                log.exception("a handler failed")
-                await context.abort_with_status(AnyGPTError("internal error").to_status())
-
-        return answer
-
-
-Stages = Mapping["topology.Modality | None", Stage[Any, Any]]
-"""The stages of one kind that live in this process, by modality."""
-
-
-class GrpcDoor(
-    stages_pb2_grpc.EncoderServiceServicer,
-    stages_pb2_grpc.GeneratorServiceServicer,
-    stages_pb2_grpc.DecoderServiceServicer,
-):
-    """Serves the stages of one kind over gRPC; the request's modality finds its stage."""
-
-    def __init__(self, stages: Stages, longest_ms: int) -> None:
-        self._stages = stages
-        self._longest_ms = longest_ms
-
-    async def Encode(self, request: Any, context: Any) -> AsyncIterator[stages_pb2.EncodeResponse]:
-        """See EncoderService."""
-        async for response in self._answer(request.modality, _one(request), context):
-            yield response
-
-    async def GenerateTokens(
-        self, request: Any, context: Any
-    ) -> AsyncIterator[stages_pb2.GenerateTokensResponse]:
-        """See GeneratorService."""
-        async for response in self._answer(None, _one(request), context):
-            yield response
-
-    async def Decode(self, request_iterator: Any, context: Any) -> AsyncIterator[stages_pb2.DecodeResponse]:
-        """See DecoderService."""
-        requests = aiter(request_iterator)
-        first = await anext(requests, None)
-        if first is None:
-            raise InvalidInput("a span has at least one chunk", field="input")
-        async for response in self._answer(first.modality, _chain(first, requests), context):
-            yield response
-
-    async def _answer(self, modality: Any, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
-        stage = self._find(modality)
-        call = call_of(context, self._longest_ms)
-        context.add_done_callback(lambda _: call.cancel())
-        async for response in stage.handle(requests, call):
-            yield response
-
-    def _find(self, modality: Any) -> Stage[Any, Any]:
-        if not modality and len(self._stages) == 1:
-            return next(iter(self._stages.values()))
-        stage = self._stages.get(modality)
-        if stage is None:
-            raise Unserved("this service does not serve that modality", field="modality")
-        return stage
 
 
 @dataclass(eq=False, slots=True)
@@ -313,12 +199,12 @@ class BusDoor:
                 with self._metrics.errand():
                     await self._work(errand, voice)
         except AnyGPTError as error:
-            await voice.say(errand.span_index, failure=error.to_failure(self._entry.name))
+            await self._confess(errand, voice, error)
         except Exception as error:
             log.exception("stage %s failed on request %s", self._entry.name, errand.call.request_id)
             failure = AnyGPTError(f"{self._entry.name} failed ({type(error).__name__})")
             await self._bury(errand.records[0], failure)
-            await voice.say(errand.span_index, failure=failure.to_failure(self._entry.name))
+            await self._confess(errand, voice, failure)
         finally:
             del self._errands[name]
         _remember(self._closed, name)
@@ -337,6 +223,16 @@ class BusDoor:
             await voice.send(outgoing.topic, outgoing.message, outgoing.span_index)
         await voice.flush()
 
+    async def _confess(self, errand: _Errand, voice: Voice, error: AnyGPTError) -> None:
+        """Tell the journal of a failure, as often as it takes while the request lives."""
+        while True:
+            try:
+                return await voice.say(errand.span_index, failure=error.to_failure(self._entry.name))
+            except Unavailable:
+                if now_ms() >= errand.call.deadline_ms:
+                    return None
+                await asyncio.sleep(RETRY_S)
+
     async def _bury(self, record: Record, error: AnyGPTError) -> None:
         letter = bus_pb2.DeadLetter(
             topic=record.topic, partition=record.partition, offset=record.offset, key=record.key.encode(),
@@ -344,7 +240,8 @@ class BusDoor:
         )  # fmt: skip
         letter.failed_at.GetCurrentTime()
         self._metrics.dead_letter()
-        await self._bus.publish(self._entry.dead_topic, record.key, letter.SerializeToString(), {})
+        with suppress(Unavailable, TooLarge):
+            await self._bus.publish(self._entry.dead_topic, record.key, letter.SerializeToString(), {})
         log.warning("stage %s buried a record: %s", self._entry.name, error.reason)
 
 
@@ -352,13 +249,3 @@ def _remember(names: OrderedDict[str, None], name: str) -> None:
     names[name] = None
     if len(names) > CLOSED_ERRANDS:
         names.popitem(last=False)
-
-
-async def _one(request: Message) -> AsyncIterator[Message]:
-    yield request
-
-
-async def _chain(first: Message, rest: AsyncIterator[Message]) -> AsyncIterator[Message]:
-    yield first
-    async for message in rest:
-        yield message

@@ -20,8 +20,9 @@ from grpc_reflection.v1alpha import reflection
 from anygpt import topology
 from anygpt.bus import Bus
 from anygpt.connections import open_bus, open_memory, open_store
-from anygpt.doors import BusDoor, ErrorInterceptor, GrpcDoor
+from anygpt.doors import BusDoor
 from anygpt.errors import InvalidInput
+from anygpt.grpc_door import ErrorInterceptor, GrpcDoor
 from anygpt.heartbeat import Heart
 from anygpt.lane import Lane
 from anygpt.memory import Memory
