@@ -52,7 +52,7 @@ class LimitSettings(_Frozen):
     grpc_bytes: int = Field(default=16 * MIB, description="Largest gRPC message.")
     media_bytes: int = Field(default=256 * MIB, description="Largest media object.")
     image_pixels: int = Field(default=50_000_000, description="Most pixels of a picture or a frame.")
-    media_duration_ms: int = Field(default=10 * 60 * 1000, description="Longest video or sound.")
+    media_duration_ms: int = Field(default=10 * 60 * 1000, description="Longest clip or sound.")
     parts: int = Field(default=64, description="Most parts in one message.")
     deadline_ms: int = Field(default=10 * 60 * 1000, description="Longest life of a request.")
     grace_ms: int = Field(default=30_000, description="Default life of a request without its client.")
