@@ -84,12 +84,12 @@ def tiny_model(options: TinyPack = TinyPack()) -> PreTrainedModel:
     }
     if not options.biases:
         llama: PreTrainedModel = LlamaForCausalLM(LlamaConfig(**sizes, tie_word_embeddings=True))
-        return llama.eval()
+        return llama
     model: PreTrainedModel = Qwen2ForCausalLM(Qwen2Config(**sizes, tie_word_embeddings=False))
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             torch.nn.init.normal_(parameter, std=0.3)
-    return model.eval()
+    return model
 
 
 def _save_adapter(folder: Path) -> None:

@@ -36,12 +36,16 @@ class RunnerOptions:
     """bf16, fp32, or auto: bf16 where the processor multiplies it."""
     device: str = "cpu"
     deterministic: bool = False
+    threads: int = 0
+    """0: as many as torch takes by itself."""
 
 
 class Runner:
     """The model, its cache and the input projections of one pack on one device. Its methods run on one thread."""
 
     def __init__(self, pack: Pack, options: RunnerOptions) -> None:
+        if options.threads:
+            torch.set_num_threads(options.threads)
         self._device = torch.device(options.device)
         dtype = _dtype(options)
         weights = load_weights(pack, options.cache)

