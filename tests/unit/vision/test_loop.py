@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
+from torch.nn import functional
 
+from services.trainer.checkpoint import Progress
 from services.trainer.curve import Curve
 from services.trainer.loop import Run, train
 
@@ -29,7 +32,7 @@ def learn(folder: Path, steps: int, resume: bool = False, pause: float = 0.0) ->
     def step(_: int) -> Tensor:
         time.sleep(pause)
         x = torch.randn(16, 4)
-        return (model(x) - x.sum(1, keepdim=True)).square().mean()
+        return functional.mse_loss(model(x), x.sum(1, keepdim=True))
 
     train(Run(folder, steps, resume=resume, save_every=10, log_every=1, warmup=5), model, step)
     return model.state_dict()
@@ -74,20 +77,15 @@ def test_looking_at_samples_leaves_no_trace_in_the_run(tmp_path: Path) -> None:
 
 
 def test_a_frozen_weight_is_neither_trained_nor_saved(tmp_path: Path) -> None:
-    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 1))
-    model[0].requires_grad_(False)
-    before = model[0].weight.clone()
+    frozen = nn.Linear(4, 4).requires_grad_(False)
+    model, before = nn.Sequential(frozen, nn.Linear(4, 1)), frozen.weight.clone()
     train(Run(tmp_path, steps=3), model, lambda _: model(torch.randn(8, 4)).square().mean())
-    assert torch.equal(model[0].weight, before)
-    from safetensors import safe_open
-
+    assert torch.equal(frozen.weight, before)
     with safe_open(tmp_path / "checkpoint.safetensors", framework="pt") as file:
         assert not [name for name in set(file.keys()) if name.startswith("model.0")]
 
 
 @pytest.mark.parametrize(("step", "share"), [(0, 0.02), (49, 1.0)])
 def test_the_learning_rate_warms_up(tmp_path: Path, step: int, share: float) -> None:
-    from services.trainer.checkpoint import Progress
-
     run = Run(tmp_path, steps=10**9, learning_rate=1.0, warmup=50)
     assert run.rate(Progress(step)) == pytest.approx(share)
