@@ -196,13 +196,34 @@ class AsyncClient:
         response: anygpt_service_pb2.GetConversationResponse = await _translated(call)
         return response
 
-    async def upload(self, media: Media, media_type: str = "") -> types_pb2.MediaRef:
+    async def upload(self, media: Media, media_type: str = "", sha256: str = "") -> types_pb2.MediaRef:
         """Send media, and get the reference to use in messages."""
         modality = topology.MODALITIES[media.modality] if media.modality else types_pb2.MODALITY_UNSPECIFIED
-        header = media_service_pb2.UploadHeader(modality=modality, media_type=media_type)
+        header = media_service_pb2.UploadHeader(modality=modality, media_type=media_type, sha256=sha256)
         call = self._media.Upload(_upload_frames(header, media.source), metadata=self._metadata)
         response: media_service_pb2.UploadResponse = await _translated(call)
         return response.media
+
+    async def upload_url(self, modality: topology.Modality, size_bytes: int) -> tuple[str, str]:
+        """A short-lived URL to PUT media to, and the id that `complete_upload` takes."""
+        request = media_service_pb2.CreateUploadUrlRequest(modality=modality, size_bytes=size_bytes)
+        call = self._media.CreateUploadUrl(request, metadata=self._metadata)
+        response: media_service_pb2.CreateUploadUrlResponse = await _translated(call)
+        return response.url, response.upload_id
+
+    async def complete_upload(self, upload_id: str) -> types_pb2.MediaRef:
+        """The reference to what was PUT."""
+        request = media_service_pb2.CompleteUploadRequest(upload_id=upload_id)
+        call = self._media.CompleteUpload(request, metadata=self._metadata)
+        response: media_service_pb2.CompleteUploadResponse = await _translated(call)
+        return response.media
+
+    async def download_url(self, object_id: str) -> str:
+        """A short-lived URL to GET media from."""
+        request = media_service_pb2.CreateDownloadUrlRequest(object=object_id)
+        call = self._media.CreateDownloadUrl(request, metadata=self._metadata)
+        response: media_service_pb2.CreateDownloadUrlResponse = await _translated(call)
+        return response.url
 
     async def download(self, object_id: str) -> bytes:
         """Fetch media that an event or an upload named."""

@@ -154,7 +154,7 @@ class BusDoor:
                 message = self._parse(record)
                 errand = self._errands.get(name) or self._start(name, record, consumer)
             except AnyGPTError as error:
-                await self._bury(record, error)
+                await self._refuse(record, error)
                 consumer.finish(record)
                 continue
             errand.records.append(record)
@@ -232,6 +232,14 @@ class BusDoor:
                 if now_ms() >= errand.call.deadline_ms:
                     return None
                 await asyncio.sleep(RETRY_S)
+
+    async def _refuse(self, record: Record, error: AnyGPTError) -> None:
+        """Bury a record, and end the request that its headers name, if they do."""
+        await self._bury(record, error)
+        request_id = record.headers.get(REQUEST_HEADER, "")
+        if request_id:
+            call = Call(request_id, record.headers.get(TENANT_HEADER, ""), now_ms(), attempt=new_id())
+            await self._confess(_Errand(call, 0), Voice(self._bus, self.name, call), error)
 
     async def _bury(self, record: Record, error: AnyGPTError) -> None:
         letter = bus_pb2.DeadLetter(
