@@ -78,8 +78,9 @@ def build_media_pack(folder: Path) -> Path:
         "video_denoiser": CodeDenoiser(length=24, width=128, depth=3),
         "audio_codec": AudioCodec(), "audio_recogniser": AudioRecogniser(words, words, words),
         "audio_caption": CaptionEncoder(), "audio_denoiser": CodeDenoiser(length=128), "audio_styles": Styles(),
-        "vocoder": Vocoder(), "speech_recogniser": SpeechRecogniser(), "speech_pronouncer": SpeechPronouncer(symbols),
-        "speech_synthesiser": SpeechSynthesiser(symbols, ["joe", "heart"]), "speech_vocoder": Vocoder(),
+        "vocoder": Vocoder(iterations=2), "speech_vocoder": Vocoder(iterations=2),
+        "speech_recogniser": SpeechRecogniser(), "speech_pronouncer": SpeechPronouncer(symbols),
+        "speech_synthesiser": SpeechSynthesiser(symbols, ["joe", "heart"]),
         **{f"{name}_output_projection": OutputProjection(HIDDEN, 256, 8, 64, 1, 64) for name in SIGNALS},
     }  # fmt: skip
     for name, part in parts.items():

@@ -61,7 +61,9 @@ def new_call(**more: Any) -> Call:
     return Call("0" * 32, "team", now_ms() + 60_000, **more)
 
 
-def inline(data: bytes, modality: Modality = 0, media_type: str = "") -> stages_pb2.EncodeRequest:
+def inline(
+    data: bytes, modality: Modality = types_pb2.MODALITY_UNSPECIFIED, media_type: str = ""
+) -> stages_pb2.EncodeRequest:
     media = types_pb2.InlineMedia(data=data, media_type=media_type)
     return stages_pb2.EncodeRequest(modality=modality, inline=media)
 

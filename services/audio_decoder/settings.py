@@ -1,0 +1,9 @@
+"""Settings of audio_decoder."""
+
+from __future__ import annotations
+
+from anygpt.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """Nothing of its own: what a sound should be like, each request says."""

@@ -1,0 +1,3 @@
+"""Service image_decoder: codes, signals or a caption in, pictures out."""
+
+from __future__ import annotations

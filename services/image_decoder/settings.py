@@ -1,0 +1,9 @@
+"""Settings of image_decoder."""
+
+from __future__ import annotations
+
+from anygpt.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """Nothing of its own: what a picture should be like, each request says."""

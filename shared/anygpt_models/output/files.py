@@ -1,0 +1,120 @@
+"""Media to files, through Pillow and FFmpeg; the same media give the same bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Final
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.video.stream import VideoStream
+from PIL import Image
+
+from anygpt_models.output.media import Clip, Media, Picture, Sound
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    media_type: str
+    writer: str
+    codec: str = ""
+    pixels: str = "yuv420p"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+_PICTURES: Final[Mapping[str, _Form]] = {
+    "png": _Form("image/png", "PNG", options={"compress_level": 6}),
+    "jpeg": _Form("image/jpeg", "JPEG", options={"quality": 92, "subsampling": 0}),
+    "webp": _Form("image/webp", "WEBP", options={"quality": 92, "method": 4}),
+}
+_CLIPS: Final[Mapping[str, _Form]] = {
+    "mp4": _Form("video/mp4", "mp4", "libx264", options={"crf": "18", "preset": "medium", "threads": "1"}),
+    "webm": _Form(
+        "video/webm", "webm", "libvpx-vp9", options={"crf": "24", "b": "0", "cpu-used": "5", "threads": "1"}
+    ),
+    "gif": _Form("image/gif", "gif"),
+}
+_SOUNDS: Final[Mapping[str, _Form]] = {
+    "wav": _Form("audio/wav", "wav", "pcm_s16le"),
+    "flac": _Form("audio/flac", "flac", "flac"),
+    "ogg": _Form("audio/ogg", "ogg", "libopus"),
+    "mp3": _Form("audio/mpeg", "mp3", "libmp3lame"),
+}
+_OPUS_RATES: Final = (8_000, 12_000, 16_000, 24_000, 48_000)
+
+
+def encode(media: Media, form: str) -> tuple[bytes, str]:
+    """The file and its media type. `form` is one of png, jpeg, webp; mp4, webm, gif; wav, flac, ogg, mp3."""
+    if isinstance(media, Picture):
+        chosen = _PICTURES[form]
+        return _picture(media, chosen), chosen.media_type
+    if isinstance(media, Clip):
+        chosen = _CLIPS[form]
+        return _gif(media) if form == "gif" else _clip(media, chosen), chosen.media_type
+    chosen = _SOUNDS[form]
+    return _sound(media, chosen), chosen.media_type
+
+
+def _picture(media: Picture, form: _Form) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(media.pixels).save(file, form.writer, **form.options)
+    return file.getvalue()
+
+
+def _gif(media: Clip) -> bytes:
+    file = io.BytesIO()
+    first, *rest = [Image.fromarray(frame) for frame in media.frames]
+    first.save(
+        file, "GIF", save_all=True, append_images=rest, duration=round(1000 / media.frame_rate), loop=0
+    )
+    return file.getvalue()
+
+
+def _clip(media: Clip, form: _Form) -> bytes:
+    file = io.BytesIO()
+    rate = Fraction(media.frame_rate).limit_denominator(1001)
+    with av.open(file, mode="w", format=form.writer, options={"fflags": "+bitexact"}) as container:
+        assert isinstance(container, OutputContainer)
+        stream = container.add_stream(form.codec, rate=rate, options=dict(form.options))
+        assert isinstance(stream, VideoStream)
+        frames = _even(media.frames)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = form.pixels
+        for place, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), "rgb24")
+            frame.pts, frame.time_base = place, 1 / rate
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def _even(frames: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Frames of even size, which chroma at half resolution needs; the last row or column is repeated."""
+    height, width = frames.shape[1:3]
+    return np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+def _sound(media: Sound, form: _Form) -> bytes:
+    file = io.BytesIO()
+    rate = media.sample_rate
+    if form.codec == "libopus" and rate not in _OPUS_RATES:
+        rate = 48_000
+    with av.open(file, mode="w", format=form.writer, options={"fflags": "+bitexact"}) as container:
+        assert isinstance(container, OutputContainer)
+        stream = container.add_stream(form.codec, rate=rate, layout="mono")
+        assert isinstance(stream, AudioStream)
+        frame = av.AudioFrame.from_ndarray(
+            media.samples[None].astype(np.float32), format="fltp", layout="mono"
+        )
+        frame.sample_rate = media.sample_rate
+        size = stream.codec_context.frame_size or None
+        resampler = av.AudioResampler(stream.format.name, "mono", rate, size)
+        for part in [*resampler.resample(frame), *resampler.resample(None)]:
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+    return file.getvalue()

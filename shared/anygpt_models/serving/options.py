@@ -1,0 +1,90 @@
+"""What a request may ask of produced media, checked before any work; field names are those of the request."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from anygpt.errors import InvalidInput
+from anygpt.pack import OutputEntry
+from anygpt.topology import AUDIO, IMAGE, MODALITY_NAMES, SPEECH, VIDEO, Modality
+from anygpt.v1 import stages_pb2, types_pb2
+
+_SEEN: Final = frozenset({IMAGE, VIDEO})
+_HEARD: Final = frozenset({SPEECH, AUDIO})
+_TIMED: Final = frozenset({VIDEO, AUDIO})
+_DRAWN: Final = frozenset({IMAGE, VIDEO, AUDIO})
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    low: float
+    high: float
+    served: frozenset[Modality]
+
+
+_RANGES: Final[Mapping[str, _Range]] = {
+    "width": _Range(16, 4096, _SEEN),
+    "height": _Range(16, 4096, _SEEN),
+    "frame_rate": _Range(1, 60, frozenset({VIDEO})),
+    "sample_rate": _Range(8000, 48000, _HEARD),
+    "loudness_lufs": _Range(-40, -5, _HEARD),
+    "denoise": _Range(0, 1, _SEEN | _HEARD),
+    "sharpen": _Range(0, 1, _SEEN),
+}
+_DIFFUSION: Final[Mapping[str, _Range]] = {
+    "steps": _Range(1, 100, _DRAWN),
+    "guidance": _Range(0, 20, _DRAWN),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Diffusion:
+    """How a decoder denoises."""
+
+    steps: int
+    guidance: float
+
+
+def check_options(options: types_pb2.OutputOptions, modality: Modality, entry: OutputEntry) -> None:
+    """Raise InvalidInput naming the first option, as `output.<name>`, that the pack does not serve."""
+    if options.modality not in (types_pb2.MODALITY_UNSPECIFIED, modality):
+        raise InvalidInput("the options are for another modality", field="output.modality")
+    if options.format and options.format not in entry.formats:
+        known = ", ".join(entry.formats)
+        raise InvalidInput(
+            f"{MODALITY_NAMES[modality]} comes as {known}", reason="FORMAT", field="output.format"
+        )
+    for set_field, value in options.ListFields():
+        if set_field.name in _RANGES:
+            _check(value, _RANGES[set_field.name], modality, f"output.{set_field.name}")
+    for set_field, value in options.diffusion.ListFields():
+        _check(value, _DIFFUSION[set_field.name], modality, f"output.diffusion.{set_field.name}")
+    if options.duration_s:
+        _check(options.duration_s, _Range(0.1, entry.duration_s, _TIMED), modality, "output.duration_s")
+
+
+def diffusion_of(options: types_pb2.OutputOptions, entry: OutputEntry) -> Diffusion:
+    """What the request asks, or the pack's default."""
+    asked = options.diffusion
+    return Diffusion(
+        asked.steps if asked.HasField("steps") else entry.steps,
+        asked.guidance if asked.HasField("guidance") else entry.guidance,
+    )
+
+
+def span_seed(request: stages_pb2.DecodeRequest) -> int:
+    """The seed of one span, 0 to 2^62: two spans of one request are not drawn alike."""
+    digest = hashlib.sha256(f"{request.seed}:{request.span_index}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 2
+
+
+def _check(value: float, limits: _Range, modality: Modality, field: str) -> None:
+    if modality not in limits.served:
+        raise InvalidInput(f"{MODALITY_NAMES[modality]} has no such option", reason="OPTION", field=field)
+    if not limits.low <= value <= limits.high:
+        raise InvalidInput(
+            f"the value is not in {limits.low:g} to {limits.high:g}", reason="OPTION", field=field
+        )
