@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import entry_points
 
 import typer
 
@@ -29,6 +30,8 @@ app.command()(chat)
 app.command()(upload)
 app.command()(download)
 app.add_typer(jobs)
+for point in entry_points(group="anygpt.commands"):
+    app.command(point.name)(point.load())
 
 
 @app.command()

@@ -62,8 +62,12 @@ class KafkaBus:
     async def open(self) -> KafkaBus:
         """Connect. Raises Unavailable."""
         self._acknowledgements = Acknowledgements()
-        self._client: KafkaConsumer = await self._look_up(self._clients.follower)
-        self._producer: KafkaProducer = await self._look_up(self._clients.producer)
+        try:
+            self._client: KafkaConsumer = await self._look_up(self._clients.follower)
+            self._producer: KafkaProducer = await self._look_up(self._clients.producer)
+        except AnyGPTError:
+            self._lookups.shutdown(wait=False)
+            raise
         return self
 
     async def publish(self, topic: str, key: str, value: bytes, headers: Mapping[str, str]) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
 from celery import Celery
 
 from anygpt.settings import ServiceSettings
 
 HARD_LIMIT_S = 24 * 3600
+JOIN_S = 5.0
 
 
 def broker_url(settings: ServiceSettings, broker: str) -> str:
@@ -18,20 +24,44 @@ def broker_url(settings: ServiceSettings, broker: str) -> str:
     return f"sqla+sqlite:///{settings.data_folder.absolute() / 'queue.sqlite'}"
 
 
-def open_queue(url: str) -> Celery:
-    """A queue whose tasks are taken one at a time and acknowledged when done, so that a lost worker loses nothing."""
-    queue = Celery("anygpt", broker=url)
+def open_queue(url: str, name: str = "anygpt") -> Celery:
+    """A queue whose tasks are taken one at a time and acknowledged when done: a lost worker loses nothing."""
+    queue = Celery(name, broker=url)
     queue.conf.update(
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         task_ignore_result=True,
-        task_time_limit=HARD_LIMIT_S,
         worker_prefetch_multiplier=1,
         broker_connection_retry_on_startup=True,
-        broker_transport_options={"visibility_timeout": HARD_LIMIT_S + 3600}
-        if url.startswith("redis")
-        else {},
-        task_default_queue="anygpt",
+        broker_transport_options={"visibility_timeout": HARD_LIMIT_S} if url.startswith("redis") else {},
+        task_default_queue=name,
         worker_hijack_root_logger=False,
     )
     return queue
+
+
+class QueueWorker:
+    """A worker of one queue on a thread of its own, doing one task at a time."""
+
+    def __init__(self, queue: Celery) -> None:
+        self._queue = queue
+        self._worker: Any = None
+        self._thread: threading.Thread | None = None
+
+    def open(self, name: str, task: Callable[..., None]) -> None:
+        """Register the task by its name and begin to take it."""
+        self._queue.task(name=name)(task)
+        self._worker = self._queue.WorkController(pool="solo", concurrency=1, loglevel="WARNING")
+        self._thread = threading.Thread(target=self._worker.start, name=f"queue-{name}", daemon=True)
+        self._thread.start()
+
+    async def drain(self) -> None:
+        """Take no more tasks; the one under way is delivered again if it does not end."""
+        if self._worker is not None:
+            await asyncio.to_thread(self._worker.stop)
+
+    async def close(self) -> None:
+        """Wait for the thread and disconnect."""
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join, JOIN_S)
+        self._queue.close()
