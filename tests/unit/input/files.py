@@ -14,6 +14,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.audio.stream import AudioStream
+from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
@@ -112,6 +113,7 @@ def for_the_web(data: bytes, path: Path) -> bytes:
         av.open(io.BytesIO(data)) as source,
         av.open(str(path), "w", options={"movflags": "faststart"}) as copy,
     ):
+        assert isinstance(source, InputContainer)
         stream = copy.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(video=0):
             if packet.dts is not None:
