@@ -79,6 +79,11 @@ class Generation:
         return len(self.keys) - self.fed
 
     @property
+    def reusable(self) -> list[int]:
+        """The positions that need no feeding where a slot has them: nothing of the answer, and not the last one."""
+        return self.keys[: min(len(self.order.prompt.keys), len(self.keys) - 1)]
+
+    @property
     def answered(self) -> int:
         """Tokens of the answer."""
         return len(self.keys) - len(self.order.prompt.keys)

@@ -37,7 +37,8 @@ class Scheduler:
         self._in_a_row = 0
         self._kept: list[list[int]] = [[] for _ in range(bounds.slots)]
         """What each free slot still holds, for whoever begins alike."""
-        self._free = set(range(bounds.slots))
+        self._free = list(range(bounds.slots))
+        """Longest free first."""
         self.running: list[Generation] = []
 
     @property
@@ -85,7 +86,7 @@ class Scheduler:
         """Take slot or place from a request that is done, failed or gone."""
         if generation in self.running:
             self.running.remove(generation)
-            self._free.add(generation.slot)
+            self._free.append(generation.slot)
             self._kept[generation.slot] = generation.keys[: generation.fed]
         elif generation in self._waiting[generation.call.is_batch]:
             self._waiting[generation.call.is_batch].remove(generation)
@@ -98,14 +99,14 @@ class Scheduler:
         return True if may_batch else None
 
     def _seat(self, generation: Generation) -> None:
-        shared = {slot: _shared(self._kept[slot], generation.keys) for slot in self._free}
-        slot = max(self._free, key=lambda slot: (shared[slot], -len(self._kept[slot]), -slot))
+        shared = {slot: _shared(self._kept[slot], generation.reusable) for slot in self._free}
+        slot = max(shared, key=lambda slot: shared[slot])
         self._free.remove(slot)
         generation.sit(slot, shared[slot])
         self.running.append(generation)
 
 
 def _shared(kept: list[int], keys: list[int]) -> int:
-    """Length of the common beginning; the last position is always fed, because the first token is drawn from it."""
-    pairs = zip(kept, keys[:-1], strict=False)
+    """Length of the common beginning."""
+    pairs = zip(kept, keys, strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

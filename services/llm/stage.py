@@ -52,6 +52,7 @@ class LlmStage(Stage[Request, Response]):
             settings.dtype,
             settings.device,
             settings.deterministic,
+            settings.threads,
         )
         self._runner = await self._lane.run(lambda: Runner(pack, options))
         self._tokeniser = Tokeniser(

@@ -25,7 +25,13 @@ TRUNCATED = anygpt_service_pb2.FINISH_REASON_TRUNCATED
 async def opened(pack: Path, **settings: Any) -> AsyncIterator[LlmStage]:
     """A generator that is ready."""
     lane = Lane("test")
-    values = {"cache": pack.parent / "cache", "dtype": "fp32", "slots": 4, "step_rows": 32, "threads": 1} | settings
+    values = {
+        "cache": pack.parent / "cache",
+        "dtype": "fp32",
+        "slots": 4,
+        "step_rows": 32,
+        "threads": 1,
+    } | settings
     stage = LlmStage(open_pack(str(pack)), lane, LlmSettings(**values))
     await stage.open()
     try:
@@ -130,7 +136,11 @@ def read(responses: Sequence[stages_pb2.GenerateTokensResponse]) -> Reply:
             tensor = response.signals.tensor
             span.signals = np.frombuffer(tensor.data, np.float32).reshape(tuple(tensor.shape))
         elif kind == "span_closed":
-            span.ids, span.truncated, span.is_closed = list(response.span_closed.ids), response.span_closed.truncated, True
+            span.ids, span.truncated, span.is_closed = (
+                list(response.span_closed.ids),
+                response.span_closed.truncated,
+                True,
+            )
     assert all(span.is_closed for span in spans)
     finished = responses[-1].finished
     return Reply(spans, chunks, finished.reason, finished.usage)

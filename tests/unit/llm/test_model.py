@@ -57,7 +57,9 @@ def reference_answer(
 
 
 @pytest.mark.parametrize("want", [("text",), ("text", "image"), ("audio", "video"), ("speech",), ()])
-async def test_a_greedy_answer_equals_that_of_transformers_in_every_modality(pack: Path, want: tuple[str, ...]) -> None:
+async def test_a_greedy_answer_equals_that_of_transformers_in_every_modality(
+    pack: Path, want: tuple[str, ...]
+) -> None:
     async with opened(pack) as stage:
         for text in PROMPTS[:2]:
             one = request(text, want=want, sampling=GREEDY)
@@ -99,7 +101,13 @@ def test_greedy_text_of_the_real_model_equals_transformers_generate(tmp_path: Pa
     model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
     runner = Runner(real_pack(tmp_path), RunnerOptions(Path("~/.cache/anygpt").expanduser(), 1, 64, "fp32"))
-    for question in ("What is the capital of France?", "Name a fruit.", "Count to five.", "Say hello.", "What is 2+2?"):
+    for question in (
+        "What is the capital of France?",
+        "Name a fruit.",
+        "Count to five.",
+        "Say hello.",
+        "What is 2+2?",
+    ):
         ids = tokenizer.apply_chat_template(
             [{"role": "user", "content": question}], add_generation_prompt=True, return_dict=False
         )
