@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from anygpt import topology
 from anygpt.errors import AnyGPTError, InvalidInput, Unserved
 from anygpt.identity import REQUEST_METADATA, TENANT_METADATA, check_tenant, new_id, new_request_id
+from anygpt.metrics import StageMetrics
 from anygpt.stage import Call, Stage, now_ms
 from anygpt.v1 import stages_pb2, stages_pb2_grpc
 
@@ -128,8 +129,9 @@ class GrpcDoor(
         stage = self._find(modality)
         call = call_of(context, self._longest_ms)
         context.add_done_callback(lambda _: call.cancel())
-        async for response in stage.handle(requests, call):
-            yield response
+        with StageMetrics(stage.name).errand():
+            async for response in stage.handle(requests, call):
+                yield response
 
     def _find(self, modality: Any) -> Stage[Any, Any]:
         if not modality and len(self._stages) == 1:

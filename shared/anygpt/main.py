@@ -130,6 +130,8 @@ class Process:
         self.port = 0
         built = {service: service.build(service.settings(**self._shared()), runtime) for service in services}
         self._stages = {s.name: one for s, one in built.items() if isinstance(one, Stage)}
+        for name, stage in self._stages.items():
+            stage.name = name
         self._apps: dict[str, App] = {s.name: one for s, one in built.items() if not isinstance(one, Stage)}
         self._doors = [
             BusDoor(topology.STAGES[s.name], one, runtime.bus, runtime.store, s.concurrency)

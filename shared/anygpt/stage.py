@@ -61,6 +61,9 @@ class Call:
 class Stage(ABC, Generic[In, Out]):
     """Turns the requests of one span into responses; knows nothing of doors, buses and other stages."""
 
+    name: str = ""
+    """Its name in the topology; whoever builds the process gives it."""
+
     async def open(self) -> None:
         """Load the models and warm them up: after it, the stage is ready."""
 

@@ -51,6 +51,7 @@ class Server(ABC):
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._reaper: subprocess.Popen[bytes] | None = None
+        self.exit_status: int | None = None
 
     @property
     @abstractmethod
@@ -163,6 +164,7 @@ class Server(ABC):
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self.exit_status = self._process.returncode
         self._process = None
         self._dismiss_reaper()
 
