@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
@@ -47,16 +48,16 @@ async def channel(service: Service) -> AsyncIterator[grpc.aio.Channel]:
 
 def work(name: str, **more: Any) -> Any:
     """A request that the stage can answer."""
-    entry = topology.STAGES[name]
+    entry, modality = topology.STAGES[name], topology.STAGES[name].modality or topology.TEXT
     if entry.kind is topology.Kind.ENCODER:
-        inline = types_pb2.InlineMedia(data=SAMPLES[entry.modality or 0])
-        return stages_pb2.EncodeRequest(modality=entry.modality, inline=inline, **more)
+        inline = types_pb2.InlineMedia(data=SAMPLES[modality])
+        return stages_pb2.EncodeRequest(modality=modality, inline=inline, **more)
     if entry.kind is topology.Kind.GENERATOR:
         prompt = [stages_pb2.PromptSegment(text="Count to one thousand: one, two, three,")]
         return stages_pb2.GenerateTokensRequest(prompt=prompt, want=[topology.TEXT], **more)
-    request = stages_pb2.DecodeRequest(modality=entry.modality, is_last=True, seed=3, **more)
-    if entry.modality in CAPTIONS:
-        request.caption = CAPTIONS[entry.modality]
+    request = stages_pb2.DecodeRequest(modality=modality, is_last=True, seed=3, **more)
+    if modality in CAPTIONS:
+        request.caption = CAPTIONS[modality]
     else:
         request.codes.CopyFrom(types_pb2.Codes(modality=topology.SPEECH, ids=list(range(30, 60))))
     return request
@@ -95,7 +96,7 @@ async def test_a_stage_can_be_called_alone(service: Service, channel: grpc.aio.C
 
 
 async def test_reflection_lists_its_service(service: Service, channel: grpc.aio.Channel) -> None:
-    stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+    stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)  # type: ignore[arg-type]
     request = reflection_pb2.ServerReflectionRequest(list_services="")
     response = await anext(aiter(stub.ServerReflectionInfo(_stream(request))))
     names = {each.name for each in response.list_services_response.service}
@@ -125,20 +126,16 @@ async def test_a_cancelled_call_leaves_the_stage_free(service: Service, channel:
 
 
 async def test_a_message_above_the_limit_is_refused(service: Service, channel: grpc.aio.Channel) -> None:
-    entry = topology.STAGES[service.name]
+    entry, modality = topology.STAGES[service.name], topology.STAGES[service.name].modality or topology.TEXT
     huge = b"x" * (256 * 1024 + 1)
     if entry.kind is topology.Kind.ENCODER:
-        request: Any = stages_pb2.EncodeRequest(
-            modality=entry.modality, inline=types_pb2.InlineMedia(data=huge)
-        )
+        request: Any = stages_pb2.EncodeRequest(modality=modality, inline=types_pb2.InlineMedia(data=huge))
     elif entry.kind is topology.Kind.GENERATOR:
         prompt = [stages_pb2.PromptSegment(text="word " * 60_000)]
         request = stages_pb2.GenerateTokensRequest(prompt=prompt)
     else:
         ids = [1] * 100_000
-        request = stages_pb2.DecodeRequest(
-            modality=entry.modality, codes=types_pb2.Codes(ids=ids), is_last=True
-        )
+        request = stages_pb2.DecodeRequest(modality=modality, codes=types_pb2.Codes(ids=ids), is_last=True)
     error = await refusal(channel, service.name, request)
     assert error.code == 3
     assert error.field
@@ -146,12 +143,15 @@ async def test_a_message_above_the_limit_is_refused(service: Service, channel: g
 
 async def test_its_metrics_have_the_names_of_the_list(service: Service, channel: grpc.aio.Channel) -> None:
     assert [response async for response in call(channel, service.name, work(service.name))]
-    port = service.environment()["ANYGPT_METRICS_PORT"]
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
-        told = response.read().decode()
+    told = await asyncio.to_thread(_metrics, service.environment()["ANYGPT_METRICS_PORT"])
     for name in ("anygpt_stage_running", "anygpt_stage_seconds_count", "anygpt_stage_errands_total"):
         assert f"{name}{{" in told
     assert f'stage="{service.name}"' in told
+
+
+def _metrics(port: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
+        return str(response.read(), "utf-8")
 
 
 def test_sigterm_ends_it_cleanly(service: Service) -> None:
