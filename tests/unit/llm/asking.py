@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from anygpt.lane import Lane
 from anygpt.pack import open_pack
 from anygpt.stage import Call, now_ms

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from services.llm.stage import LlmStage
 from tests.tiny_pack import build_tiny_pack
 from tests.unit.llm.asking import opened

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+
 from anygpt.errors import InvalidInput
 from anygpt.v1 import stages_pb2
 from services.llm.stage import LlmStage

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from anygpt.pack import open_pack
-from anygpt.topology import AUDIO, IMAGE, MODALITY_NAMES, SPEECH, TEXT, VIDEO, Modality
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from anygpt.pack import open_pack
+from anygpt.topology import AUDIO, IMAGE, MODALITY_NAMES, SPEECH, TEXT, VIDEO, Modality
 from services.llm.grammar import Grammar, Rules
 from services.llm.stage import LlmStage, read_rules
 from services.llm.tokeniser import Tokeniser

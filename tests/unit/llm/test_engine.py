@@ -1,0 +1,173 @@
+"""Requests join and leave at every step: cancel, deadline, a full waiting room, people before batch work."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from anygpt.errors import AnyGPTError, DeadlineExpired, Exhausted, RequestCancelled, Unavailable
+from anygpt.lane import Lane
+from anygpt.stage import Call, now_ms
+from anygpt.v1 import stages_pb2, types_pb2
+from services.llm.engine import Engine
+from services.llm.scheduler import Bounds
+from services.llm.stage import LlmStage
+from services.llm.step import Fed, Feed
+from tests.unit.llm.asking import ask, call, opened, request, stream
+
+ENDLESS = {"text": {"max_tokens": 500, "temperature": 1.5}}
+
+
+def endless(seed: int = 0) -> stages_pb2.GenerateTokensRequest:
+    """A request whose answer takes hundreds of steps: its end of turn opens further spans of sound."""
+    return request(want=["audio"], seed=seed, sampling={"audio": {"max_tokens": 400}})
+
+
+async def begin(
+    stage: LlmStage, one: stages_pb2.GenerateTokensRequest, errand: Call
+) -> asyncio.Task[AnyGPTError]:
+    """Start a request that will fail; returns once it has begun to answer."""
+    began = asyncio.Event()
+
+    async def run() -> AnyGPTError:
+        try:
+            async for _ in stream(stage, one, errand):
+                began.set()
+        except AnyGPTError as error:
+            return error
+        raise AssertionError("it ended by itself")
+
+    task = asyncio.create_task(run())
+    await asyncio.wait_for(began.wait(), 10)
+    return task
+
+
+async def test_a_cancelled_request_frees_its_slot_within_one_step(pack: Path) -> None:
+    async with opened(pack, slots=1) as stage:
+        errand = call()
+        task = await begin(stage, endless(), errand)
+        waiting = asyncio.create_task(ask(stage, request(want=["text"])))
+        steps = count_steps(stage.engine)
+        errand.cancel()
+        assert isinstance(await task, RequestCancelled)
+        assert len(steps) <= 1
+        assert (await waiting).text
+
+
+def count_steps(engine: Engine) -> list[int]:
+    """A list that grows by one with each step that begins from now on."""
+    steps: list[int] = []
+    model = engine._model
+    step = model.step
+
+    def counted(feeds: Sequence[Feed]) -> list[Fed]:
+        steps.append(len(feeds))
+        return step(feeds)
+
+    model.step = counted  # type: ignore[method-assign]
+    return steps
+
+
+async def test_an_expired_request_is_told_and_its_neighbour_goes_on(stage: LlmStage) -> None:
+    neighbour = asyncio.create_task(ask(stage, request(want=["text"], seed=4)))
+    task = await begin(stage, endless(), call(deadline_ms=now_ms() + 150))
+    assert isinstance(await task, DeadlineExpired)
+    assert (await neighbour).text
+    assert stage.engine.scheduler.free_slots == 4
+
+
+async def test_a_caller_that_goes_away_frees_its_slot(stage: LlmStage) -> None:
+    task = await begin(stage, endless(), call())
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await ask(stage, request(want=["text"]))
+    assert stage.engine.scheduler.free_slots == 4
+    assert not stage.engine.scheduler.running
+
+
+async def test_a_full_waiting_room_refuses_and_what_runs_is_untouched(pack: Path) -> None:
+    async with opened(pack, slots=1, waiting_requests=2) as stage:
+        expected = await ask(stage, request(want=["text"], seed=7))
+        first = asyncio.create_task(ask(stage, request(want=["text"], seed=7)))
+        await asyncio.sleep(0.01)
+        others = [asyncio.create_task(ask(stage, request(want=["text"], seed=n))) for n in range(4)]
+        results = await asyncio.gather(*others, return_exceptions=True)
+        refused = [result for result in results if isinstance(result, Exhausted)]
+        assert refused
+        assert all(error.reason == "WAITING_ROOM_FULL" and error.retry_after_ms for error in refused)
+        assert (await first).ids == expected.ids
+
+
+async def test_people_go_before_batch_work_and_batch_work_does_not_starve(pack: Path) -> None:
+    async with opened(pack, slots=1) as stage:
+        ended: list[str] = []
+
+        async def run(name: str, priority: types_pb2.Priority) -> None:
+            await ask(
+                stage, request(want=["text"], sampling={"text": {"max_tokens": 2}}), call(priority=priority)
+            )
+            ended.append(name)
+
+        batch = [run(f"batch {n}", types_pb2.PRIORITY_BATCH) for n in range(2)]
+        people = [run(f"person {n}", types_pb2.PRIORITY_INTERACTIVE) for n in range(9)]
+        await asyncio.gather(*(asyncio.create_task(one) for one in (*batch, *people)))
+        assert ended.index("person 0") < ended.index("batch 0") < ended.index("person 8")
+
+
+async def test_a_model_without_memory_refuses_the_newest_and_serves_the_others(stage: LlmStage) -> None:
+    expected = await ask(stage, request(want=["text"], seed=3))
+    step = stage.engine._model.step
+
+    def scarce(feeds: Sequence[Feed]) -> list[Fed]:
+        if len(feeds) > 1:
+            raise Exhausted("the model's memory is full", reason="MEMORY")
+        return step(feeds)
+
+    stage.engine._model.step = scarce  # type: ignore[method-assign]
+    older = asyncio.create_task(ask(stage, request(want=["text"], seed=3)))
+    await asyncio.sleep(0.01)
+    with pytest.raises(Exhausted):
+        await ask(stage, request(want=["text"], seed=5))
+    assert (await older).ids == expected.ids
+
+
+async def test_a_broken_step_tells_everybody_who_waits(stage: LlmStage) -> None:
+    def broken(feeds: Sequence[Feed]) -> list[Fed]:
+        raise RuntimeError("broken")
+
+    stage.engine._model.step = broken  # type: ignore[method-assign]
+    with pytest.raises(AnyGPTError, match="step of the generator failed"):
+        await ask(stage, request())
+    with pytest.raises(Unavailable):
+        await ask(stage, request())
+
+
+async def test_a_generator_that_closes_tells_who_runs(pack: Path) -> None:
+    async with opened(pack) as stage:
+        task = await begin(stage, endless(), call())
+    assert isinstance(await task, Unavailable)
+
+
+async def test_usage_counts_tokens_and_time(stage: LlmStage) -> None:
+    started = time.monotonic()
+    reply = await ask(stage, request("hello there", want=["image"]))
+    usage = reply.usage
+    assert usage.prompt_tokens == len("hello there")
+    assert usage.generated_tokens == len(reply.ids) == 6
+    assert usage.queue_ms + usage.prefill_ms + usage.decode_ms <= 1000 * (time.monotonic() - started) + 2
+    again = await ask(stage, request("hello there", want=["image"]))
+    assert again.usage.cached_tokens == usage.prompt_tokens
+
+
+async def test_an_engine_that_was_not_started_refuses(stage: LlmStage) -> None:
+    lane = Lane("unused")
+    engine = Engine(stage.engine._model, lane, Bounds(1, 8, 1, 100))
+    stage.engine, running = engine, stage.engine
+    with pytest.raises(Unavailable):
+        await ask(stage, request())
+    stage.engine = running
+    lane.close()
