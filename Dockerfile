@@ -20,7 +20,8 @@ RUN --mount=type=cache,target=/root/.cache/pip test -n "${SERVICE}" && /venv/bin
 FROM ${PYTHON_IMAGE}
 ARG SERVICE
 LABEL org.opencontainers.image.title="anygpt-${SERVICE}" org.opencontainers.image.licenses="Apache-2.0"
-RUN useradd --uid 10001 --no-create-home anygpt
+# A volume at /cache keeps converted weights and training runs.
+RUN useradd --uid 10001 --no-create-home anygpt && install -d -o 10001 -g 10001 /cache
 COPY --from=build /venv /venv
 COPY shared/packs /packs
 ENV PATH=/venv/bin:$PATH \
