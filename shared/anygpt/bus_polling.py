@@ -238,18 +238,20 @@ class Acknowledgements:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._results: deque[tuple[asyncio.Future[None], object]] = deque()
+        self._results: deque[tuple[asyncio.Future[None], int, object]] = deque()
+        self.waiting_bytes = 0
         self._is_waking = False
 
-    async def of(self, sent: Any) -> None:
+    async def of(self, sent: Any, size_bytes: int) -> None:
         """Wait for the acknowledgement of what a producer was given. Raises its error."""
         reply: asyncio.Future[None] = self._loop.create_future()
-        sent.add_callback(self._post, reply)
-        sent.add_errback(self._post, reply)
+        self.waiting_bytes += size_bytes
+        sent.add_callback(self._post, reply, size_bytes)
+        sent.add_errback(self._post, reply, size_bytes)
         await reply
 
-    def _post(self, reply: asyncio.Future[None], result: object) -> None:
-        self._results.append((reply, result))
+    def _post(self, reply: asyncio.Future[None], size_bytes: int, result: object) -> None:
+        self._results.append((reply, size_bytes, result))
         if not self._is_waking:
             self._is_waking = True
             with contextlib.suppress(RuntimeError):
@@ -258,7 +260,8 @@ class Acknowledgements:
     def _flush(self) -> None:
         self._is_waking = False
         while self._results:
-            reply, result = self._results.popleft()
+            reply, size_bytes, result = self._results.popleft()
+            self.waiting_bytes -= size_bytes
             if reply.done():
                 continue
             if isinstance(result, Exception):

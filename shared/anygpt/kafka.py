@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,7 +20,6 @@ from kafka.partitioner import murmur2
 
 from anygpt.bus import Record, check_size
 from anygpt.bus_polling import (
-    LONG_RECORDS,
     Acknowledgements,
     Offsets,
     Partition,
@@ -29,28 +27,25 @@ from anygpt.bus_polling import (
     PolledMember,
     PolledReader,
 )
-from anygpt.errors import AnyGPTError, OutOfRange, Precondition, TooLarge, Unavailable
+from anygpt.errors import AnyGPTError, Exhausted, OutOfRange, Precondition, TooLarge, Unavailable
+from anygpt.kafka_options import POLL_MS, REQUEST_MS, KafkaOptions, Options
 from anygpt.settings import MIB, KafkaSettings, LimitSettings, ServiceSettings
 from anygpt.topology import TOPICS, Topic
 
 T = TypeVar("T")
 
-BATCH_ROOM = 64 * 1024
-"""Bytes that Kafka's batch and record headers may add to the largest record."""
-DELIVERY_MS = 10_000
-GIVE_UP_S = DELIVERY_MS / 1000 + 2
-REQUEST_MS = 4_000
+GIVE_UP_S = 10.0
+"""How long a record waits for its acknowledgement before its publisher is told that the bus is down."""
+WAITING_BYTES = 64 * MIB
 LEAVE_MS = 3_000
 RETRY_MS = 100
-POLL_MS = 200
-"""How long a poll waits: the longest delay of a pause, a commit or a close."""
 
 
 class KafkaBus:
     """A connection to a cluster. The topics exist already: `create_topics` makes them."""
 
     def __init__(self, servers: str, settings: KafkaSettings, limits: LimitSettings) -> None:
-        self._clients = _Clients(servers, settings, limits)
+        self._options = KafkaOptions(servers, settings, limits)
         self._limits = limits
         self._counts: dict[str, int] = {}
         self._members: dict[str, int] = {}
@@ -63,28 +58,35 @@ class KafkaBus:
         """Connect. Raises Unavailable."""
         self._acknowledgements = Acknowledgements()
         try:
-            self._client: KafkaConsumer = await self._look_up(self._clients.follower)
-            self._producer: KafkaProducer = await self._look_up(self._clients.producer)
+            self._client: KafkaConsumer = await self._look_up(
+                lambda: KafkaConsumer(**self._options.follower())
+            )
+            self._producer: KafkaProducer = await self._look_up(
+                lambda: KafkaProducer(**self._options.producer())
+            )
         except AnyGPTError:
             self._lookups.shutdown(wait=False)
             raise
         return self
 
     async def publish(self, topic: str, key: str, value: bytes, headers: Mapping[str, str]) -> None:
-        """See Bus. A record that raised Unavailable may have been published all the same."""
-        check_size(key, value, headers, self._limits.message_bytes)
+        """See Bus. A record that raised Unavailable may have been published, or be published later."""
+        size = check_size(key, value, headers, self._limits.message_bytes)
         partition = await self.partition_of(topic, key)
         if self._positioning:
-            await asyncio.wait(self._positioning)
+            await asyncio.wait(self._positioning, timeout=GIVE_UP_S)
         if self._is_closed:
             raise Unavailable("the bus is closed")
+        if self._acknowledgements.waiting_bytes > WAITING_BYTES:
+            raise Exhausted("too much waits for the bus", reason="BUS_FULL", retry_after_ms=1000)
         pairs = [(name, text.encode()) for name, text in headers.items()]
         try:
             async with asyncio.timeout(GIVE_UP_S):
-                await self._acknowledgements.of(
-                    self._producer.send(topic, value, key.encode(), pairs, partition)
-                )
-        except (kafka_errors.KafkaError, TimeoutError) as error:
+                sent = self._producer.send(topic, value, key.encode(), pairs, partition)
+                await self._acknowledgements.of(sent, size)
+        except TimeoutError:
+            raise Unavailable("the bus does not answer", retry_after_ms=RETRY_MS) from None
+        except kafka_errors.KafkaError as error:
             raise _translated(error) from error
 
     async def consume(self, topics: Sequence[str], group: str) -> PolledMember:
@@ -92,7 +94,7 @@ class KafkaBus:
         for topic in topics:
             await self._count(topic)
         rank = self._members[group] = self._members.get(group, -1) + 1
-        connect = partial(_Polled.in_group, self._clients, topics, group, rank)
+        connect = partial(_Polled.in_group, self._options.member(group, rank), topics)
         member = PolledMember(connect, self._limits.unfinished_records)
         self._track(member)
         member.start()
@@ -102,7 +104,7 @@ class KafkaBus:
     def follow(self, topic: str, *, since_ms: int | None = None, key: str | None = None) -> PolledFollower:
         """See Bus. Publishing waits until the position of a follower from the end is known."""
         positions = asyncio.ensure_future(self._positions(topic, since_ms, key))
-        follower = PolledFollower(lambda: _Polled.at(self._clients, positions.result()), None)
+        follower = PolledFollower(lambda: _Polled.at(self._options.follower(), positions.result()), None)
         self._track(follower)
         if since_ms is None:
             self._positioning.add(positions)
@@ -123,7 +125,8 @@ class KafkaBus:
         for reader in readers:
             reader.stop()
         await asyncio.gather(*(reader.left() for reader in readers))
-        await asyncio.to_thread(self._producer.close, timeout=GIVE_UP_S)
+        with contextlib.suppress(kafka_errors.KafkaTimeoutError):
+            await asyncio.to_thread(self._producer.close, LEAVE_MS / 1000)
         await self._look_up(self._client.close)
         self._lookups.shutdown()
 
@@ -144,6 +147,7 @@ class KafkaBus:
         count = len(await self._look_up(lambda: self._client.partitions_for_topic(topic)))
         if not count:
             raise Precondition(f"there is no topic {topic}: run `anygpt init`")
+        await self._look_up(lambda: self._producer.partitions_for(topic))
         self._counts[topic] = count
         return count
 
@@ -168,108 +172,23 @@ class KafkaBus:
 
 async def create_topics(settings: ServiceSettings, topics: Mapping[str, Topic] = TOPICS) -> list[str]:
     """Make the topics of the map that are missing and name them; existing ones stay as they are."""
-    clients = _Clients(settings.bus.removeprefix("kafka://"), settings.kafka, settings.limits)
+    options = KafkaOptions(settings.bus.removeprefix("kafka://"), settings.kafka, settings.limits)
     with _translating():
-        return await asyncio.to_thread(_create_topics, clients, topics)
+        return await asyncio.to_thread(_create_topics, options, topics)
 
 
-def _create_topics(clients: _Clients, topics: Mapping[str, Topic]) -> list[str]:
-    admin = clients.admin()
+def _create_topics(options: KafkaOptions, topics: Mapping[str, Topic]) -> list[str]:
+    admin = KafkaAdminClient(**options.admin())
     try:
         missing = sorted(set(topics) - set(admin.list_topics()))
         with contextlib.suppress(kafka_errors.TopicAlreadyExistsError):
             if missing:
                 admin.create_topics(
-                    {name: clients.topic(topics[name]) for name in missing}, wait_for_metadata=True
+                    {name: options.topic(topics[name]) for name in missing}, wait_for_metadata=True
                 )
         return missing
     finally:
         admin.close()
-
-
-@dataclass(frozen=True)
-class _Clients:
-    """Makes the vendor's clients; each connects when it is made."""
-
-    servers: str
-    settings: KafkaSettings
-    limits: LimitSettings
-
-    def producer(self) -> KafkaProducer:
-        return KafkaProducer(
-            **self._data_connection,
-            acks="all",
-            enable_idempotence=True,
-            linger_ms=self.settings.linger_ms,
-            batch_size=256 * 1024,
-            max_request_size=self.limits.message_bytes + BATCH_ROOM,
-            delivery_timeout_ms=DELIVERY_MS,
-            max_block_ms=REQUEST_MS,
-            request_timeout_ms=REQUEST_MS,
-        )
-
-    def follower(self) -> KafkaConsumer:
-        return KafkaConsumer(**self._consumption, auto_offset_reset="none")
-
-    def member(self, group: str, rank: int) -> KafkaConsumer:
-        return KafkaConsumer(
-            **self._consumption,
-            auto_offset_reset="earliest",
-            group_id=group,
-            group_instance_id=f"{self.settings.instance_id}-{rank}" if self.settings.instance_id else None,
-            session_timeout_ms=self.settings.session_timeout_ms,
-            heartbeat_interval_ms=min(1000, self.settings.session_timeout_ms // 4),
-            partition_assignment_strategy=[CooperativeStickyAssignor],
-        )
-
-    def admin(self) -> KafkaAdminClient:
-        return KafkaAdminClient(**self._connection)
-
-    def topic(self, topic: Topic) -> dict[str, Any]:
-        replicas = self.settings.replication_factor
-        configs = {
-            "max.message.bytes": str(self.limits.message_bytes + BATCH_ROOM),
-            "message.timestamp.type": "LogAppendTime",
-            "min.insync.replicas": str(min(replicas, 2)),
-            "retention.ms": str(topic.retention_ms),
-        }
-        return {"num_partitions": topic.partitions, "replication_factor": replicas, "configs": configs}
-
-    @property
-    def _consumption(self) -> dict[str, Any]:
-        return {
-            **self._data_connection,
-            "enable_auto_commit": False,
-            "fetch_max_bytes": 16 * MIB,
-            "fetch_max_wait_ms": POLL_MS,
-            "max_partition_fetch_bytes": self.limits.message_bytes + BATCH_ROOM,
-            "max_poll_records": LONG_RECORDS,
-        }
-
-    @property
-    def _data_connection(self) -> dict[str, Any]:
-        return {**self._connection, "allow_auto_create_topics": False, "metrics_enabled": False}
-
-    @property
-    def _connection(self) -> dict[str, Any]:
-        settings = self.settings
-        connection: dict[str, Any] = {
-            "bootstrap_servers": self.servers.split(","),
-            "bootstrap_timeout_ms": DELIVERY_MS,
-            "reconnect_backoff_max_ms": 1000,
-            "retry_backoff_ms": 50,
-            "security_protocol": settings.security_protocol,
-        }
-        if settings.security_protocol.startswith("SASL"):
-            connection["sasl_mechanism"] = settings.sasl_mechanism
-            connection["sasl_plain_username"] = settings.username
-            connection["sasl_plain_password"] = settings.password.get_secret_value()
-        files = {
-            "ssl_cafile": settings.ca_file,
-            "ssl_certfile": settings.cert_file,
-            "ssl_keyfile": settings.key_file,
-        }
-        return {**connection, **{name: str(file) for name, file in files.items() if file}}
 
 
 class _Polled:
@@ -279,18 +198,16 @@ class _Polled:
         self._consumer = consumer
 
     @classmethod
-    def in_group(
-        cls, clients: _Clients, topics: Sequence[str], group: str, rank: int, member: PolledMember
-    ) -> _Polled:
+    def in_group(cls, options: Options, topics: Sequence[str], member: PolledMember) -> _Polled:
         with _translating():
-            consumer = clients.member(group, rank)
+            consumer = KafkaConsumer(**options, partition_assignment_strategy=[CooperativeStickyAssignor])
             consumer.subscribe(list(topics), listener=_Rebalances(consumer, member))
             return cls(consumer)
 
     @classmethod
-    def at(cls, clients: _Clients, positions: Offsets) -> _Polled:
+    def at(cls, options: Options, positions: Offsets) -> _Polled:
         with _translating():
-            consumer = clients.follower()
+            consumer = KafkaConsumer(**options)
             consumer.assign([TopicPartition(*partition) for partition in positions])
             for partition, offset in positions.items():
                 consumer.seek(TopicPartition(*partition), offset)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 
 import pytest
@@ -19,7 +20,11 @@ from anygpt.settings import KafkaSettings, LimitSettings, ServiceSettings
 from anygpt.topology import GENERATOR, TOPICS, Topic
 from tests.servers import Kafka
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    # kafka-python leaves sockets that did not connect to the garbage collector
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+]
 
 LIMITS = LimitSettings(message_bytes=2_000_000)
 WAIT_S = 30.0
@@ -35,6 +40,13 @@ async def main(url, topic):
 
 asyncio.run(main(*sys.argv[1:]))
 """
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """What a test leaves to the garbage collector is collected under the test's own filter of warnings."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

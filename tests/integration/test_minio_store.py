@@ -92,7 +92,8 @@ async def test_a_server_that_is_down_is_unavailable_at_once(minio_server: Minio)
 
 
 async def test_wrong_credentials_are_refused(minio_server: Minio) -> None:
-    store = await open_store(ServiceSettings(store=minio_server.url, s3=S3Settings(access_key="nobody")))
+    nobody = minio_server.settings.model_copy(update={"access_key": "nobody"})
+    store = await open_store(ServiceSettings(store=minio_server.url, s3=nobody))
     with pytest.raises(Unavailable):
         await store.get("t/0", 10)
     await store.close()
