@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from services.trainer import alignment, audio, image, speech, video
 from services.trainer.recipe import Recipe
+from services.trainer.samples import run_samples
 
 Stage = Callable[[Recipe], None]
 
@@ -19,5 +20,6 @@ def stages() -> dict[str, Stage]:
     parts["image.denoiser"] = image.STAGES["denoiser"]
     parts |= {f"speech.{name}": stage for name, stage in speech.STAGES.items()}
     parts |= {f"audio.{name}": stage for name, stage in audio.STAGES.items()}
+    parts["samples"] = run_samples
     parts["alignment"] = alignment.run_alignment
     return parts
