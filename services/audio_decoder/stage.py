@@ -10,18 +10,22 @@ from anygpt_models.serving.decoding import DecoderStage
 from anygpt_models.serving.device import prepare_device
 from anygpt_models.serving.drawing import Drawing, OnStep
 from anygpt_models.serving.sounding import pieces
-from services.audio_decoder.model import CODES, Composer
+from anygpt_models.serving.spans import CodeSpace
+from services.audio_decoder.model import Composer
 from services.audio_decoder.settings import Settings
 
 
 class AudioDecoder(DecoderStage):
     """Composes music and sounds; they can be played in pieces before the file is finished."""
 
-    code_space = CODES
-
     def __init__(self, settings: Settings, runtime: Runtime) -> None:
         super().__init__(AUDIO, runtime)
         self._settings = settings
+
+    @property
+    def code_space(self) -> CodeSpace:
+        """See DecoderStage."""
+        return self._composer.code_space
 
     def load(self) -> None:
         """See DecoderStage."""

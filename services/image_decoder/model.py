@@ -13,18 +13,18 @@ from anygpt_models.image_pipeline import ImagePipeline
 from anygpt_models.output import Picture
 from anygpt_models.serving.device import load_part
 from anygpt_models.serving.drawing import Drawer, Drawing, OnStep, load_projection
-
-CODES = (4096, 32)
-"""Size of the codebook, and codes of a picture."""
+from anygpt_models.serving.spans import CodeSpace
 
 
 class ImagePainter:
     """A condition or 32 codes -> a picture of 128 x 128 pixels."""
 
     def __init__(self, pack: Pack, device: torch.device) -> None:
+        denoiser = load_part(CodeDenoiser, pack.part("image_denoiser"), device)
+        self.code_space = CodeSpace(denoiser.quantiser.size, denoiser.setting("length"))
         pipeline = ImagePipeline(
             load_part(ImageCodec, pack.part("image_codec"), device),
-            load_part(CodeDenoiser, pack.part("image_denoiser"), device),
+            denoiser,
             load_part(CaptionEncoder, pack.part("image_caption"), device),
         )
         self._drawer = Drawer(pipeline, load_projection(pack, IMAGE, device), device)

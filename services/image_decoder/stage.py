@@ -8,18 +8,22 @@ from anygpt_models.output import Picture
 from anygpt_models.serving.decoding import DecoderStage
 from anygpt_models.serving.device import prepare_device
 from anygpt_models.serving.drawing import Drawing, OnStep
-from services.image_decoder.model import CODES, ImagePainter
+from anygpt_models.serving.spans import CodeSpace
+from services.image_decoder.model import ImagePainter
 from services.image_decoder.settings import Settings
 
 
 class ImageDecoder(DecoderStage):
     """Draws still pictures."""
 
-    code_space = CODES
-
     def __init__(self, settings: Settings, runtime: Runtime) -> None:
         super().__init__(IMAGE, runtime)
         self._settings = settings
+
+    @property
+    def code_space(self) -> CodeSpace:
+        """See DecoderStage."""
+        return self._painter.code_space
 
     def load(self) -> None:
         """See DecoderStage."""

@@ -21,7 +21,7 @@ from anygpt_models.serving.device import prepare_device
 from anygpt_models.serving.finishing import Finisher, with_origin
 from anygpt_models.serving.options import span_seed
 from anygpt_models.serving.sounding import pieces
-from anygpt_models.serving.spans import Content, check_codes, open_span
+from anygpt_models.serving.spans import CodeSpace, Content, open_span
 from anygpt_models.serving.stepping import Pause, Paused, steps_of
 from services.speech_decoder.model import Speaker
 from services.speech_decoder.settings import Settings
@@ -101,8 +101,8 @@ class SpeechDecoder(Stage[stages_pb2.DecodeRequest, stages_pb2.DecodeResponse]):
             return None
         if content.signals is not None:
             raise InvalidInput("speech is made of codes", field="signals")
-        check_codes(content.codes, self._runtime.pack.vocabulary.codes[SPEECH].count)
-        return [*content.codes, *self._speaker.codes(content.caption)]
+        space = CodeSpace(self._runtime.pack.vocabulary.codes[SPEECH].count)
+        return [*space.whole(content.codes), *self._speaker.codes(content.caption)]
 
 
 def _asked(pause: Pause) -> Iterator[list[int]]:

@@ -9,15 +9,13 @@ from anygpt.topology import VIDEO
 from anygpt_models.caption import CaptionEncoder
 from anygpt_models.denoiser import CodeDenoiser
 from anygpt_models.image_codec import ImageCodec
-from anygpt_models.motion import FRAMES
 from anygpt_models.output import Clip
 from anygpt_models.serving.device import load_part
 from anygpt_models.serving.drawing import Drawer, Drawing, OnStep, load_projection
-from anygpt_models.video_codec import IMAGE_CODES, MotionCodec
+from anygpt_models.serving.spans import CodeSpace
+from anygpt_models.video_codec import MotionCodec
 from anygpt_models.video_pipeline import VideoPipeline
 
-CODES = (4096, IMAGE_CODES + FRAMES)
-"""Size of the codebook, and codes of a clip: the key frame's, then one for each frame's motion."""
 FRAME_RATE = 8.0
 
 
@@ -25,11 +23,16 @@ class VideoPainter:
     """A condition or 56 codes -> 24 frames of 128 x 128 pixels, 8 a second."""
 
     def __init__(self, pack: Pack, device: torch.device) -> None:
+        picture = load_part(CodeDenoiser, pack.part("image_denoiser"), device)
+        motion = load_part(CodeDenoiser, pack.part("video_denoiser"), device)
+        self.code_space = CodeSpace(
+            picture.quantiser.size, picture.setting("length") + motion.setting("length")
+        )
         pipeline = VideoPipeline(
             load_part(ImageCodec, pack.part("image_codec"), device),
             load_part(MotionCodec, pack.part("motion_codec"), device),
-            load_part(CodeDenoiser, pack.part("image_denoiser"), device),
-            load_part(CodeDenoiser, pack.part("video_denoiser"), device),
+            picture,
+            motion,
             load_part(CaptionEncoder, pack.part("image_caption"), device),
         )
         self._drawer = Drawer(pipeline, load_projection(pack, VIDEO, device), device)

@@ -8,18 +8,22 @@ from anygpt_models.output import Clip
 from anygpt_models.serving.decoding import DecoderStage
 from anygpt_models.serving.device import prepare_device
 from anygpt_models.serving.drawing import Drawing, OnStep
-from services.video_decoder.model import CODES, VideoPainter
+from anygpt_models.serving.spans import CodeSpace
+from services.video_decoder.model import VideoPainter
 from services.video_decoder.settings import Settings
 
 
 class VideoDecoder(DecoderStage):
     """Draws clips: the motion first, then the key frame that it moves."""
 
-    code_space = CODES
-
     def __init__(self, settings: Settings, runtime: Runtime) -> None:
         super().__init__(VIDEO, runtime)
         self._settings = settings
+
+    @property
+    def code_space(self) -> CodeSpace:
+        """See DecoderStage."""
+        return self._painter.code_space
 
     def load(self) -> None:
         """See DecoderStage."""

@@ -39,7 +39,7 @@ def opened_container(source: Source) -> Iterator[InputContainer]:
             raise refusal.unsupported("the media's codec is not known here", source.field) from error
         except EOFError as error:
             raise refusal.truncated(source.field) from error
-        except (FFmpegError, ValueError, OverflowError, MemoryError) as error:
+        except (FFmpegError, ValueError, LookupError, ArithmeticError, MemoryError) as error:
             raise _refusal(source) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import warnings
 import zlib
@@ -36,7 +37,7 @@ _DEEP: Final = ("I;16", "I;16L", "I;16B", "I;16N")
 @contextmanager
 def opened_picture(source: Source) -> Iterator[Image.Image]:
     """A picture at its first frame, size checked, pixels not yet read. Faults inside are translated."""
-    warnings.filterwarnings("ignore", module=r"PIL\.")
+    _hush()
     with source.opened() as file:
         try:
             with Image.open(file, formats=FORMATS) as image:
@@ -48,7 +49,7 @@ def opened_picture(source: Source) -> Iterator[Image.Image]:
 
 def is_picture(source: Source) -> bool:
     """Whether Pillow knows the first bytes as one of `FORMATS`."""
-    warnings.filterwarnings("ignore", module=r"PIL\.")
+    _hush()
     head = source.head().ljust(64, b"\0")
     Image.init()
     checks = (Image.OPEN[name][1] for name in FORMATS if name in Image.OPEN)
@@ -70,6 +71,12 @@ def srgb(image: Image.Image) -> Image.Image:
 def pixels(image: Image.Image) -> NDArray[np.uint8]:
     """An RGB picture as an array [height, width, 3]."""
     return np.asarray(image, dtype=np.uint8)
+
+
+def _hush() -> None:
+    """Pillow's remarks about odd files are not for our logs: what matters comes as an error."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 def _over_background(image: Image.Image) -> Image.Image:

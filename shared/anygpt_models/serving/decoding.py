@@ -20,7 +20,7 @@ from anygpt_models.output import Media
 from anygpt_models.serving.drawing import Drawing, OnStep
 from anygpt_models.serving.finishing import Finisher, with_origin
 from anygpt_models.serving.options import Diffusion, diffusion_of, span_seed
-from anygpt_models.serving.spans import Content, Request, check_codes, open_span
+from anygpt_models.serving.spans import CodeSpace, Content, Request, open_span
 from anygpt_models.serving.stepping import Finished, Pause, steps_of
 
 Response: TypeAlias = stages_pb2.DecodeResponse
@@ -43,8 +43,8 @@ class DecoderStage(Stage[Request, Response]):
 
     @property
     @abstractmethod
-    def code_space(self) -> tuple[int, int]:
-        """Size of the codebook, and how many codes a span has."""
+    def code_space(self) -> CodeSpace:
+        """The codes that the codec takes; known once the models are loaded."""
 
     @abstractmethod
     def load(self) -> None:
@@ -77,7 +77,7 @@ class DecoderStage(Stage[Request, Response]):
         diffusion = diffusion_of(span.first.options, self.entry)
         content = await span.whole()
         if content.codes:
-            check_codes(content.codes, *self.code_space)
+            content = Content(self.code_space.whole(content.codes))
         drawing = Drawing(content, diffusion, span_seed(span.first))
         seconds = 0.0
         async with aclosing(

@@ -112,9 +112,21 @@ async def open_span(requests: AsyncIterator[Request], modality: Modality, pack: 
     return Span(first, requests, modality, pack)
 
 
-def check_codes(codes: tuple[int, ...], size: int, length: int = 0) -> None:
-    """Raise InvalidInput unless each code is below `size` and, where it is given, there are `length` of them."""
-    if any(code >= size for code in codes):
-        raise InvalidInput("a code lies outside its codebook", reason="CODE_OUT_OF_RANGE", field="codes.ids")
-    if length and len(codes) != length:
-        raise InvalidInput(f"a span has {length} codes", reason="SHAPE", field="codes.ids")
+@dataclass(frozen=True, slots=True)
+class CodeSpace:
+    """The codes that a codec takes: each below `size`; exactly `length`, or up to it in whole steps of `step`."""
+
+    size: int
+    length: int = 0
+    step: int = 0
+
+    def whole(self, codes: tuple[int, ...]) -> tuple[int, ...]:
+        """The codes, without a last step that is not whole. Raises InvalidInput for others."""
+        if any(code >= self.size for code in codes):
+            raise InvalidInput(
+                "a code lies outside its codebook", reason="CODE_OUT_OF_RANGE", field="codes.ids"
+            )
+        kept = codes[: len(codes) - len(codes) % self.step] if self.step else codes
+        if self.length and not (len(kept) == self.length or (self.step and 0 < len(kept) <= self.length)):
+            raise InvalidInput(f"a span has {self.length} codes", reason="SHAPE", field="codes.ids")
+        return kept

@@ -70,7 +70,9 @@ async def test_a_refusal_reaches_the_caller_with_reason_and_field(channel: grpc.
 async def test_every_service_says_that_it_is_ready(channel: grpc.aio.Channel) -> None:
     health = health_pb2_grpc.HealthStub(channel)
     for service in (*ENCODERS, *DECODERS):
-        answer = await health.Check(health_pb2.HealthCheckRequest(service=service.name))
+        answer = await health.Check(  # type: ignore[attr-defined]
+            health_pb2.HealthCheckRequest(service=service.name)
+        )
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
