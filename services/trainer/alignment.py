@@ -1,0 +1,182 @@
+"""Align the language model with encoders and decoders: `python -m services.trainer.alignment --stage all --minutes 40`.
+
+NExT-GPT's three stages in the order in which its authors ran them: input projections alone, then LoRA, rows and
+projections together on dialogues, then output projections alone. What the pack already has is where learning starts.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from anygpt.vocabulary import ModalityName
+from services.trainer import pack
+from services.trainer.alignment_media import Conditions, Features, sources
+from services.trainer.alignment_model import AlignedModel, distance, gathered
+from services.trainer.alignment_report import run_report
+from services.trainer.alignment_sequence import TokenSequence, batches, collate
+from services.trainer.alignment_setup import Alignment
+from services.trainer.alignment_words import WordTargets
+from services.trainer.data import dialogues, ideas, world
+from services.trainer.data.ideas import Idea, Music, Sound
+from services.trainer.data.messages import Dialogue
+from services.trainer.loop import Run, train
+from services.trainer.recipe import Recipe, main
+
+DIALOGUES = 12_000
+BATCH_TOKENS = 512
+SYSTEM = "You are a helpful assistant."
+SYSTEM_EVERY = 16
+"""One dialogue in so many has a system instruction."""
+CONDITION_WEIGHT = 0.5
+POOL = {"image": 4000, "video": 1500, "audio": 1500}
+"""Examples that an input projection is fitted to."""
+READING_STEPS, SIGNAL_STEPS = 1500, 2000
+COLOURS_EACH = 3
+"""Backgrounds of each thing whose signals an output projection is fitted to."""
+
+
+def run_reading(recipe: Recipe) -> None:
+    """Stage 1: input projections learn to say in words what the recognisers saw."""
+    keep(recipe, read(recipe, Alignment.open(recipe)))
+
+
+def run_dialogues(recipe: Recipe) -> None:
+    """Stage 2: everything learns together from dialogues."""
+    keep(recipe, converse(recipe, Alignment.open(recipe)))
+
+
+def run_signals(recipe: Recipe) -> None:
+    """Stage 3: output projections learn what the finished model's signals mean."""
+    keep(recipe, signal(recipe, Alignment.open(recipe)))
+
+
+def run_alignment(recipe: Recipe) -> None:
+    """All stages, and the manifest."""
+    alignment = Alignment.open(recipe)
+    for stage in (read, converse, signal):
+        keep(recipe, stage(recipe, alignment))
+    pack.build_manifest(recipe.pack)
+
+
+def keep(recipe: Recipe, model: AlignedModel) -> None:
+    """Write every trained part into the pack."""
+    for name, part in model.parts().items():
+        recipe.keep(part, name)
+
+
+def read(recipe: Recipe, alignment: Alignment) -> AlignedModel:
+    """Regress the embeddings of the words of a caption from features of media that show it."""
+    features = Features(sources(recipe), alignment.words)
+    for modality in features.sources:
+        drawn, targets = _pool(modality, features, alignment.words)
+        short = replace(recipe, steps=READING_STEPS, minutes=math.inf)
+        run = short.run(f"alignment_{modality}_input", learning_rate=2e-3)
+        _fit(run, alignment.model.into[modality], drawn, targets)
+    return alignment.model
+
+
+def converse(recipe: Recipe, alignment: Alignment) -> AlignedModel:
+    """Learn the answers of dialogues, and to give conditions in their signals."""
+    model, groups = alignment.model, _batches(alignment)
+    features, conditions = Features(sources(recipe), alignment.words), Conditions.of_pack(recipe.pack)
+
+    def step(number: int) -> Tensor:
+        batch = collate(groups[number % len(groups)], pad=0)
+        states, embeddings = model.hidden(batch, features)
+        answers = model.answer_loss(batch, states)
+        return answers + CONDITION_WEIGHT * model.condition_loss(batch, states, embeddings, conditions)
+
+    train(recipe.run("alignment", learning_rate=1e-3, warmup=20, save_every=25, log_every=5), model, step)
+    return model
+
+
+def signal(recipe: Recipe, alignment: Alignment) -> AlignedModel:
+    """Fit the output projections to signals of the finished model, computed once."""
+    conditions = Conditions.of_pack(recipe.pack)
+    for modality, (signals, captions) in _signals(recipe, alignment).items():
+        short = replace(recipe, steps=SIGNAL_STEPS, minutes=math.inf)
+        run = short.run(f"alignment_{modality}_output", learning_rate=1e-3)
+        _fit(run, alignment.model.out[modality], signals, conditions(modality, captions))
+    return alignment.model
+
+
+def _fit(run: Run, projection: nn.Module, given: Tensor, wanted: Tensor) -> None:
+    """Regress `wanted` from `given`, row by row; errors count against the spread of what is wanted."""
+    scale = wanted.std()
+
+    def step(_: int) -> Tensor:
+        rows = torch.randint(len(given), (48,))
+        return distance(projection(given[rows]) / scale, wanted[rows] / scale)
+
+    train(run, projection, step)
+
+
+def _batches(alignment: Alignment) -> list[list[TokenSequence]]:
+    built = dialogues.build(DIALOGUES, 1, alignment.chat)
+    system = [SYSTEM if number % SYSTEM_EVERY == 0 else "" for number in range(len(built))]
+    sequences = [alignment.sequencer.sequence(*pair) for pair in zip(built, system, strict=True)]
+    groups = list(batches(sequences, BATCH_TOKENS))
+    random.Random(0).shuffle(groups)
+    return groups
+
+
+def _pool(modality: ModalityName, features: Features, words: WordTargets) -> tuple[Tensor, Tensor]:
+    """Features of media [N, n, width] and the words they should become [N, n, model width]."""
+    captions = [ideas.caption(idea) for idea in _wanted(modality)]
+    chosen = [captions[int(place)] for place in torch.randint(len(captions), (POOL[modality],))]
+    drawn = [features(modality, chosen[i : i + 50]) for i in range(0, len(chosen), 50)]
+    return torch.cat(drawn), torch.stack([words(modality, caption) for caption in chosen])
+
+
+def _wanted(modality: ModalityName) -> list[Idea]:
+    if modality == "image":
+        return list(world.scenes())
+    if modality == "video":
+        return list(world.moving_scenes())
+    music = [Music(instrument, mood) for instrument in world.INSTRUMENTS for mood in world.MOODS]
+    return [*music, *(Sound(name) for name in world.SOUNDS)]
+
+
+@torch.no_grad()
+def _signals(recipe: Recipe, alignment: Alignment) -> dict[ModalityName, tuple[Tensor, list[str]]]:
+    """Signals of the model as it is, for every thing of the world and for dialogues."""
+    asked = [*_requests(alignment), *dialogues.build(DIALOGUES // 20, 2, alignment.chat)]
+    sequences = [alignment.sequencer.sequence(dialogue) for dialogue in asked]
+    media = Features(sources(recipe), alignment.words)
+    found: dict[ModalityName, list[Tensor]] = defaultdict(list)
+    captions: dict[ModalityName, list[str]] = defaultdict(list)
+    for group in batches([sequence for sequence in sequences if sequence.signals], 2 * BATCH_TOKENS):
+        batch = collate(group, pad=0)
+        with torch.autocast("cpu", torch.bfloat16):
+            states, embeddings = alignment.model.hidden(batch, media)
+        for modality, slots in gathered(batch.signals):
+            found[modality].append(alignment.model.signals_at(modality, slots, states, embeddings).float())
+            captions[modality] += [slot.caption for _, slot in slots]
+    return {modality: (torch.cat(found[modality]), captions[modality]) for modality in found}
+
+
+def _requests(alignment: Alignment) -> Iterator[Dialogue]:
+    """Every thing on some backgrounds, every third in motion; every piece and sound."""
+    writer = dialogues.Writer(3, alignment.chat, held_out=False)
+    colours, motions = list(world.COLOURS), list(world.MOTIONS)
+    for kind in world.kinds():
+        for number, colour in enumerate(writer.pick.sample(colours, COLOURS_EACH)):
+            motion = writer.pick.choice(motions) if number == 0 else ""
+            yield writer.request(world.Scene(kind, colour, motion))
+    for idea in _wanted("audio") * 3:
+        yield writer.request(idea)
+
+
+STAGES = {
+    "read": run_reading, "converse": run_dialogues, "signal": run_signals, "all": run_alignment, "report": run_report,
+}  # fmt: skip
+
+if __name__ == "__main__":
+    main(STAGES)

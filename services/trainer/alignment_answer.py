@@ -1,0 +1,140 @@
+"""Greedy answers of a model in training, many at once, under the grammar of spans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from anygpt.topology import MODALITIES, MODALITY_NAMES, SPEECH, Modality
+from anygpt.vocabulary import ModalityName
+from services.trainer.alignment_media import Features
+from services.trainer.alignment_model import AlignedModel
+from services.trainer.alignment_sequence import Sequencer, TokenSequence, collate
+from services.trainer.data.messages import Part
+
+MOST_TOKENS = 80
+
+
+@dataclass
+class Answer:
+    """Tokens so far, the signals among them, and the span that is open."""
+
+    ids: list[int] = field(default_factory=list)
+    signals: list[list[Tensor]] = field(default_factory=list)
+    open: Modality | None = None
+    count: int = 0
+    done: bool = False
+
+
+class Answerer:
+    """Answers prompts with the likeliest tokens that the grammar allows."""
+
+    def __init__(self, model: AlignedModel, sequencer: Sequencer, media: Features) -> None:
+        self.model = model
+        self.sequencer = sequencer
+        self.media = media
+        self.vocabulary = model.vocabulary
+        self._openings = {place.begin: modality for modality, place in self.vocabulary.brackets.items()}
+
+    @torch.no_grad()
+    def answer(self, prompts: Sequence[TokenSequence], opening: ModalityName | None = None) -> list[Answer]:
+        """Answer each prompt; with `opening`, as if a client had asked for a span of that modality at once."""
+        answers = [Answer() for _ in prompts]
+        longest = max(len(prompt.ids) for prompt in prompts)
+        padded = [_padded(prompt, longest) for prompt in prompts]
+        mask = torch.tensor([[0] * (longest - len(prompt.ids)) + [1] * len(prompt.ids) for prompt in prompts])
+        first = self.vocabulary.brackets[MODALITIES[opening]].begin if opening else None
+        with torch.autocast("cpu", torch.bfloat16):
+            inputs = self.model.embedded(collate(padded, pad=0), self.media)
+            cache = None
+            for step in range(MOST_TOKENS):
+                places = (mask.cumsum(1) - 1).clamp_min(0)[:, -inputs.shape[1] :]
+                out = self.model.base.model(
+                    inputs_embeds=inputs,
+                    attention_mask=mask,
+                    position_ids=places,
+                    past_key_values=cache,
+                    use_cache=True,
+                )
+                cache, states = out.past_key_values, out.last_hidden_state[:, -1]
+                if step:
+                    self._keep_signals(answers, states + inputs[:, -1])
+                tokens = self._choose(answers, states) if step or first is None else [first] * len(answers)
+                self._advance(answers, tokens)
+                if all(answer.done for answer in answers):
+                    break
+                inputs = self.model.embed(torch.tensor(tokens)[:, None])
+                mask = functional.pad(mask, (0, 1), value=1)
+        return answers
+
+    def parts(self, answer: Answer) -> list[Part]:
+        """An answer as parts; media without their caption, which only their signals know."""
+        parts: list[Part] = []
+        text: list[int] = []
+        span: list[int] = []
+        inside: Modality | None = None
+        for token in answer.ids:
+            if inside is None and token in self._openings:
+                parts += self._text(text)
+                text, span, inside = [], [], self._openings[token]
+            elif inside is None:
+                text.append(token)
+            elif token == self.vocabulary.brackets[inside].end:
+                words = self.sequencer.units.decode(self.vocabulary.to_codes(SPEECH, span)) if inside == SPEECH else ""
+                parts.append(Part(_name(inside), words))
+                inside = None
+            else:
+                span.append(token)
+        return parts + self._text(text)
+
+    def _text(self, ids: list[int]) -> list[Part]:
+        return [Part("text", self.sequencer.tokenizer.decode(ids))] if ids else []
+
+    def _keep_signals(self, answers: list[Answer], signals: Tensor) -> None:
+        for answer, vector in zip(answers, signals, strict=True):
+            if answer.open in self.vocabulary.signals and answer.open is not None and answer.count and not answer.done:
+                if answer.count == 1:
+                    answer.signals.append([])
+                if len(answer.signals[-1]) < self.vocabulary.signals[answer.open].count:
+                    answer.signals[-1].append(vector.float())
+
+    def _choose(self, answers: list[Answer], states: Tensor) -> list[int]:
+        text, codes = self.model.text_logits(states).argmax(1), self.model.code_logits(states).argmax(1)
+        return [self._next(*row) for row in zip(answers, text.tolist(), codes.tolist(), strict=True)]
+
+    def _next(self, answer: Answer, text: int, code: int) -> int:
+        if answer.done:
+            return self.sequencer.stop[0]
+        if answer.open is None:
+            return self.model.text_choices(text)
+        if answer.open == SPEECH:
+            return self.model.code_choices(code)
+        signals, brackets = self.vocabulary.signals[answer.open], self.vocabulary.brackets[answer.open]
+        return signals.first + answer.count if answer.count < signals.count else brackets.end
+
+    def _advance(self, answers: list[Answer], tokens: list[int]) -> None:
+        for answer, token in zip(answers, tokens, strict=True):
+            if answer.done or (answer.open is None and token == self.sequencer.stop[0]):
+                answer.done = True
+                continue
+            answer.ids.append(token)
+            if answer.open is None:
+                answer.open, answer.count = self._openings.get(token), 0
+            elif token == self.vocabulary.brackets[answer.open].end:
+                answer.open = None
+            else:
+                answer.count += 1
+
+
+def _padded(prompt: TokenSequence, length: int) -> TokenSequence:
+    shift = length - len(prompt.ids)
+    features = [slot._replace(start=slot.start + shift) for slot in prompt.features]
+    return TokenSequence([0] * shift + prompt.ids, [0] * length, features, [])
+
+
+def _name(modality: Modality) -> ModalityName:
+    return MODALITY_NAMES[modality]  # type: ignore[return-value]

@@ -1,0 +1,150 @@
+"""The frozen language model with everything that alignment trains around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from anygpt.topology import MODALITIES, SPEECH
+from anygpt.vocabulary import ModalityName, Vocabulary
+from anygpt_models.lora import LanguageAdapter
+from anygpt_models.part import Part
+from anygpt_models.projection import InputProjection, OutputProjection
+from services.trainer.alignment_sequence import CODE, TEXT, Batch, Slot
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
+
+MediaVectors = Callable[[ModalityName, Sequence[str]], Tensor]
+"""Modality, captions -> features or embeddings of media that show them, or their conditions."""
+
+
+class AlignedModel(nn.Module):
+    """Base model, adapter, input and output projections; only the base is frozen."""
+
+    def __init__(
+        self, base: LlamaForCausalLM, vocabulary: Vocabulary, adapter: LanguageAdapter,
+        into: dict[ModalityName, InputProjection], out: dict[ModalityName, OutputProjection],
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.vocabulary = vocabulary
+        self.adapter = adapter
+        self.into = nn.ModuleDict(into)
+        self.out = nn.ModuleDict(out)
+        adapter.lora.attach(base)
+        codes, brackets = vocabulary.codes[SPEECH], vocabulary.brackets[SPEECH]
+        self._first_code = codes.first - vocabulary.text_size
+        self._speech_end = brackets.end - vocabulary.text_size
+        self._code_count = codes.count
+        self._openings = [place.begin - vocabulary.text_size for place in vocabulary.brackets.values()]
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Ids [B, T] -> input embeddings [B, T, width] of base rows and new rows."""
+        size = self.vocabulary.text_size
+        old = self.base.get_input_embeddings()(ids.clamp_max(size - 1))
+        new = functional.embedding((ids - size).clamp_min(0), self.adapter.rows_input).to(old.dtype)
+        return torch.where((ids >= size)[..., None], new, old)
+
+    def embedded(self, batch: Batch, media: MediaVectors) -> Tensor:
+        """Input embeddings [B, T, width], media put in their places; words need no projection."""
+        embeddings = self.embed(batch.ids)
+        for modality, slots in gathered(batch.features):
+            vectors = media(modality, [slot.caption for _, slot in slots])
+            if vectors.shape[-1] != embeddings.shape[-1]:
+                vectors = self.into[modality](vectors)
+            rows, places = _index(slots, vectors.shape[1])
+            embeddings = embeddings.index_put((rows, places), vectors.to(embeddings.dtype))
+        return embeddings
+
+    def hidden(self, batch: Batch, media: MediaVectors) -> tuple[Tensor, Tensor]:
+        """Last hidden states and input embeddings [B, T, width]."""
+        embeddings = self.embedded(batch, media)
+        states: Tensor = self.base.model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
+        return states, embeddings
+
+    def answer_loss(self, batch: Batch, states: Tensor) -> Tensor:
+        """Cross-entropy of the answers, each token among those that the grammar allows at its place."""
+        learned, ids, before = batch.learned[:, 1:], batch.ids[:, 1:], states[:, :-1]
+        text, code = learned == TEXT, learned == CODE
+        logits = self.text_logits(before[text])
+        losses = [functional.cross_entropy(logits, self._text_targets(ids[text]), reduction="sum")]
+        if code.any():
+            targets = (ids[code] - self.vocabulary.text_size - self._first_code).clamp_max(self._code_count)
+            losses.append(functional.cross_entropy(self.code_logits(before[code]), targets, reduction="sum"))
+        return torch.stack(losses).sum() / (text | code).sum()
+
+    def text_logits(self, states: Tensor) -> Tensor:
+        """States [N, width] -> logits of text ids, then of the opening brackets."""
+        openings = states.float() @ self.adapter.rows_output[self._openings].T
+        return torch.cat([self.base.lm_head(states).float(), openings], dim=1)
+
+    def text_choices(self, place: int) -> int:
+        """The id at a place of `text_logits`."""
+        size = self.vocabulary.text_size
+        return place if place < size else size + self._openings[place - size]
+
+    def code_logits(self, states: Tensor) -> Tensor:
+        """States [N, width] -> logits of speech codes, then of the end of speech."""
+        rows = self.adapter.rows_output
+        codes = rows[self._first_code :][: self._code_count]
+        return states.float() @ torch.cat([codes, rows[self._speech_end, None]]).T
+
+    def code_choices(self, place: int) -> int:
+        """The id at a place of `code_logits`."""
+        row = self._first_code + place if place < self._code_count else self._speech_end
+        return self.vocabulary.text_size + row
+
+    def _text_targets(self, ids: Tensor) -> Tensor:
+        size = self.vocabulary.text_size
+        targets = ids.clone()
+        for place, row in enumerate(self._openings):
+            targets[ids == size + row] = size + place
+        return targets
+
+    def condition_loss(self, batch: Batch, states: Tensor, embeddings: Tensor, wanted: MediaVectors) -> Tensor:
+        """Squared error and cosine distance of projected signals to the conditions of their captions."""
+        losses = [states.new_zeros((), dtype=torch.float32)]
+        for modality, slots in gathered(batch.signals):
+            signals = self.signals_at(modality, slots, states, embeddings)
+            target = wanted(modality, [slot.caption for _, slot in slots])
+            losses += [distance(self.out[modality](signals), target) * (len(slots) / len(batch.signals))]
+        return torch.stack(losses).sum()
+
+    def signals_at(
+        self, modality: ModalityName, slots: Sequence[tuple[int, Slot]], states: Tensor, embeddings: Tensor
+    ) -> Tensor:
+        """Hidden state plus input embedding at the signal tokens, [slots, count, width]."""
+        rows, places = _index(slots, self.vocabulary.signals[MODALITIES[modality]].count)
+        return (states + embeddings)[rows, places]
+
+    def parts(self) -> dict[str, Part]:
+        """Every trained part by its name in a pack."""
+        parts: dict[str, Any] = {"llm_adapter": self.adapter}
+        parts |= {f"{modality}_input_projection": part for modality, part in self.into.items()}
+        parts |= {f"{modality}_output_projection": part for modality, part in self.out.items()}
+        return parts
+
+
+def distance(projected: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error plus cosine distance of condition vectors."""
+    projected, target = projected.float(), target.float()
+    return functional.mse_loss(projected, target) + (1 - functional.cosine_similarity(projected, target, dim=-1)).mean()
+
+
+def gathered(slots: Sequence[tuple[int, Slot]]) -> list[tuple[ModalityName, list[tuple[int, Slot]]]]:
+    """Slots of a batch by modality, in the order in which they come."""
+    found: dict[ModalityName, list[tuple[int, Slot]]] = {}
+    for row, slot in slots:
+        found.setdefault(slot.modality, []).append((row, slot))
+    return list(found.items())
+
+
+def _index(slots: Sequence[tuple[int, Slot]], count: int) -> tuple[Tensor, Tensor]:
+    rows = torch.tensor([row for row, _ in slots])[:, None].expand(-1, count)
+    places = torch.tensor([slot.start for _, slot in slots])[:, None] + torch.arange(count)
+    return rows, places

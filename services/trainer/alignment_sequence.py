@@ -1,0 +1,153 @@
+"""Dialogues as token sequences, exactly as gateway and language model put them together in service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from anygpt.pack import PromptEntry
+from anygpt.topology import MODALITIES
+from anygpt.vocabulary import ModalityName, Vocabulary
+from anygpt_models.speech_units import SpeechUnits
+from services.trainer.data.dialogues import Dialogue, Part
+
+NOT_LEARNED, TEXT, CODE = 0, 1, 2
+"""How a token is predicted: not at all, among text and opening brackets, or among speech codes and their end."""
+
+
+class Slot(NamedTuple):
+    """Where media stand in a sequence, and what they show."""
+
+    start: int
+    modality: ModalityName
+    caption: str
+
+
+@dataclass
+class TokenSequence:
+    """Token ids, how each is predicted, where features go in and signals come out."""
+
+    ids: list[int] = field(default_factory=list)
+    learned: list[int] = field(default_factory=list)
+    features: list[Slot] = field(default_factory=list)
+    signals: list[Slot] = field(default_factory=list)
+
+    def add(self, ids: Iterable[int], learned: int = NOT_LEARNED) -> None:
+        """Append tokens that are all predicted alike."""
+        ids = list(ids)
+        self.ids += ids
+        self.learned += [learned] * len(ids)
+
+
+class Sequencer:
+    """Writes dialogues in the vocabulary and the prompt template of a pack."""
+
+    def __init__(
+        self, vocabulary: Vocabulary, tokenizer: Any, units: SpeechUnits, prompt: PromptEntry,
+        lengths: Mapping[ModalityName, int],
+    ) -> None:  # fmt: skip
+        self.vocabulary = vocabulary
+        self.tokenizer = tokenizer
+        self.units = units
+        self.template = prompt
+        self.lengths = lengths
+        self.stop = self.tokens(prompt.after_turn)
+        self._frame = {text: self.tokens(text) for text in (prompt.before_user, prompt.before_assistant)}
+
+    def tokens(self, text: str) -> list[int]:
+        """Text -> base vocabulary ids; nothing is added around it."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def prompt(self, dialogue: Dialogue, system: str = "") -> TokenSequence:
+        """Everything before the answer of the last turn."""
+        sequence = TokenSequence()
+        if system:
+            sequence.add(self.tokens(self.template.before_system) + self.tokens(system) + self.stop)
+        for turn in dialogue.turns[:-1]:
+            self._turn(sequence, self.template.before_user, turn.request)
+            self._turn(sequence, self.template.before_assistant, turn.answer)
+        self._turn(sequence, self.template.before_user, dialogue.turns[-1].request)
+        sequence.add(self._frame[self.template.before_assistant])
+        return sequence
+
+    def sequence(self, dialogue: Dialogue, system: str = "") -> TokenSequence:
+        """The prompt and its answer, of which the answer is learned."""
+        sequence = self.prompt(dialogue, system)
+        for part in dialogue.turns[-1].answer:
+            self._answer(sequence, part, NOT_LEARNED if dialogue.forced else TEXT)
+        if dialogue.whole:
+            sequence.add(self.stop[:1], TEXT)
+        return sequence
+
+    def _turn(self, sequence: TokenSequence, before: str, parts: Sequence[Part]) -> None:
+        sequence.add(self._frame[before])
+        for part in parts:
+            if part.modality == "text":
+                sequence.add(self.tokens(part.content))
+                continue
+            brackets = self.vocabulary.brackets[MODALITIES[part.modality]]
+            sequence.add([brackets.begin])
+            if part.modality == "speech":
+                sequence.add(self.codes(part.content))
+            else:
+                sequence.features.append(Slot(len(sequence.ids), part.modality, part.content))
+                sequence.add([brackets.begin] * self.lengths[part.modality])
+            sequence.add([brackets.end])
+        sequence.add(self.stop)
+
+    def _answer(self, sequence: TokenSequence, part: Part, opening: int) -> None:
+        if part.modality == "text":
+            sequence.add(self.tokens(part.content), TEXT)
+            return
+        modality = MODALITIES[part.modality]
+        brackets = self.vocabulary.brackets[modality]
+        sequence.add([brackets.begin], opening)
+        if part.modality == "speech":
+            sequence.add([*self.codes(part.content), brackets.end], CODE)
+            return
+        sequence.signals.append(Slot(len(sequence.ids), part.modality, part.content))
+        sequence.add([*self.vocabulary.signals[modality].ids, brackets.end])
+
+    def codes(self, text: str) -> list[int]:
+        """Words -> vocabulary ids of their speech codes."""
+        return self.vocabulary.to_ids(MODALITIES["speech"], self.units.encode(text))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded sequences: ids and learned [B, T]; slots with their row."""
+
+    ids: Tensor
+    learned: Tensor
+    features: list[tuple[int, Slot]]
+    signals: list[tuple[int, Slot]]
+
+
+def collate(sequences: Sequence[TokenSequence], pad: int) -> Batch:
+    """Pad on the right: under a causal mask no real token sees the padding."""
+    width = max(len(sequence.ids) for sequence in sequences)
+    ids = torch.full((len(sequences), width), pad)
+    learned = torch.zeros(len(sequences), width, dtype=torch.int64)
+    for row, sequence in enumerate(sequences):
+        ids[row, : len(sequence.ids)] = torch.tensor(sequence.ids)
+        learned[row, : len(sequence.ids)] = torch.tensor(sequence.learned)
+    features = [(row, slot) for row, sequence in enumerate(sequences) for slot in sequence.features]
+    signals = [(row, slot) for row, sequence in enumerate(sequences) for slot in sequence.signals]
+    return Batch(ids, learned, features, signals)
+
+
+def batches(sequences: Sequence[TokenSequence], tokens: int) -> Iterator[list[TokenSequence]]:
+    """Sequences of like length together, at most `tokens` with their padding; deterministic."""
+    batch: list[TokenSequence] = []
+    for sequence in sorted(sequences, key=lambda sequence: len(sequence.ids)):
+        if batch and len(sequence.ids) * (len(batch) + 1) > tokens:
+            yield batch
+            batch = []
+        batch.append(sequence)
+    if batch:
+        yield batch

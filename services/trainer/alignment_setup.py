@@ -1,0 +1,108 @@
+"""What the stages of alignment share: the model, how dialogues are written, and where they start from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anygpt.vocabulary import ModalityName, Vocabulary
+from anygpt_models.lora import LanguageAdapter
+from anygpt_models.projection import InputProjection, OutputProjection
+from anygpt_models.speech_units import SpeechUnits
+from services.trainer import pack
+from services.trainer.alignment_model import AlignedModel
+from services.trainer.alignment_sequence import Sequencer
+from services.trainer.alignment_words import LENGTHS, WordTargets, first_rows
+from services.trainer.data import chat
+from services.trainer.recipe import Recipe
+
+RANK, ALPHA = 8, 16.0
+FEATURE_WIDTH = CONDITION_WIDTH = 256
+QUERIES = 8
+"""Vectors of a condition."""
+INPUT_WIDTH, OUTPUT_WIDTH = 128, 128
+"""Inner widths of the projections: the mini pack has to be small."""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """All that the stages share: the model, how dialogues are written, and what its media are."""
+
+    model: AlignedModel
+    sequencer: Sequencer
+    words: WordTargets
+    chat: Sequence[chat.Exchange]
+
+    @classmethod
+    def open(cls, recipe: Recipe) -> Alignment:
+        """Load the base model, and the trained parts that the pack has; new parts start from its words."""
+        base, tokenizer = base_model()
+        keep_tokenizer(tokenizer, recipe.pack / "tokenizer")
+        exchanges = chat.exchanges(recipe.cache, chat.greedy(base, tokenizer))
+        vocabulary = Vocabulary(pack.LAYOUT)
+        units = SpeechUnits.from_pretrained(recipe.pack / "speech_units")
+        sequencer = Sequencer(vocabulary, tokenizer, units, pack.PROMPT, dict(LENGTHS))
+        embedding = base.get_input_embeddings().weight.detach()
+        torch.manual_seed(0)
+        first = first_rows(vocabulary, units, sequencer.tokens, embedding)
+        adapter = _adapter(recipe.pack / "llm_adapter", base.config, first)
+        into = {modality: input_projection(modality, recipe.pack, embedding.shape[1]) for modality in LENGTHS}
+        out = {modality: output_projection(modality, recipe.pack, embedding.shape[1]) for modality in LENGTHS}
+        model = AlignedModel(base, vocabulary, adapter, into, out)
+        return cls(model, sequencer, WordTargets(sequencer.tokens, embedding), exchanges)
+
+
+def base_model() -> tuple[Any, Any]:
+    """The frozen base model in bfloat16, and its tokenizer, from the installed package."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    spec = find_spec(pack.BASE_MODEL.package)
+    assert spec is not None
+    assert spec.origin is not None
+    folder = Path(spec.origin).parent
+    file = next(folder.glob(pack.BASE_MODEL.file)).name
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
+    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32).bfloat16()
+    # Answers are short: plain attention takes a quarter of the time of the blocked kernel's backward pass.
+    model.set_attn_implementation("eager")
+    return model.eval(), tokenizer
+
+
+def keep_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Write tokenizer.json without white space, which halves it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(json.loads(tokenizer.backend_tokenizer.to_str()), ensure_ascii=False, separators=(",", ":"))
+    (folder / "tokenizer.json").write_text(text + "\n", encoding="utf-8")
+
+
+def input_projection(modality: ModalityName, pack_folder: Path, width: int) -> InputProjection:
+    """The pack's projection of one modality's features, or a new one."""
+    part = pack_folder / f"{modality}_input_projection"
+    if (part / "config.json").exists():
+        return InputProjection.from_pretrained(part, torch_dtype=torch.float32)
+    return InputProjection(FEATURE_WIDTH, width, LENGTHS[modality], INPUT_WIDTH)
+
+
+def output_projection(modality: ModalityName, pack_folder: Path, width: int) -> OutputProjection:
+    """The pack's projection of one modality's signals, or a new one."""
+    part = pack_folder / f"{modality}_output_projection"
+    if (part / "config.json").exists():
+        return OutputProjection.from_pretrained(part, torch_dtype=torch.float32)
+    return OutputProjection(width, CONDITION_WIDTH, QUERIES, OUTPUT_WIDTH, layers=1, feed_forward=256)
+
+
+def _adapter(part: Path, config: Any, first: tuple[Tensor, Tensor]) -> LanguageAdapter:
+    if (part / "config.json").exists():
+        return LanguageAdapter.from_pretrained(part, torch_dtype=torch.float32)
+    key_width = config.num_key_value_heads * config.head_dim
+    adapter = LanguageAdapter(len(first[0]), config.hidden_size, key_width, config.num_hidden_layers, RANK, ALPHA)
+    adapter.rows_input.data.copy_(first[0])
+    adapter.rows_output.data.copy_(first[1])
+    return adapter

