@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import torch
 
+from anygpt_models.speech_language import count_language
 from anygpt_models.speech_units import learn_units
 from services.trainer.data.sentences import Corpus, build_sentences, word_counts
 from services.trainer.data.speech import HibariVoice, JoeVoice, Phonemiser, build_voice, common_words
@@ -27,9 +28,11 @@ def corpus(config: Config) -> Corpus:
 
 
 def run_units(config: Config) -> None:
-    """Learn the speech units from the sentences and the common words."""
-    words = word_counts(corpus(config).train, common_words(config.data))
+    """Learn the speech units, and count the language, from the sentences and the common words."""
+    sentences = corpus(config).train
+    words = word_counts(sentences, common_words(config.data))
     learn_units(words).save_pretrained(config.pack / "speech_units")
+    count_language(sentences, words).save_pretrained(config.pack / "speech_language")
 
 
 def run_data(config: Config) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -35,11 +36,22 @@ def load_spoken(folder: Path, voices: Sequence[str], level: bool) -> list[Spoken
     """Every utterance of the voices; `level` brings each to the loudness that the recogniser hears at."""
     spoken = []
     for number, voice in enumerate(voices):
-        for utterance, samples in read_voice(folder / voice):
-            waveform = torch.from_numpy(samples.astype(np.float32) / 32768.0)
-            mel = log_mel(levelled(waveform) if level else waveform)
-            spoken.append(trimmed(Spoken(utterance, mel.half(), number)))
+        count = len(list((folder / voice).glob("[0-9]*.json")))
+        cache = folder / f"{voice}-{count}-{'levelled' if level else 'as-is'}.safetensors"
+        if not cache.exists():
+            save_file(_mels(folder / voice, level), cache)
+        mels = load_file(cache)
+        for place, (utterance, _) in enumerate(read_voice(folder / voice)):
+            spoken.append(trimmed(Spoken(utterance, mels[f"{place:05d}"], number)))
     return spoken
+
+
+def _mels(folder: Path, level: bool) -> dict[str, Tensor]:
+    mels = {}
+    for place, (_, samples) in enumerate(read_voice(folder)):
+        waveform = torch.from_numpy(samples.astype(np.float32) / 32768.0)
+        mels[f"{place:05d}"] = log_mel(levelled(waveform) if level else waveform).half()
+    return mels
 
 
 def trimmed(spoken: Spoken) -> Spoken:

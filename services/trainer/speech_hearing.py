@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anygpt_models.speech_recogniser import LETTERS_PER_STEP, STRIDE, SpeechRecogniser, steps_of
+from anygpt_models.speech_language import SpeechLanguage
+from anygpt_models.speech_recogniser import LETTERS_PER_STEP, STRIDE, SpeechRecogniser, best_path, steps_of
 from services.trainer.data.speech import read_voice
 from services.trainer.loop import Run, train
 from services.trainer.pronunciations import inventory
@@ -23,7 +24,6 @@ from services.trainer.speech_batches import (
 )
 from services.trainer.speech_config import VOICES, Config
 from services.trainer.word_errors import word_error_rate
-
 
 ROUGH_STEPS = 1000
 """CTC alone takes long to leave its all-blank start; rough letter times lead it out and then fade away."""
@@ -47,7 +47,9 @@ class Listener(nn.Module):
         sounds, rough = heard.sounds[:, 0, ::STRIDE], heard.sounds[:, 1, :: STRIDE // LETTERS_PER_STEP]
         timing = functional.cross_entropy(self.phonemes(x).float().flatten(0, 1), sounds.flatten())
         start = max(0.0, 1.0 - step / ROUGH_STEPS)
-        guided = functional.nll_loss(written[: rough.shape[1]].flatten(0, 1), rough.T.flatten()) if start else 0.0
+        guided = (
+            functional.nll_loss(written[: rough.shape[1]].flatten(0, 1), rough.T.flatten()) if start else 0.0
+        )
         return ctc + 0.5 * timing + start * guided
 
 
@@ -67,12 +69,15 @@ def run_recogniser(config: Config) -> None:
 def judge_recogniser(config: Config) -> dict[str, float]:
     """Word error rate of the recogniser in the pack on sentences that it never heard, for each voice."""
     recogniser = SpeechRecogniser.from_pretrained(config.pack / "speech_recogniser").float().eval()
+    language = SpeechLanguage.from_pretrained(config.pack / "speech_language")
     rates = {}
     for voice in VOICES:
-        pairs = []
+        pairs, letter_pairs = [], []
         for utterance, samples in read_voice(config.data / "held_out" / voice):
-            heard = recogniser.recognise(torch.from_numpy(samples.astype("float32") / 32768.0))
-            pairs.append((utterance.text, heard))
+            heard = recogniser.log_probabilities(torch.from_numpy(samples.astype("float32") / 32768.0))
+            pairs.append((utterance.text, language.read(heard.tolist())))
+            letter_pairs.append((utterance.text, best_path(heard)))
         rates[voice] = word_error_rate(pairs)
-        print(voice, f"WER {rates[voice]:.3f}", *pairs[:8], sep="\n  ")
+        print(f"{voice}: WER {rates[voice]:.3f}, without the language {word_error_rate(letter_pairs):.3f}")
+        print(*pairs[:8], sep="\n")
     return rates

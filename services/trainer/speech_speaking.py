@@ -25,7 +25,7 @@ def run_pronouncer(config: Config) -> None:
     run = Run(
         config.runs / "speech_pronouncer", 20_000, config.minutes, 3e-3, warmup=200, resume=config.resume
     )
-    train(run, pronouncer, lambda _: pronunciation_loss(pronouncer, source.draw(24)))
+    train(run, pronouncer, lambda _: pronunciation_loss(pronouncer, source.draw(16)))
     pronouncer.half().save_pretrained(config.pack / "speech_pronouncer")
     judge_pronouncer(config)
 
@@ -75,7 +75,9 @@ def synthesis_loss(synthesiser: SpeechSynthesiser, rows: list[Spoken]) -> Tensor
     error = (said[..., :count] - mel[..., :count].clamp(min=FLOOR)) / SCALE * keep
     slope: Tensor = error.diff(dim=-1).abs().mean()
     known = (symbols > 0).float()
-    timing = functional.smooth_l1_loss(log_frames * known, lengths.log1p() * known, reduction="sum") / known.sum()
+    timing = (
+        functional.smooth_l1_loss(log_frames * known, lengths.log1p() * known, reduction="sum") / known.sum()
+    )
     mean: Tensor = error.abs().sum() / keep.sum() / error.shape[1]
     return mean + 0.5 * slope + 0.3 * timing
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from anygpt_models.speech_language import SpeechLanguage
 from anygpt_models.speech_pronouncer import SpeechPronouncer
 from anygpt_models.speech_recogniser import SpeechRecogniser
 from anygpt_models.speech_synthesiser import SpeechSynthesiser
@@ -32,17 +33,19 @@ class SpeechCodec:
 
     units: SpeechUnits
     recogniser: SpeechRecogniser
+    language: SpeechLanguage
     pronouncer: SpeechPronouncer
     synthesiser: SpeechSynthesiser
     vocoder: Vocoder
 
     @classmethod
     def from_pretrained(cls, pack: str | Path) -> SpeechCodec:
-        """Load the four parts `speech_*` and the vocoder of a pack, in float32 for inference."""
+        """Load the five parts `speech_*` and the vocoder of a pack, in float32 for inference."""
         folder = Path(pack)
         return cls(
             SpeechUnits.from_pretrained(folder / "speech_units"),
             SpeechRecogniser.from_pretrained(folder / "speech_recogniser").float().eval(),
+            SpeechLanguage.from_pretrained(folder / "speech_language"),
             SpeechPronouncer.from_pretrained(folder / "speech_pronouncer").float().eval(),
             SpeechSynthesiser.from_pretrained(folder / "speech_synthesiser").float().eval(),
             Vocoder.from_pretrained(folder / "vocoder").float().eval(),
@@ -55,7 +58,8 @@ class SpeechCodec:
 
     def encode(self, waveform: Tensor | Samples) -> list[int]:
         """Samples [S] at 16 kHz -> units of what is said; empty for silence."""
-        return self.units.encode(self.recogniser.recognise(torch.as_tensor(waveform)))
+        heard = self.recogniser.log_probabilities(torch.as_tensor(waveform))
+        return self.units.encode(self.language.read(heard.tolist()))
 
     def synthesise(self, units: list[int], voice: str = "", seed: int = 0) -> Samples:
         """Units -> samples [S]. Raises ValueError for an unknown unit or voice."""

@@ -12,7 +12,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from anygpt_models.speech_blocks import SpeechBlock
+from anygpt_models.speech_blocks import NearConv, SpeechBlock
 from anygpt_models.speech_text import ALPHABET
 
 SLOTS = 3
@@ -23,13 +23,13 @@ class SpeechPronouncer(ModelMixin, ConfigMixin):
     """Letters [B, L] -> log probabilities [B, 3 L, 1 + phonemes] of blank and `symbols`."""
 
     @register_to_config
-    def __init__(self, symbols: list[str], width: int = 112, layers: int = 2, heads: int = 4) -> None:
+    def __init__(self, symbols: list[str], width: int = 128, layers: int = 2, heads: int = 4) -> None:
         super().__init__()
         self.symbols = list(symbols)
         self.embed = nn.Embedding(len(ALPHABET) + 1, width, padding_idx=0)
         self.blocks = nn.ModuleList(SpeechBlock(width, heads, 9) for _ in range(layers))
         self.spread = nn.Linear(width, SLOTS * width)
-        self.last = SpeechBlock(width, heads, 9)
+        self.last = NearConv(width, 9)
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, len(symbols) + 1))
 
     def forward(self, letters: Tensor) -> Tensor:

@@ -44,7 +44,10 @@ def test_common_words_take_few_units() -> None:
     ("written", "said"),
     [
         ("It costs $12.50!", "it costs twelve dollars fifty"),
-        ("1,250 people on May 21st, 1984", "one thousand two hundred and fifty people on may twenty first nineteen eighty four"),
+        (
+            "1,250 people on May 21st, 1984",
+            "one thousand two hundred and fifty people on may twenty first nineteen eighty four",
+        ),
         ("at 7:05 or 12:00", "at seven oh five or twelve o'clock"),
         ("Don\u2019t 'quote' me \u2014 caf\u00e9 & 3.14", "don't quote me cafe and three point one four"),
         ("\u4f60\u597d ... !?", ""),
@@ -59,12 +62,17 @@ def test_ranks_and_counts_follow_each_other() -> None:
     assert [cardinal(number) for number in (0, 17, 40, 101, 1_000_000)] == [
         "zero", "seventeen", "forty", "one hundred and one", "one million",
     ]  # fmt: skip
-    assert [ordinal(number) for number in (1, 12, 20, 33)] == ["first", "twelfth", "twentieth", "thirty third"]
+    assert [ordinal(number) for number in (1, 12, 20, 33)] == [
+        "first",
+        "twelfth",
+        "twentieth",
+        "thirty third",
+    ]
 
 
 @pytest.mark.parametrize("code", [-1, 1024])
 def test_a_code_outside_the_inventory_is_refused(code: int) -> None:
-    with pytest.raises(ValueError, match="0..1023"):
+    with pytest.raises(ValueError, match=r"0\.\.1023"):
         UNITS.decode([code])
 
 

@@ -1,0 +1,127 @@
+"""The speech parts of the mini pack hear what they say, and what other voices say."""
+
+from __future__ import annotations
+
+import wave
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from anygpt_models.speech_codec import SpeechCodec
+from services.trainer.word_errors import word_error_rate
+
+ROOT = Path(__file__).parents[3]
+SENTENCES = [
+    "play sad piano music",
+    "this is a happy face",
+    "draw a cat on a blue background",
+    "the sound of rain",
+    "thank you very much",
+    "i see a rocket on a green background",
+]
+LONG = "the old man went to the market and his brother found a book in the kitchen because it was cold in the garden"
+
+
+@pytest.fixture(scope="module")
+def codec() -> SpeechCodec:
+    torch.set_num_threads(2)
+    return SpeechCodec.from_pretrained(ROOT / "shared" / "packs" / "mini")
+
+
+def recording(name: str) -> NDArray[np.float32]:
+    with wave.open(str(ROOT / "tests" / "fixtures" / "speech" / f"{name}.wav")) as file:
+        samples = np.frombuffer(file.readframes(file.getnframes()), np.int16)
+    return samples.astype(np.float32) / 32768.0
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("play_happy_piano_music", "play happy piano music"), ("draw_a_cat", "draw a cat on a blue background")],
+)
+def test_a_recorded_instruction_is_understood(codec: SpeechCodec, name: str, said: str) -> None:
+    assert codec.units.decode(codec.encode(recording(name))) == said
+
+
+def test_what_each_voice_says_is_heard_again(codec: SpeechCodec) -> None:
+    for voice in codec.voices:
+        spoken = [codec.synthesise(codec.units.encode(text), voice) for text in SENTENCES]
+        heard = [codec.units.decode(codec.encode(samples)) for samples in spoken]
+        assert word_error_rate(zip(SENTENCES, heard, strict=True)) <= 0.2
+
+
+def test_other_words_are_not_mistaken_for_what_was_said(codec: SpeechCodec) -> None:
+    spoken = codec.synthesise(codec.units.encode(SENTENCES[0]))
+    assert word_error_rate([(SENTENCES[1], codec.units.decode(codec.encode(spoken)))]) > 0.6
+
+
+def test_the_same_seed_gives_the_same_samples_and_another_seed_another_rhythm(codec: SpeechCodec) -> None:
+    units = codec.units.encode(SENTENCES[2])
+    first, again, other = (codec.synthesise(units, seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert first.shape != other.shape or not np.array_equal(first, other)
+
+
+def test_the_voices_sound_different(codec: SpeechCodec) -> None:
+    units = codec.units.encode(SENTENCES[4])
+    first, second = (codec.synthesise(units, voice) for voice in codec.voices)
+    assert len(first) != len(second) or np.abs(first - second).mean() > 0.01
+
+
+def test_a_stream_in_small_chunks_is_the_whole_and_starts_before_the_end(codec: SpeechCodec) -> None:
+    units = codec.units.encode(LONG)
+    waiting = [units[place : place + 3] for place in range(0, len(units), 3)]
+    stream = codec.synthesise_stream(iter(lambda: waiting.pop(0) if waiting else [], []), seed=5)
+    pieces = [next(stream)]
+    assert waiting
+    pieces += list(stream)
+    assert np.array_equal(np.concatenate(pieces), codec.synthesise(units, seed=5))
+
+
+def test_phrases_join_without_a_click(codec: SpeechCodec) -> None:
+    pieces = list(codec.synthesise_stream([codec.units.encode(LONG)]))
+    assert len(pieces) > 1
+    for before, after in pairwise(pieces):
+        assert abs(before[-1]) < 0.01
+        assert abs(after[0]) < 0.01
+
+
+def test_speech_is_as_loud_as_speech_and_never_clipped_flat(codec: SpeechCodec) -> None:
+    samples = codec.synthesise(codec.units.encode(LONG))
+    assert samples.dtype == np.float32
+    assert 0.1 < np.abs(samples).max() <= 1.0
+    assert 5.0 < len(samples) / 16_000 < 14.0
+
+
+@pytest.mark.parametrize("length", [0, 1, 255, 1_000, 16_000])
+def test_silence_says_nothing_whatever_its_length(codec: SpeechCodec, length: int) -> None:
+    assert codec.encode(np.zeros(length, np.float32)) == []
+
+
+def test_noise_does_not_break_hearing(codec: SpeechCodec) -> None:
+    noise = np.random.default_rng(0).standard_normal(20_000).astype(np.float32)
+    assert len(codec.encode(noise)) < 20
+
+
+def test_speech_longer_than_a_window_is_heard_to_its_end(codec: SpeechCodec) -> None:
+    one = recording("draw_a_cat")
+    heard = codec.units.decode(codec.encode(np.tile(one, 8)))
+    said = " ".join(["draw a cat on a blue background"] * 8)
+    assert len(one) * 8 > 12 * 16_000
+    assert word_error_rate([(said, heard)]) <= 0.15
+
+
+def test_no_units_are_no_samples(codec: SpeechCodec) -> None:
+    assert codec.synthesise([]).shape == (0,)
+
+
+def test_any_word_can_be_said(codec: SpeechCodec) -> None:
+    assert len(codec.synthesise(codec.units.encode("zyzzyva qwx"))) > 4_000
+
+
+def test_an_unknown_voice_is_refused_by_name(codec: SpeechCodec) -> None:
+    with pytest.raises(ValueError, match="nobody"):
+        codec.synthesise([40], "nobody")
