@@ -6,7 +6,7 @@ PROTOS := $(sort $(wildcard protos/anygpt/v1/*.proto))
 IMAGE := protos/anygpt.binpb
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve servers test test-full lint format proto clean
+.PHONY: help install demo serve servers test test-full bench lint format proto clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -33,6 +33,9 @@ test: servers  ## run all tests but the slow ones, on real servers
 
 test-full: servers  ## run all tests
 	$(BIN)/python -m pytest
+
+bench: servers  ## measure what the pipeline adds to the model work
+	$(BIN)/python -m tests.bench
 
 lint: $(STAMP)  ## check style, types, imports and protos
 	$(BIN)/ruff check

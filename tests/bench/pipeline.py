@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -44,8 +45,8 @@ async def measure_kafka(requests: int) -> list[Row]:
 
 async def _measure(address: str, where: str, requests: int, goal: str) -> list[Row]:
     async with AsyncClient(address) as client:
-        text = await _times(client, ["hello"], ("text",), requests)
-        full = await _times(client, [image(picture()), "hello"], ("image",), requests)
+        text = await _times(client, lambda _: ["hello"], ("text",), requests)
+        full = await _times(client, lambda i: [image(picture(64 + i)), "hello"], ("image",), requests)
         began = time.perf_counter()
         runs = await asyncio.gather(*(client.answer("hello speech") for _ in range(STREAMS)))
         together = (time.perf_counter() - began) * 1000
@@ -58,11 +59,13 @@ async def _measure(address: str, where: str, requests: int, goal: str) -> list[R
 
 
 async def _times(
-    client: AsyncClient, pieces: list[Piece], want: tuple[str, ...], requests: int
+    client: AsyncClient, pieces: Callable[[int], list[Piece]], want: tuple[str, ...], requests: int
 ) -> list[float]:
+    """Milliseconds of requests one after another; every one is another message, so that no cache answers."""
     times = []
-    for _ in range(requests + WARM_UP):
+    for number in range(requests + WARM_UP):
+        said = pieces(number)
         began = time.perf_counter()
-        await client.answer(*pieces, options=Options(want=want, seed=1))
+        await client.answer(*said, options=Options(want=want, seed=1))
         times.append((time.perf_counter() - began) * 1000)
     return times[WARM_UP:]
