@@ -15,7 +15,7 @@ class Speaker:
     """Codes, as they come -> samples float32 [S] at 16 kHz, phrase by phrase."""
 
     def __init__(self, pack: Pack) -> None:
-        for part in ("speech_units", "speech_pronouncer", "speech_synthesiser", "speech_vocoder"):
+        for part in ("speech_units", "speech_pronouncer", "speech_synthesiser", "vocoder"):
             pack.part(part)
         self._codec = SpeechCodec.from_pretrained(pack.folder)
 

@@ -28,7 +28,9 @@ class Judge:
 
     def hear(self, samples: Samples) -> str:
         """Samples [S] at 16 kHz -> what was understood, in spoken form."""
-        segments, _ = self._model.transcribe(samples, language="en", beam_size=1, condition_on_previous_text=False)
+        segments, _ = self._model.transcribe(
+            samples, language="en", beam_size=1, condition_on_previous_text=False
+        )
         return spoken(" ".join(segment.text for segment in segments))
 
     def rate(self, said: Iterable[str], speak: Callable[[str], Samples]) -> float:

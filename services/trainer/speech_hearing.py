@@ -35,7 +35,7 @@ class Listener(nn.Module):
     def __init__(self, recogniser: SpeechRecogniser, symbols: list[str]) -> None:
         super().__init__()
         self.recogniser, self.symbols = recogniser, symbols
-        self.phonemes = nn.Linear(recogniser.config["width"], len(symbols))
+        self.phonemes = nn.Linear(recogniser.setting("width"), len(symbols))
 
     def loss(self, rows: list[Spoken], step: int) -> Tensor:
         """CTC of the letters, and cross-entropy of what sounds when: of phonemes, and at first of letters too."""
@@ -68,7 +68,7 @@ def run_recogniser(config: Config) -> None:
 
 def judge_recogniser(config: Config) -> dict[str, float]:
     """Word error rate of the recogniser in the pack on sentences that it never heard, for each voice."""
-    recogniser = SpeechRecogniser.from_pretrained(config.pack / "speech_recogniser").float().eval()
+    recogniser = SpeechRecogniser.open(config.pack / "speech_recogniser")
     language = SpeechLanguage.from_pretrained(config.pack / "speech_language")
     rates = {}
     for voice in VOICES:

@@ -32,7 +32,7 @@ def run_pronouncer(config: Config) -> None:
 
 def judge_pronouncer(config: Config) -> float:
     """Share of held-out phrases' words whose phonemes are all right."""
-    pronouncer = SpeechPronouncer.from_pretrained(config.pack / "speech_pronouncer").float().eval()
+    pronouncer = SpeechPronouncer.open(config.pack / "speech_pronouncer")
     held_out = _utterances(config, "held_out")
     source = pronunciations(held_out, (), {}, pronouncer.symbols)
     right = total = 0

@@ -44,11 +44,11 @@ class SpeechCodec:
         folder = Path(pack)
         return cls(
             SpeechUnits.from_pretrained(folder / "speech_units"),
-            SpeechRecogniser.from_pretrained(folder / "speech_recogniser").float().eval(),
+            SpeechRecogniser.open(folder / "speech_recogniser"),
             SpeechLanguage.from_pretrained(folder / "speech_language"),
-            SpeechPronouncer.from_pretrained(folder / "speech_pronouncer").float().eval(),
-            SpeechSynthesiser.from_pretrained(folder / "speech_synthesiser").float().eval(),
-            Vocoder.from_pretrained(folder / "vocoder").float().eval(),
+            SpeechPronouncer.open(folder / "speech_pronouncer"),
+            SpeechSynthesiser.open(folder / "speech_synthesiser"),
+            Vocoder.open(folder / "vocoder"),
         )
 
     @property

@@ -8,10 +8,9 @@ from __future__ import annotations
 import itertools
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from anygpt_models.part import Part, configured
 from anygpt_models.speech_blocks import NearConv, SpeechBlock
 from anygpt_models.speech_text import ALPHABET
 
@@ -19,10 +18,10 @@ SLOTS = 3
 """Places for phonemes behind each letter: x sounds as two, and CTC wants room between equal ones."""
 
 
-class SpeechPronouncer(ModelMixin, ConfigMixin):
+class SpeechPronouncer(Part):
     """Letters [B, L] -> log probabilities [B, 3 L, 1 + phonemes] of blank and `symbols`."""
 
-    @register_to_config
+    @configured
     def __init__(self, symbols: list[str], width: int = 128, layers: int = 2, heads: int = 4) -> None:
         super().__init__()
         self.symbols = list(symbols)

@@ -9,11 +9,10 @@ from __future__ import annotations
 import itertools
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional
 
+from anygpt_models.part import Part, configured
 from anygpt_models.spectrogram import HOP, MELS, SAMPLE_RATE, log_mel
 from anygpt_models.speech_blocks import SpeechBlock
 from anygpt_models.speech_text import ALPHABET
@@ -27,10 +26,10 @@ _QUIET = -6.0
 _LOUDNESS = 0.1
 
 
-class SpeechRecogniser(ModelMixin, ConfigMixin):
+class SpeechRecogniser(Part):
     """Log mels [B, 80, T] -> log probabilities [B, 2 * ceil(T / 4), 29] of blank and `ALPHABET`."""
 
-    @register_to_config
+    @configured
     def __init__(self, width: int = 144, layers: int = 6, heads: int = 4, kernel: int = 15) -> None:
         super().__init__()
         self.stem = nn.Sequential(

@@ -7,10 +7,9 @@ at frame rate, so that a phrase costs the same wherever it stands.
 from __future__ import annotations
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from anygpt_models.part import Part, configured
 from anygpt_models.spectrogram import HOP, MELS, SAMPLE_RATE
 from anygpt_models.speech_blocks import NearConv, SpeechBlock, feed_forward
 
@@ -21,10 +20,10 @@ RHYTHM = 0.04
 """Spread of the random lengthening of phonemes, in natural log units."""
 
 
-class SpeechSynthesiser(ModelMixin, ConfigMixin):
+class SpeechSynthesiser(Part):
     """Phonemes [B, N] and their frames [B, N] -> (log mels [B, 80, T], log(1 + frames) as predicted [B, N])."""
 
-    @register_to_config
+    @configured
     def __init__(
         self,
         symbols: list[str],

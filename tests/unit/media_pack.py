@@ -16,6 +16,7 @@ from anygpt_models.denoiser import CodeDenoiser
 from anygpt_models.image_codec import ImageCodec
 from anygpt_models.image_recogniser import ImageRecogniser
 from anygpt_models.projection import OutputProjection
+from anygpt_models.speech_language import SpeechLanguage
 from anygpt_models.speech_pronouncer import SpeechPronouncer
 from anygpt_models.speech_recogniser import SpeechRecogniser
 from anygpt_models.speech_synthesiser import SpeechSynthesiser
@@ -78,7 +79,7 @@ def build_media_pack(folder: Path) -> Path:
         "video_denoiser": CodeDenoiser(length=24, width=128, depth=3),
         "audio_codec": AudioCodec(), "audio_recogniser": AudioRecogniser(words, words, words),
         "audio_caption": CaptionEncoder(), "audio_denoiser": CodeDenoiser(length=128), "audio_styles": Styles(),
-        "vocoder": Vocoder(iterations=2), "speech_vocoder": Vocoder(iterations=2),
+        "vocoder": Vocoder(iterations=2),
         "speech_recogniser": SpeechRecogniser(), "speech_pronouncer": SpeechPronouncer(symbols),
         "speech_synthesiser": SpeechSynthesiser(symbols, ["joe", "heart"]),
         **{f"{name}_output_projection": OutputProjection(HIDDEN, 256, 8, 64, 1, 64) for name in SIGNALS},
@@ -90,6 +91,7 @@ def build_media_pack(folder: Path) -> Path:
     SpeechUnits(pieces, [(pair[0], pair[1]) for pair in pieces[len(ALPHABET) :]]).save_pretrained(
         folder / "speech_units"
     )
+    SpeechLanguage({}, {}).save_pretrained(folder / "speech_language")
     write_manifest(folder, manifest())
     return folder
 
