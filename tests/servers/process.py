@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -118,6 +119,7 @@ class Server(ABC):
     def paused(self) -> Iterator[Self]:
         """Freezes the server inside the block: its connections stay open and nothing answers."""
         self._signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED)
         try:
             yield self
         finally:
