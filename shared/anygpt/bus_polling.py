@@ -76,8 +76,11 @@ class PolledReader(Reader):
         return record
 
     def start(self) -> None:
-        """Begin to poll."""
-        self._thread.start()
+        """Begin to poll, unless it is to end already."""
+        if self._stopping.is_set():
+            self._thread_ended(None)
+        else:
+            self._thread.start()
 
     def stop(self) -> None:
         """End; the thread leaves at its next turn."""
@@ -201,7 +204,7 @@ class PolledMember(PolledReader):
         if now >= self._commit_at:
             self._commit_at = now + COMMIT_S
             if offsets := self.take_finished():
-                client.commit(offsets, self._try_again)
+                client.commit(offsets, self.try_again)
         if now >= self._spare_at and client.is_member():
             self._spare_at = float("inf")
             self.give(set())
@@ -210,7 +213,8 @@ class PolledMember(PolledReader):
         if offsets := self.take_finished():
             client.commit(offsets, None)
 
-    def _try_again(self, offsets: Offsets) -> None:
+    def try_again(self, offsets: Offsets) -> None:
+        """Commit these with the next ones, unless later ones replace them."""
         with self._finished_lock:
             for partition, offset in offsets.items():
                 if partition in self._backlogs:

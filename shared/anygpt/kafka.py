@@ -98,11 +98,17 @@ class KafkaBus:
         member = PolledMember(connect, self._limits.unfinished_records)
         self._track(member)
         member.start()
-        await member.joined
+        try:
+            await member.joined
+        except BaseException:
+            member.stop()
+            raise
         return member
 
     def follow(self, topic: str, *, since_ms: int | None = None, key: str | None = None) -> PolledFollower:
         """See Bus. Publishing waits until the position of a follower from the end is known."""
+        if self._is_closed:
+            raise Unavailable("the bus is closed")
         positions = asyncio.ensure_future(self._positions(topic, since_ms, key))
         follower = PolledFollower(lambda: _Polled.at(self._options.follower(), positions.result()), None)
         self._track(follower)
@@ -253,7 +259,8 @@ class _Rebalances(kafka.ConsumerRebalanceListener):  # type: ignore[misc]
 
     def on_partitions_revoked(self, revoked: set[Partition]) -> None:
         if offsets := self._member.take_finished():
-            self._consumer.commit_async(_positions(offsets))
+            commit = partial(_committed, offsets, self._member.try_again)
+            self._consumer.commit_async(_positions(offsets), callback=commit)
         self._member.lose(set(revoked))
 
     def on_partitions_lost(self, lost: set[Partition]) -> None:
