@@ -27,9 +27,11 @@ class InputProjection(Part):
             self.out = nn.Linear(hidden_width, out_width)
 
     def forward(self, features: Tensor) -> Tensor:
-        """[B, n, in_width] -> [B, queries or n, out_width]."""
+        """[B, n, in_width] -> [B, queries or n, out_width]. Raises ValueError for more features than queries."""
         x: Tensor = self.into(features)
         if self.config["hidden_width"]:
+            if x.shape[1] > self.places.shape[1]:
+                raise ValueError(f"{x.shape[1]} feature vectors, at most {self.places.shape[1]} can be read")
             queries = self.learned_queries.expand(len(x), -1, -1).to(x.dtype)
             gathered = self.gather(torch.cat([queries, x + self.places[:, : x.shape[1]]], dim=1))
             x = self.out(gathered[:, : queries.shape[1]])

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from anygpt.topology import MODALITY_NAMES
+from anygpt_models.speech_text import spoken
+from services.trainer.data import chat, dialogues, ideas
+from services.trainer.data.messages import MEDIA, Dialogue
+from services.trainer.data.phrases import wordings
+
+
+@pytest.fixture(scope="module")
+def built() -> list[Dialogue]:
+    return dialogues.build(3000, 1, chat.own_exchanges())
+
+
+def test_the_same_seed_gives_the_same_dialogues(built: list[Dialogue]) -> None:
+    assert dialogues.build(500, 1, chat.own_exchanges()) == built[:500]
+    assert dialogues.build(500, 2, chat.own_exchanges()) != built[:500]
+
+
+def test_no_two_dialogues_are_alike(built: list[Dialogue]) -> None:
+    assert len({dialogue.turns for dialogue in built}) == len(built)
+
+
+def test_all_25_ordered_pairs_of_modalities_occur(built: list[Dialogue]) -> None:
+    names = MODALITY_NAMES.values()
+    counted = {pair: sum(pair in dialogue.pairs for dialogue in built) for pair in product(names, names)}
+    assert min(counted.values()) >= 20, counted
+
+
+def test_some_answers_have_several_modalities_in_the_order_of_the_request(built: list[Dialogue]) -> None:
+    orders = {tuple(part.modality for part in dialogue.turns[-1].answer) for dialogue in built}
+    assert {("text", "image", "speech"), ("text", "image", "audio"), ("speech", "text", "audio")} <= orders
+
+
+def test_every_medium_is_a_thing_of_the_world(built: list[Dialogue]) -> None:
+    parts = [part for dialogue in built for turn in dialogue.turns for side in turn for part in side]
+    for part in parts:
+        assert part.content
+        if part.modality in MEDIA:
+            idea = ideas.by_caption()[part.content]
+            assert part.modality == ("audio" if not hasattr(idea, "kind") else "video" if idea.motion else "image")
+
+
+def test_some_dialogues_refer_back_to_an_earlier_turn(built: list[Dialogue]) -> None:
+    lengths = [len(dialogue.turns) for dialogue in built]
+    assert lengths.count(2) > 100
+    assert lengths.count(3) > 30
+
+
+def test_what_is_said_aloud_is_the_answer_before(built: list[Dialogue]) -> None:
+    aloud = [d for d in built if len(d.turns) > 1 and d.turns[-1].answer[0].modality == "speech"]
+    assert aloud
+    for dialogue in aloud:
+        before = [spoken(part.content) for part in dialogue.turns[-2].answer if part.modality == "text"]
+        assert dialogue.turns[-1].answer[0].content in before
+
+
+def test_held_out_wordings_are_never_trained_on(built: list[Dialogue]) -> None:
+    assert not set(wordings("image", held_out=True)) & set(wordings("image", held_out=False))
+    held_out = dialogues.build(300, 1, chat.own_exchanges(), held_out=True)
+    worded = {dialogue.turns for dialogue in held_out if dialogue.family in {"image", "video", "music", "to_music"}}
+    assert worded
+    assert not worded & {dialogue.turns for dialogue in built}
+
+
+def test_plain_chat_is_a_part_of_the_mixture() -> None:
+    exchanges = [chat.Exchange(question, f"About {question}", whole=True) for question in chat.questions()]
+    found = dialogues.build(1000, 1, [*chat.own_exchanges(), *exchanges])
+    text_only = sum(dialogue.pairs == {("text", "text")} for dialogue in found)
+    assert 0.06 < text_only / len(found) < 0.25
+
+
+@pytest.mark.parametrize(("mood", "kind"), [("sad", "sad face"), ("tense", "scared face"), ("calm", "calm face")])
+def test_a_face_and_its_music_find_each_other(mood: str, kind: str) -> None:
+    face = ideas.face_of(mood)
+    assert face.kind == kind
+    music = ideas.as_audio(face)
+    assert isinstance(music, ideas.Music)
+    assert music.mood == mood

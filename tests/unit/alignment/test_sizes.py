@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from anygpt.pack import open_pack
+from anygpt_models.lora import LanguageAdapter, LoRA
+from anygpt_models.projection import InputProjection, OutputProjection
+
+PUBLISHED_INPUT_PROJECTION = 28_000_000
+PUBLISHED_FROZEN = 12_275_000_000
+BASE_OF_MINI = 134_515_008
+
+
+def parameters(*modules: nn.Module) -> int:
+    return sum(weight.numel() for module in modules for weight in module.parameters())
+
+
+def tiny_llama() -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "head_dim": 4}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    return LlamaForCausalLM(LlamaConfig(vocab_size=20, tie_word_embeddings=True, **sizes, **heads)).eval()
+
+
+@pytest.mark.parametrize(
+    ("queries", "width", "published"), [(77, 768, 31_958_784), (77, 1024, 32_090_112), (1, 512, 31_788_544)]
+)
+def test_an_output_projection_of_next_gpt_has_its_published_size(queries: int, width: int, published: int) -> None:
+    with torch.device("meta"):
+        assert parameters(OutputProjection(4096, width, queries)) == published
+
+
+def test_lora_of_next_gpt_has_its_published_size() -> None:
+    with torch.device("meta"):
+        assert parameters(LoRA(32, 4096, 4096, 32, 32.0)) == 33_554_432
+
+
+def test_the_linear_input_projection_of_next_gpt_has_its_published_size() -> None:
+    with torch.device("meta"):
+        assert parameters(InputProjection(1024, 4096)) == 4_198_400
+
+
+def test_the_trainable_share_of_next_gpt_is_about_one_and_a_quarter_percent() -> None:
+    with torch.device("meta"):
+        projections = [OutputProjection(4096, *sizes) for sizes in ((768, 77), (1024, 77), (512, 1))]
+        trained = PUBLISHED_INPUT_PROJECTION + parameters(LoRA(32, 4096, 4096, 32, 32.0), *projections)
+    share = trained / (trained + PUBLISHED_FROZEN)
+    print(f"NExT-GPT: {trained:,} trainable parameters, {share:.3%}")
+    assert share == pytest.approx(0.0125, abs=0.0003)
+
+
+def test_the_trainable_share_of_mini_is_a_few_percent_of_its_language_model() -> None:
+    entries = open_pack("mini").manifest.parts.items()
+    trained = sum(entry.parameters for name, entry in entries if name.endswith(("adapter", "projection")))
+    share = trained / (trained + BASE_OF_MINI)
+    print(f"mini: {trained:,} trainable parameters, {share:.3%}")
+    assert 0.01 < share < 0.05
+
+
+def test_a_linear_input_projection_keeps_the_number_of_vectors() -> None:
+    assert InputProjection(8, 16)(torch.zeros(2, 3, 8)).shape == (2, 3, 16)
+
+
+def test_queries_set_the_number_of_embeddings() -> None:
+    assert InputProjection(8, 16, queries=5, hidden_width=8)(torch.zeros(2, 3, 8)).shape == (2, 5, 16)
+
+
+def test_queries_read_no_more_features_than_they_have_places_for() -> None:
+    with pytest.raises(ValueError, match="3 feature vectors"):
+        InputProjection(8, 16, queries=2, hidden_width=8)(torch.zeros(1, 3, 8))
+
+
+def test_signals_become_a_condition() -> None:
+    projection = OutputProjection(16, 6, queries=8, width=32, layers=1, feed_forward=64)
+    assert projection(torch.zeros(2, 4, 16)).shape == (2, 8, 6)
+
+
+def test_a_new_adapter_changes_nothing_of_the_base_rows() -> None:
+    model, adapter = tiny_llama(), LanguageAdapter(5, 16, 8, 2, rank=2)
+    ids = torch.tensor([[1, 2, 3]])
+    before = model(ids).logits
+    adapter.install(model)
+    after = model(ids).logits
+    assert after.shape == (1, 3, 25)
+    assert torch.allclose(before, after[..., :20], atol=1e-5)
+
+
+def test_merged_updates_equal_attached_ones() -> None:
+    model, lora = tiny_llama(), LoRA(2, 16, 8, 4, 8.0)
+    for update in lora.modules():
+        if hasattr(update, "b"):
+            nn.init.normal_(update.b, std=0.1)
+    ids = torch.tensor([[1, 2, 3]])
+    plain = model(ids).logits
+    handles = lora.attach(model)
+    attached = model(ids).logits
+    for handle in handles:
+        handle.remove()
+    lora.merge(model)
+    assert torch.allclose(model(ids).logits, attached, atol=1e-5)
+    assert not torch.allclose(plain, attached, atol=1e-3)
