@@ -10,6 +10,7 @@ import shutil
 import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeVar
 
@@ -18,6 +19,7 @@ from anygpt.store import PIECE_BYTES, StoredObject, check_key, check_object_size
 
 T = TypeVar("T")
 
+THREADS = 4
 STAGING = ".staging"
 STALE_S = 3600.0
 PUBLISH_ATTEMPTS = 5
@@ -29,47 +31,57 @@ class FolderStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._staging = folder / STAGING
+        self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="store")
 
     async def open(self) -> FolderStore:
         """Make the folder and remove what interrupted writes left in it."""
-        await _in_thread(self._sweep)
+        await self._run(self._sweep)
         return self
 
     async def put(self, key: str, source: bytes | Path, media_type: str, *, if_absent: bool = False) -> bool:
         """See Store. An acknowledged object is on the disk."""
         target = self._path(key)
-        return await _in_thread(lambda: self._put(target, source, if_absent))
+        return await self._run(lambda: self._put(target, source, if_absent))
 
     async def get(self, key: str, limit_bytes: int) -> bytes:
         """See Store."""
         path = self._path(key)
-        return await _in_thread(lambda: _get(path, limit_bytes))
+        return await self._run(lambda: _get(path, limit_bytes))
 
     async def stream(self, key: str) -> AsyncGenerator[bytes]:
         """See Store."""
         path = self._path(key)
-        file: BinaryIO = await _in_thread(lambda: path.open("rb"))
+        file: BinaryIO = await self._run(lambda: path.open("rb"))
         try:
-            while piece := await _in_thread(lambda: file.read(PIECE_BYTES)):
+            while piece := await self._run(lambda: file.read(PIECE_BYTES)):
                 yield piece
         finally:
             file.close()
 
     async def list(self, prefix: str) -> list[StoredObject]:
         """See Store."""
-        return await _in_thread(lambda: sorted(self._list(prefix), key=lambda stored: stored.key))
+        return await self._run(lambda: sorted(self._list(prefix), key=lambda stored: stored.key))
 
     async def delete(self, key: str) -> None:
         """See Store."""
         path = self._path(key)
-        await _in_thread(lambda: self._delete(path))
+        await self._run(lambda: self._delete(path))
 
     async def presign(self, key: str, method: Literal["GET", "PUT"], expires_s: int) -> str:
         """See Store: no server, so no URL."""
         raise Unserved("a folder has no URLs: use the media service", reason="NO_PRESIGNED_URLS")
 
     async def close(self) -> None:
-        """See Store: nothing is held open."""
+        """See Store."""
+        await asyncio.to_thread(self._threads.shutdown)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise NotFound("there is no such object") from None
+        except OSError as error:
+            raise Unavailable(f"the store's disk failed: {error.strerror}") from error
 
     def _path(self, key: str) -> Path:
         return self._folder / check_key(key)
@@ -128,15 +140,6 @@ class FolderStore:
         with contextlib.suppress(OSError):
             for folder in itertools.takewhile(lambda parent: parent != self._folder, path.parents):
                 folder.rmdir()
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    try:
-        return await asyncio.to_thread(work)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise NotFound("there is no such object") from None
-    except OSError as error:
-        raise Unavailable(f"the store's disk failed: {error.strerror}") from error
 
 
 def _get(path: Path, limit_bytes: int) -> bytes:
