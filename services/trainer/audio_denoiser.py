@@ -15,9 +15,9 @@ from services.trainer.loop import train
 from services.trainer.recipe import Recipe
 
 CAPTION, DENOISER, STYLES = "audio_caption", "audio_denoiser", "audio_styles"
-COUNT = 4
+COUNT = 2
 """Variations of each caption that the pipeline knows."""
-WIDTH, DEPTH = 160, 4
+WIDTH, DEPTH = 128, 3
 
 
 def run_denoiser(recipe: Recipe) -> None:
@@ -36,7 +36,7 @@ def run_denoiser(recipe: Recipe) -> None:
         condition = caption.encode([captions[row] for row in chosen.tolist()])
         return denoiser.loss(codes[chosen], styles(condition, variations[chosen]))
 
-    train(recipe.run("audio_denoiser", learning_rate=2e-3, warmup=100), parts, step)
+    train(recipe.run("audio_denoiser", learning_rate=3e-3, warmup=100), parts, step)
     for name, part in ((CAPTION, caption), (DENOISER, denoiser), (STYLES, styles)):
         recipe.keep(part, name)
 

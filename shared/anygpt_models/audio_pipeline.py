@@ -36,7 +36,7 @@ class Styles(Part):
     """
 
     @configured
-    def __init__(self, count: int = 4, width: int = 256) -> None:
+    def __init__(self, count: int = 2, width: int = 256) -> None:
         super().__init__()
         self.table = nn.Embedding(count, width)
 

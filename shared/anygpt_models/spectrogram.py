@@ -91,14 +91,14 @@ def pseudo_inverse(mel: torch.Tensor) -> torch.Tensor:
     return (mel_inverse().to(mel) @ mel.exp()).clamp(min=0.0)
 
 
-def griffin_lim(linear: torch.Tensor, iterations: int = 32) -> torch.Tensor:
+def griffin_lim(linear: torch.Tensor, iterations: int = 24) -> torch.Tensor:
     """Waveform [..., T * 256] whose magnitude is near `linear` [..., 513, T].
 
-    Fast Griffin-Lim (Perraudin et al. 2013); the start phase advances each bin by its own frequency, so that
-    the result is a function of the input alone.
+    Fast Griffin-Lim (Perraudin et al. 2013) from the phase that sines at the spectral peaks would have, so that the
+    result is a function of the input alone.
     """
     target = linear.to(torch.complex64)
-    angles = _start_phase(linear)
+    angles = start_phase(linear)
     previous = torch.zeros_like(target)
     for _ in range(iterations):
         rebuilt = stft(istft(target * angles))
@@ -108,12 +108,23 @@ def griffin_lim(linear: torch.Tensor, iterations: int = 32) -> torch.Tensor:
     return istft(target * angles)
 
 
-def _start_phase(linear: torch.Tensor) -> torch.Tensor:
-    steps = torch.arange(linear.shape[-1], device=linear.device)
-    bins = torch.arange(BINS, device=linear.device)
-    # Bin k turns by 2 pi k HOP / N_FFT a frame; the integer remainder keeps the angle exact for long inputs.
-    turns = (bins[:, None] * steps[None, :] * HOP % N_FFT).float() / N_FFT
-    return torch.polar(torch.ones_like(turns), 2.0 * math.pi * turns).expand(linear.shape)
+def start_phase(linear: torch.Tensor) -> torch.Tensor:
+    """Unit phases [..., 513, T]: each bin turns with the frequency of the peak that is nearest to it.
+
+    Single-pass spectrogram inversion (Beauregard, Harish, Wyse 2015), with parabolic interpolation of the peaks.
+    """
+    bins = torch.arange(BINS, device=linear.device)[:, None].expand(linear.shape)
+    below, middle, above = linear[..., :-2, :], linear[..., 1:-1, :], linear[..., 2:, :]
+    is_peak = F.pad((middle > above) & (middle >= below), (0, 0, 1, 1))
+    bend = (below - 2.0 * middle + above).clamp(max=-1e-9)
+    offset = F.pad((0.5 * (below - above) / bend).clamp(-0.5, 0.5), (0, 0, 1, 1))
+    lower = torch.where(is_peak, bins, -BINS).cummax(-2).values
+    upper = torch.where(is_peak, bins, 2 * BINS).flip(-2).cummin(-2).values.flip(-2)
+    peak = torch.where(bins - lower <= upper - bins, lower, upper).clamp(0, BINS - 1)
+    turns = ((peak + offset.gather(-2, peak)) * (HOP / N_FFT)).double().cumsum(-1)
+    # Neighbouring bins of one sine differ by half a turn, because a frame is centred on its window.
+    phase = 2.0 * math.pi * torch.frac(turns + 0.5 * (bins % 2)).float()
+    return torch.polar(torch.ones_like(phase), phase)
 
 
 def _overlap_add(pieces: torch.Tensor, length: int) -> torch.Tensor:

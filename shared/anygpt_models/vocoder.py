@@ -14,7 +14,7 @@ class Vocoder(Part):
     """Log mels [..., 80, T] to a waveform [..., T * 256] at 16 kHz; a function of its input alone."""
 
     @configured
-    def __init__(self, channels: int = 192, blocks: int = 2, iterations: int = 32) -> None:
+    def __init__(self, channels: int = 192, blocks: int = 2, iterations: int = 24) -> None:
         super().__init__()
         self.stem = nn.Conv1d(MELS, channels, 3, padding=1)
         self.layers = nn.ModuleList(nn.Conv1d(channels, channels, 3, padding=1) for _ in range(blocks))
