@@ -80,7 +80,7 @@ class WaveformPreset:
 
 
 NEXT_GPT_IMAGE: Final = ImagePreset(Fit(224, "crop"))
-NEXT_GPT_VIDEO: Final = VideoPreset(Viewing(Clips(2.0, 5, always=True), 2), Fit(224, "crop"))
+NEXT_GPT_VIDEO: Final = VideoPreset(Viewing(Clips(2.0, 5, always=True), 2, to_end=True), Fit(224, "crop"))
 NEXT_GPT_AUDIO: Final = MelPreset(Hearing(16_000), Clips(2.0, 3, always=True), MelBands(), 204, -4.268, 9.138)
 ANYGPT_IMAGE: Final = ImagePreset(Fit(224, "stretch"))
 ANYGPT_SPEECH: Final = WaveformPreset(Hearing(16_000, channel="first"))

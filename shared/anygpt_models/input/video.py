@@ -38,6 +38,7 @@ _SEEK_S: Final = 4.0
 _TOLERATED: Final = 0.8
 """Share of the header's duration that must be there."""
 _ROUNDING_S: Final = 1e-6
+_WORKING_SIDE: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +47,12 @@ class Viewing:
 
     clips: Clips
     frames: int
+    to_end: bool = False
+    """Whether the last frame is that at the clip's end, rather than one step before it."""
 
     def times(self, duration_s: float) -> list[float]:
         """Seconds of all wanted frames, clip after clip."""
-        step = self.clips.window_s / self.frames
+        step = self.clips.window_s / max(1, self.frames - 1 if self.to_end else self.frames)
         starts = self.clips.starts(duration_s)
         return [start + step * place for start in starts for place in range(self.frames)]
 
@@ -97,16 +100,27 @@ def counted(container: InputContainer, stream: VideoStream | AudioStream, source
 
 
 def upright(frame: VideoFrame, aspect: Fraction | None = None) -> Picture:
-    """A decoded frame as RGB [H, W, 3]: square pixels, turned as asked, alpha over `BACKGROUND`."""
-    width = max(1, round(frame.width * (aspect or 1)))
-    if any(component.is_alpha for component in frame.format.components):
-        layers = frame.to_ndarray(format="rgba", width=width).astype(np.uint16)
-        alpha = layers[..., 3:]
-        mixed = (layers[..., :3] * alpha + np.array(BACKGROUND, dtype=np.uint16) * (255 - alpha) + 127) // 255
-        picture = mixed.astype(np.uint8)
-    else:
-        picture = frame.to_ndarray(format="rgb24", width=width).astype(np.uint8, copy=False)
+    """A decoded frame as RGB [H, W, 3]: square pixels, turned as asked, alpha over `BACKGROUND`.
+
+    A frame larger than `_WORKING_SIDE` is scaled down to it first: encoders look at less, and memory stays small.
+    """
+    width, height = frame.width * float(aspect or 1), float(frame.height)
+    scale = min(1.0, _WORKING_SIDE / max(width, height))
+    has_alpha = any(component.is_alpha for component in frame.format.components)
+    scaled = frame.reformat(
+        max(1, round(width * scale)), max(1, round(height * scale)), "rgba" if has_alpha else "rgb24",
+        interpolation="AREA" if scale < 1 else "BICUBIC",
+    )  # fmt: skip
+    layers = scaled.to_ndarray().astype(np.uint8, copy=False)
+    picture = _over_background(layers) if has_alpha else layers
     return np.ascontiguousarray(np.rot90(picture, k=round(frame.rotation / 90)))
+
+
+def _over_background(layers: NDArray[np.uint8]) -> Picture:
+    wide = layers.astype(np.uint16)
+    alpha = wide[..., 3:]
+    mixed = wide[..., :3] * alpha + np.array(BACKGROUND, dtype=np.uint16) * (255 - alpha)
+    return ((mixed + 127) // 255).astype(np.uint8)
 
 
 def _from_container(

@@ -15,7 +15,7 @@ from anygpt.main import Runtime
 from anygpt.pack import OutputEntry
 from anygpt.stage import Call, Stage
 from anygpt.topology import DECODERS, MODALITY_NAMES, Modality
-from anygpt.v1 import anygpt_service_pb2, stages_pb2
+from anygpt.v1 import anygpt_service_pb2, stages_pb2, types_pb2
 from anygpt_models.output import Media
 from anygpt_models.serving.drawing import Drawing, OnStep
 from anygpt_models.serving.finishing import Finisher, with_origin
@@ -59,7 +59,8 @@ class DecoderStage(Stage[Request, Response]):
         return []
 
     async def open(self) -> None:
-        """Load the models, and draw once in one step on every path that the pack has."""
+        """Load the models, and make one file: drawn in one step from signals, where the pack has them."""
+        finisher = Finisher(self.modality, types_pb2.OutputOptions(), self.entry)
         await self._runtime.lane.run(self.load)
         content = Content(caption="nothing")
         place = self._runtime.pack.vocabulary.signals.get(self.modality)
@@ -67,7 +68,8 @@ class DecoderStage(Stage[Request, Response]):
             hidden = self._runtime.pack.manifest.base_model.hidden_size
             content = Content(signals=np.zeros((place.count, hidden), dtype=np.float32))
         drawing = Drawing(content, Diffusion(1, self.entry.guidance), 0)
-        await self._runtime.lane.run(lambda: self.draw(drawing, lambda done, of: None))
+        drawn = await self._runtime.lane.run(lambda: self.draw(drawing, lambda done, of: None))
+        await asyncio.to_thread(finisher.finish, drawn)
 
     async def handle(self, requests: AsyncIterator[Request], call: Call) -> AsyncIterator[Response]:
         """Progress at each step, what can be played, and the media."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from anygpt.errors import Precondition
 from anygpt.pack import OutputEntry
 from anygpt.topology import Modality
 from anygpt.v1 import anygpt_service_pb2, stages_pb2, types_pb2
@@ -15,6 +16,8 @@ class Finisher:
     """What one request asks of the finished media; built, and so checked, before any work."""
 
     def __init__(self, modality: Modality, options: types_pb2.OutputOptions, entry: OutputEntry) -> None:
+        if not entry.formats:
+            raise Precondition("the pack names no output format", reason="PACK_MALFORMED", field="formats")
         check_options(options, modality, entry)
         self._modality = modality
         self._format = options.format or entry.formats[0]

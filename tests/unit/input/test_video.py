@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -83,3 +85,18 @@ def test_the_same_file_gives_the_same_frames() -> None:
     data = video(plain_frames(40))
     viewing = Viewing(Clips(1.0, count=3), 4)
     assert np.array_equal(open_video(Source(data), viewing, FIT), open_video(Source(data), viewing, FIT))
+
+
+def test_the_last_frame_of_a_clip_may_be_its_end() -> None:
+    shades = greys(video(plain_frames(41)), Viewing(Clips(2.0, count=2), 2, to_end=True))
+    assert np.allclose(shades[0][1], 128, atol=16)
+
+
+def test_a_huge_frame_costs_little_memory() -> None:
+    pictures = [Image.new("RGBA", (2500, 2500), (shade, 0, 0, 255)) for shade in (10, 250)]
+    data = saved(pictures[0], "GIF", save_all=True, append_images=pictures[1:], duration=500)
+    tracemalloc.start()
+    open_video(Source(data), Viewing(Clips(1.0), 2), FIT)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 25_000_000
