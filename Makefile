@@ -37,6 +37,9 @@ test-full: servers  ## run all tests
 bench: servers  ## measure what the pipeline adds to the model work
 	$(BIN)/python -m tests.bench
 
+bench: servers  ## measure what the pipeline adds, in process and over Kafka, and the mini pack
+	$(BIN)/python -m tests.bench
+
 lint: $(STAMP)  ## check style, types, imports and protos
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
