@@ -170,6 +170,7 @@ async def test_a_static_member_comes_back_to_its_partitions(settings: ServiceSet
         await bus.close()
 
 
+@pytest.mark.slow
 async def test_a_cluster_may_want_a_password() -> None:
     with KafkaWithPassword() as server:
         right = KafkaSettings(
