@@ -26,6 +26,8 @@ from services.gateway.streams import parse_reply
 
 log = logging.getLogger(__name__)
 GROUP = topology.GATEWAY
+UNFINISHED = 65_536
+"""A request's terminal event stands behind all its records: the bound must not keep it from coming."""
 TICK_S = 0.1
 REPLAY_QUIET_MS = 1000
 """A record older than this when it is read is being replayed: decisions wait until the journal has caught up."""
@@ -90,7 +92,7 @@ class Composer:
 
     async def open(self) -> None:
         """Join the group and begin."""
-        self._consumer = await self._parts.bus.consume([topology.REPLIES], GROUP)
+        self._consumer = await self._parts.bus.consume([topology.REPLIES], GROUP, UNFINISHED)
         self._tasks = [asyncio.create_task(self._read(self._consumer)), asyncio.create_task(self._watch())]
 
     async def close(self) -> None:

@@ -83,8 +83,11 @@ class Bus(Protocol):
         """
         ...
 
-    async def consume(self, topics: Sequence[str], group: str) -> Consumer:
-        """Join `group`; returns when this member has its first assignment."""
+    async def consume(self, topics: Sequence[str], group: str, unfinished: int | None = None) -> Consumer:
+        """Join `group`; returns when this member has its first assignment.
+
+        `unfinished` bounds the records of a partition past the oldest unfinished one; None: as set for all.
+        """
         ...
 
     def follow(self, topic: str, *, since_ms: int | None = None, key: str | None = None) -> Follower:

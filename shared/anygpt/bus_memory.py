@@ -57,11 +57,13 @@ class MemoryBus:
             self._size -= partition.expire()
             await asyncio.sleep(0)
 
-    async def consume(self, topics: Sequence[str], group: str) -> MemoryConsumer:
+    async def consume(
+        self, topics: Sequence[str], group: str, unfinished: int | None = None
+    ) -> MemoryConsumer:
         """See Bus. A new group begins with the oldest record that is kept."""
         partitions = [partition for topic in topics for partition in self._partitions(topic)]
         members = self._groups.setdefault(group, _Group())
-        consumer = MemoryConsumer(members, partitions, self._limits.unfinished_records)
+        consumer = MemoryConsumer(members, partitions, unfinished or self._limits.unfinished_records)
         members.join(consumer)
         return consumer
 

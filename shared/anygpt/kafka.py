@@ -89,13 +89,13 @@ class KafkaBus:
         except kafka_errors.KafkaError as error:
             raise _translated(error) from error
 
-    async def consume(self, topics: Sequence[str], group: str) -> PolledMember:
+    async def consume(self, topics: Sequence[str], group: str, unfinished: int | None = None) -> PolledMember:
         """See Bus. A new group begins with the oldest record that is kept."""
         for topic in topics:
             await self._count(topic)
         rank = self._members[group] = self._members.get(group, -1) + 1
         connect = partial(_Polled.in_group, self._options.member(group, rank), topics)
-        member = PolledMember(connect, self._limits.unfinished_records)
+        member = PolledMember(connect, unfinished or self._limits.unfinished_records)
         self._track(member)
         member.start()
         try:
