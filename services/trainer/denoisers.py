@@ -12,16 +12,16 @@ from torch import Tensor, nn
 
 from anygpt_models.caption import CaptionEncoder
 from anygpt_models.denoiser import CodeDenoiser, Sampling
-from anygpt_models.image_codec import ImageCodec
+from anygpt_models.image_codec import ImageCodec, with_backdrop
 from anygpt_models.image_pipeline import to_uint8
 from anygpt_models.motion import FRAMES
 from anygpt_models.part import Part
 from anygpt_models.video_codec import MotionCodec
 from services.trainer.data import videos, world
 from services.trainer.data.mixture import PALETTE, Mixture
-from services.trainer.data.scenes import CANONICAL, Album, Jitter
+from services.trainer.data.scenes import Album
 from services.trainer.image_codec import PART as CODEC
-from services.trainer.image_codec import scene_latents
+from services.trainer.image_codec import canonical_codes
 from services.trainer.loop import train
 from services.trainer.recipe import Recipe
 
@@ -33,7 +33,7 @@ Choice = TypeVar("Choice")
 
 @dataclass(frozen=True)
 class Targets:
-    """Codes of stills [pictures, colours, 32] and of motions [motions, clips, 24]; pictures of each kind."""
+    """Codes of stills [pictures, 32] and of motions [motions, clips, 24]; pictures of each kind."""
 
     stills: Tensor
     motions: Tensor
@@ -48,15 +48,15 @@ class Targets:
         moves = [""] * (count // 2) + [motions[index] for index in motion.tolist()]
         scenes = [world.Scene(kinds[k], colours[c], m) for k, c, m in zip(kind, colour, moves, strict=True)]
         clips = torch.randint(self.motions.shape[1], motion.shape)
-        return scenes, self.stills[rows, colour], self.motions[motion, clips]
+        return scenes, with_backdrop(self.stills[rows], PALETTE[colour] * 2 - 1), self.motions[motion, clips]
 
 
 def run_denoiser(recipe: Recipe) -> None:
     """Learn to draw every scene of the world from its caption; one caption encoder serves stills and clips."""
     album, codec = Album.open(recipe.cache), recipe.part(ImageCodec, CODEC)
     targets = targets_of(recipe, album, codec)
-    caption, image = CaptionEncoder(), CodeDenoiser(width=160)
-    motion = CodeDenoiser(length=FRAMES, width=96, depth=2)
+    caption, image = CaptionEncoder(direct=True), CodeDenoiser(width=160, direct=True)
+    motion = CodeDenoiser(length=FRAMES, width=96, depth=2, direct=True)
     parts: dict[str, Part] = {CAPTION: caption, IMAGE: image, MOTION: motion}
     sheet = recipe.cache / "runs" / "denoisers" / "sheet.png"
 
@@ -85,24 +85,15 @@ def run_denoiser(recipe: Recipe) -> None:
 
 
 def targets_of(recipe: Recipe, album: Album, codec: ImageCodec) -> Targets:
-    """Encode every known picture on every background, and each motion at some strengths."""
+    """Encode every known picture, and each motion at some strengths."""
     mixture = Mixture(album)
-    stills = scene_codes(codec, mixture, CANONICAL)
+    stills = canonical_codes(codec, mixture)
     motion = recipe.part(MotionCodec, "motion_codec")
     maps = [[videos.motion_poses(name, float(strength)) for strength in STRENGTHS] for name in world.MOTIONS]
     clips = [motion.encode_poses(videos.relative_poses(torch.stack(poses))) for poses in maps]
     place = {row: index for index, row in enumerate(mixture.known.tolist())}
     rows = [[place[row] for row in album.rows[kind][:VARIANTS]] for kind in world.kinds()]
     return Targets(stills, torch.stack(clips), rows)
-
-
-@torch.no_grad()
-def scene_codes(codec: ImageCodec, mixture: Mixture, jitter: Jitter) -> Tensor:
-    """Codes [pictures, colours, 32] of the known pictures."""
-    latents = scene_latents(codec, mixture, jitter)
-    codes = torch.cat([codec.tokeniser.encode(some) for some in latents.split(128)])
-    found: Tensor = codes.unflatten(0, (-1, len(PALETTE)))
-    return found
 
 
 def spoken(scene: world.Scene) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.trainer.denoisers import run_denoiser
-from services.trainer.image_codec import run_codec, run_decoder, run_polish, run_tokens
+from services.trainer.image_codec import run_codec, run_decoder, run_tokens
 from services.trainer.image_recogniser import run_recogniser
 from services.trainer.recipe import main
 
@@ -11,7 +11,6 @@ STAGES = {
     "codec": run_codec,
     "tokens": run_tokens,
     "decoder": run_decoder,
-    "polish": run_polish,
     "recogniser": run_recogniser,
     "denoiser": run_denoiser,
 }

@@ -15,7 +15,8 @@ from anygpt_models.part import Part, configured
 class CaptionEncoder(Part):
     """Caption -> condition [B, queries, width].
 
-    A word is the sum of two hashed embeddings: no vocabulary file, and two words rarely share both.
+    A word is the sum of two hashed embeddings: no vocabulary file, and two words rarely share both. With `direct`,
+    the queries start from the sum of the words.
     """
 
     @configured
@@ -27,6 +28,7 @@ class CaptionEncoder(Part):
         buckets: int = 1021,
         inner: int = 128,
         length: int = 16,
+        direct: bool = False,
     ) -> None:
         super().__init__()
         self.words = nn.Embedding(2 * buckets + 1, inner // 2, padding_idx=0)
@@ -40,11 +42,12 @@ class CaptionEncoder(Part):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Hashed words int64 [B, length, 2] -> condition [B, queries, width], each vector of unit variance."""
-        x = self.lift(self.words(tokens).sum(2)) + self.places
+        words, said = self.words(tokens).sum(2), tokens[..., 0] > 0
         queries = self.readers.expand(len(tokens), -1, -1)
-        seen = torch.cat(
-            [torch.ones(queries.shape[:2], dtype=torch.bool, device=tokens.device), tokens[..., 0] > 0], dim=1
-        )
+        if self.setting("direct"):
+            queries = queries + self.lift(words.sum(1, keepdim=True))
+        seen = torch.cat([torch.ones(queries.shape[:2], dtype=torch.bool, device=tokens.device), said], dim=1)
+        x = self.lift(words) + self.places
         x = torch.cat([queries.to(x.dtype), x], dim=1)
         for layer in self.layers:
             x = layer(x, mask=seen[:, None, None])

@@ -29,7 +29,10 @@ class Sampling:
 
 
 class CodeDenoiser(Part):
-    """Bidirectional transformer over `length` codes: masked codes and a condition in, logits of every digit out."""
+    """Bidirectional transformer over `length` codes: masked codes and a condition in, logits of every digit out.
+
+    With `direct`, each code also gets the mean of the condition: where it names the answer, that is learned much sooner.
+    """
 
     @configured
     def __init__(
@@ -39,6 +42,7 @@ class CodeDenoiser(Part):
         width: int = 192,
         depth: int = 4,
         condition_width: int = 256,
+        direct: bool = False,
     ) -> None:
         super().__init__()
         self.quantiser = FiniteScalarQuantiser(tuple(levels))
@@ -46,6 +50,10 @@ class CodeDenoiser(Part):
         self.places = positions(length, width)
         self.condition = nn.Linear(condition_width, width)
         self.null = nn.Parameter(torch.randn(1, 1, condition_width) * 0.02)
+        if direct:
+            nn.init.normal_(self.places, std=0.5)
+            for table in self.digits:
+                nn.init.normal_(table.weight, std=0.25)
         self.layers = nn.ModuleList([TransformerBlock(width, width // 32) for _ in range(depth)])
         self.out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, sum(levels)))
 
@@ -56,7 +64,10 @@ class CodeDenoiser(Part):
             table(torch.where(masked, level, digits[..., index]))
             for index, (table, level) in enumerate(zip(self.digits, self.quantiser.levels, strict=True))
         )
-        x = torch.cat([self.condition(condition), x], dim=1)
+        told = self.condition(condition)
+        if self.setting("direct"):
+            x = x + told.mean(1, keepdim=True)
+        x = torch.cat([told, x], dim=1)
         for layer in self.layers:
             x = layer(x)
         logits: Tensor = self.out(x[:, condition.shape[1] :])

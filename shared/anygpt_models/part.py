@@ -22,7 +22,7 @@ class Part(ModelMixin, ConfigMixin):  # type: ignore[misc]  # both name their fi
     @classmethod
     def open(cls, folder: Path) -> Self:
         """A trained part for use: weights as they were kept, computed in single precision, without gradients."""
-        part: Self = cls.from_pretrained(folder, torch_dtype=torch.float32)
+        part: Self = cls.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
         return part.requires_grad_(False).eval()
 
     def setting(self, name: str) -> Any:

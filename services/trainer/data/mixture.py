@@ -8,8 +8,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from anygpt_models.image_autoencoder import over
 from services.trainer.data import world
-from services.trainer.data.scenes import CANONICAL, SLIGHT, Album, Jitter, place, poses
+from services.trainer.data.scenes import CANONICAL, SLIGHT, Album, Jitter, posed, poses
 
 LOOSE = Jitter(shift=0.1, scale=0.25, turn=0.15, flip=True)
 PALETTE = torch.tensor(list(world.COLOURS.values())).float() / 255
@@ -38,24 +39,32 @@ class Mixture:
         out = set(self.held_out.tolist())
         return torch.tensor([row for row in range(len(self.album.pixels)) if row not in out])
 
-    def show(self, rows: Tensor, jitter: Jitter, colours: Tensor | None = None) -> Tensor:
-        """Rows on backgrounds (random when not given, [B, 3] in 0..1) as pixels [B, 3, 128, 128] in -1..1."""
-        behind = PALETTE[torch.randint(len(PALETTE), (len(rows),))] if colours is None else colours
-        pixels = place(self.album.rgba(rows), behind, poses(len(rows), jitter))
-        return pixels.contiguous(memory_format=torch.channels_last)
-
-    def batch(self, count: int) -> Tensor:
-        """Half known pictures near their canonical pose, half any."""
-        half = count // 2
-        return torch.cat(
-            [self.show(pick(self.known, half), SLIGHT), self.show(pick(self.rest, count - half), LOOSE)]
+    def layers(self, rows: Tensor, jitter: Jitter) -> Tensor:
+        """Rows in their poses, as the layers [B, 4, 128, 128] that the codec decodes to."""
+        rgba = posed(self.album.rgba(rows), poses(len(rows), jitter))
+        return torch.cat([rgba[:, :3] * 2 - 1, rgba[:, 3:]], dim=1).contiguous(
+            memory_format=torch.channels_last
         )
 
-    def examples(self, count: int) -> Tensor:
-        """The same held-out pictures on each call."""
-        with torch.random.fork_rng():
-            torch.manual_seed(1)
-            return self.show(self.held_out[:count], CANONICAL)
+    def show(self, rows: Tensor, jitter: Jitter, backdrops: Tensor | None = None) -> Tensor:
+        """Rows on backdrops (random when not given, [B, 3] in -1..1) as pixels [B, 3, 128, 128] in -1..1."""
+        return over(self.layers(rows, jitter), any_backdrops(len(rows)) if backdrops is None else backdrops)
+
+    def batch(self, count: int) -> Tensor:
+        """Layers: half known pictures near their canonical pose, half any."""
+        half = count // 2
+        return torch.cat(
+            [self.layers(pick(self.known, half), SLIGHT), self.layers(pick(self.rest, count - half), LOOSE)]
+        )
+
+    def before(self, rows: Tensor, backdrop: Tensor) -> Tensor:
+        """Rows in the canonical pose before one backdrop [3]."""
+        return self.show(rows, CANONICAL, backdrop.expand(len(rows), 3))
+
+
+def any_backdrops(count: int) -> Tensor:
+    """Random colours of the world [B, 3] in -1..1."""
+    return pick(PALETTE, count) * 2 - 1
 
 
 def pick(rows: Tensor, count: int) -> Tensor:

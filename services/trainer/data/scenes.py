@@ -96,6 +96,11 @@ def placement(shift: Tensor, zoom: Tensor, turn: Tensor, side: Tensor) -> Tensor
 
 def place(rgba: Tensor, background: Tensor, theta: Tensor) -> Tensor:
     """Composite premultiplied pictures on a plain background; pixels in -1..1."""
-    grid = functional.affine_grid(theta, list(rgba.shape), align_corners=False)
-    moved = functional.grid_sample(rgba, grid, align_corners=False)
+    moved = posed(rgba, theta)
     return (moved[:, :3] + background[:, :, None, None] * (1 - moved[:, 3:])) * 2 - 1
+
+
+def posed(rgba: Tensor, theta: Tensor) -> Tensor:
+    """Premultiplied pictures in their poses, transparent around."""
+    grid = functional.affine_grid(theta, list(rgba.shape), align_corners=False)
+    return functional.grid_sample(rgba, grid, align_corners=False)
