@@ -34,9 +34,6 @@ test: servers  ## run all tests but the slow ones, on real servers
 test-full: servers  ## run all tests
 	$(BIN)/python -m pytest
 
-bench: servers  ## measure what the pipeline adds to the model work
-	$(BIN)/python -m tests.bench
-
 bench: servers  ## measure what the pipeline adds, in process and over Kafka, and the mini pack
 	$(BIN)/python -m tests.bench
 
