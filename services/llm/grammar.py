@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from anygpt.pack import OutputEntry
-from anygpt.topology import TEXT, Modality
+from anygpt.errors import Precondition
+from anygpt.pack import OutputEntry, Pack
+from anygpt.topology import MODALITY_NAMES, TEXT, Modality
 from anygpt.vocabulary import Vocabulary
 from services.llm.step import Choice
+from services.llm.tokeniser import Tokeniser
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,20 @@ class Rules:
     def room(self, modality: Modality) -> int:
         """Positions that the shortest span takes."""
         return self.fewest(modality) + (0 if modality == TEXT else 2)
+
+
+def read_rules(pack: Pack, tokeniser: Tokeniser) -> Rules:
+    """The grammar's rules of a pack. Raises Precondition for an output that its vocabulary lacks."""
+    vocabulary = pack.vocabulary
+    for modality, output in pack.outputs.items():
+        places = vocabulary.signals if output.path == "signals" else vocabulary.codes
+        if modality != TEXT and not (modality in vocabulary.brackets and modality in places):
+            name = MODALITY_NAMES[modality]
+            raise Precondition(f"the vocabulary lacks {name}", reason="PACK_MALFORMED", field="vocabulary")
+    stops = tuple(
+        vocabulary.control.get(token) or tokeniser.stop_id(token) for token in pack.manifest.prompt.stop
+    )
+    return Rules(vocabulary, pack.outputs, tokeniser.text_ranges(), stops)
 
 
 class Grammar:

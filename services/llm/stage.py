@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-from anygpt.errors import InvalidInput, Precondition, TooLarge, Unserved
+from anygpt.errors import InvalidInput, TooLarge, Unserved
 from anygpt.lane import Lane
 from anygpt.main import Runtime
 from anygpt.pack import Pack
 from anygpt.stage import Call, Stage
-from anygpt.topology import MODALITY_NAMES, TEXT, Modality
+from anygpt.topology import MODALITY_NAMES, Modality
 from anygpt.v1 import stages_pb2
 from services.llm.engine import Engine
 from services.llm.generation import Generation, Order
-from services.llm.grammar import Rules
+from services.llm.grammar import read_rules
 from services.llm.prompt import PromptReader
 from services.llm.sampling import SpanSampling, read_sampling
 from services.llm.scheduler import Bounds
@@ -111,20 +111,6 @@ class LlmStage(Stage[Request, Response]):
                 entry.modality
             ):
                 raise InvalidInput("too few for one span", field=f"sampling[{index}].max_tokens")
-
-
-def read_rules(pack: Pack, tokeniser: Tokeniser) -> Rules:
-    """The grammar's rules of a pack. Raises Precondition for an output that its vocabulary lacks."""
-    vocabulary = pack.vocabulary
-    for modality, output in pack.outputs.items():
-        places = vocabulary.signals if output.path == "signals" else vocabulary.codes
-        if modality != TEXT and not (modality in vocabulary.brackets and modality in places):
-            name = MODALITY_NAMES[modality]
-            raise Precondition(f"the vocabulary lacks {name}", reason="PACK_MALFORMED", field="vocabulary")
-    stops = tuple(
-        vocabulary.control.get(token) or tokeniser.stop_id(token) for token in pack.manifest.prompt.stop
-    )
-    return Rules(vocabulary, pack.outputs, tokeniser.text_ranges(), stops)
 
 
 def build(settings: LlmSettings, runtime: Runtime) -> LlmStage:

@@ -26,7 +26,7 @@ TRUNCATED = anygpt_service_pb2.FINISH_REASON_TRUNCATED
 async def opened(pack: Path, **settings: Any) -> AsyncIterator[LlmStage]:
     """A generator that is ready."""
     lane = Lane("test")
-    values = {
+    values: dict[str, Any] = {
         "cache": pack.parent / "cache",
         "dtype": "fp32",
         "slots": 4,
@@ -83,7 +83,8 @@ class Reply:
 
 def call(**values: Any) -> Call:
     """An errand with a minute's time."""
-    return Call(**({"request_id": "r", "tenant": "t", "deadline_ms": now_ms() + 60_000} | values))
+    given: dict[str, Any] = {"request_id": "r", "tenant": "t", "deadline_ms": now_ms() + 60_000} | values
+    return Call(**given)
 
 
 def request(text: str = "hello", **values: Any) -> stages_pb2.GenerateTokensRequest:

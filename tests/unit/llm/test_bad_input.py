@@ -45,6 +45,11 @@ def long(length: int, **values: Any) -> stages_pb2.GenerateTokensRequest:
     return request(prompt=[Segment(tokens=stages_pb2.TokenIds(ids=[7] * length))], **values)
 
 
+def unknown_want() -> stages_pb2.GenerateTokensRequest:
+    """A request for a modality that a later version may have."""
+    return stages_pb2.GenerateTokensRequest.FromString(b"\x12\x01\x09")
+
+
 BAD = {
     "no prompt": (request(prompt=[]), InvalidInput, "prompt"),
     "an empty segment": (second(Segment()), InvalidInput, "prompt[1]"),
@@ -63,7 +68,7 @@ BAD = {
     ),
     "a prompt beyond the context": (long(CONTEXT), InvalidInput, "prompt"),
     "a prompt without room for what is wanted": (long(CONTEXT - 25, want=["video"]), InvalidInput, "prompt"),
-    "an unknown modality": (stages_pb2.GenerateTokensRequest(want=[9]), Unserved, "want[0]"),
+    "an unknown modality": (unknown_want(), Unserved, "want[0]"),
     "another vocabulary": (request(vocabulary_digest="other"), Precondition, "vocabulary_digest"),
     "a negative temperature": (
         request(sampling={"text": {"temperature": -1}}), InvalidInput, "sampling[0].temperature",

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from anygpt.pack import open_pack
 from anygpt.topology import AUDIO, IMAGE, MODALITY_NAMES, SPEECH, TEXT, VIDEO, Modality
-from services.llm.grammar import Grammar, Rules
-from services.llm.stage import LlmStage, read_rules
+from services.llm.grammar import Grammar, Rules, read_rules
+from services.llm.stage import LlmStage
 from services.llm.tokeniser import Tokeniser
 from tests.tiny_pack import TEXT_SIZE
 from tests.unit.llm.asking import TRUNCATED, Reply, ask, opened, request
@@ -67,7 +67,7 @@ def check_span(rules: Rules, modality: Modality, ids: list[int]) -> None:
         assert all(token in codes.band(index) for index, token in enumerate(ids))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(terms=terms(), random=st.randoms(use_true_random=False))
 def test_any_walk_through_the_grammar_is_a_well_formed_answer(rules: Rules, terms, random) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
     want, budgets, room = terms
@@ -90,7 +90,7 @@ def test_any_walk_through_the_grammar_is_a_well_formed_answer(rules: Rules, term
         assert sum(len(tokens) for one, tokens in spans if one == modality) <= budgets[modality]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(want=st.lists(st.sampled_from(MODALITIES), unique=True), seed=st.integers(0, 2**64 - 1))
 async def test_an_answer_has_what_is_wanted_and_nothing_else(
     stage: LlmStage, rules: Rules, want: list[Modality], seed: int

