@@ -51,8 +51,9 @@ def manifest(into: InputPath = "features", out: OutputPath = "signals") -> dict[
         blocks.append({"kind": "brackets", "modalities": [name], "begin": f"<{name}>", "end": f"</{name}>"})
         blocks.append({"kind": "signals", "modality": name, "count": count, "token": f"[{name}{{}}]"})
         blocks.append({"kind": "codes", "modality": name, "count": CODES[name], "token": f"<{name}{{}}>"})
+        most = count if out == "signals" else 0
         taken = {"path": into, "length": _LENGTHS[name], "width": 256}
-        modalities[name] = {"input": taken, "output": _output(out, **_NATIVE[name])}
+        modalities[name] = {"input": taken, "output": _output(out, max_count=most, **_NATIVE[name])}
     blocks.append({"kind": "codes", "modality": "speech", "count": UNITS, "token": "<s{}>"})
     said = _output(
         "codes", streams=True, sample_rate=16000, max_count=512, formats=["wav", "flac", "ogg", "mp3"]

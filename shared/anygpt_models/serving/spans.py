@@ -88,7 +88,8 @@ class Span:
         if len(chunk.caption) > MOST_CAPTION:
             raise TooLarge(f"a caption has at most {MOST_CAPTION} characters", field="caption")
         self._count += len(chunk.codes.ids)
-        if self._count > (self._pack.outputs[self._modality].max_count or MOST_CODES):
+        entry = self._pack.outputs[self._modality]
+        if self._count > (entry.max_count if entry.path == "codes" and entry.max_count else MOST_CODES):
             raise TooLarge("the span has too many codes", field="codes.ids")
         if chunk.codes.modality not in (types_pb2.MODALITY_UNSPECIFIED, self._modality):
             raise InvalidInput("the codes are of another modality", field="codes.modality")
