@@ -51,6 +51,11 @@ class Rules:
 def read_rules(pack: Pack, tokeniser: Tokeniser) -> Rules:
     """The grammar's rules of a pack. Raises Precondition for an output that its vocabulary lacks."""
     vocabulary = pack.vocabulary
+    begins = [
+        vocabulary.brackets[modality].begin for modality in pack.outputs if modality in vocabulary.brackets
+    ]
+    if len(set(begins)) < len(begins):
+        raise Precondition("two outputs share their brackets", reason="PACK_MISMATCH", field="vocabulary")
     for modality, output in pack.outputs.items():
         places = vocabulary.signals if output.path == "signals" else vocabulary.codes
         if modality != TEXT and not (modality in vocabulary.brackets and modality in places):

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from anygpt.pack import open_pack
+from anygpt.errors import Precondition
+from anygpt.pack import Pack, open_pack
 from anygpt.topology import AUDIO, IMAGE, MODALITY_NAMES, SPEECH, TEXT, VIDEO, Modality
+from anygpt.vocabulary import BracketsBlock
 from services.llm.grammar import Grammar, Rules, read_rules
 from services.llm.stage import LlmStage
 from services.llm.tokeniser import Tokeniser
@@ -128,3 +130,18 @@ async def test_codes_of_a_streaming_modality_come_in_pieces(stage: LlmStage) -> 
     (span,) = reply.spans
     assert [len(piece) for piece in span.codes][:2] == [8, 16][: len(span.codes)]
     assert sum(map(len, span.codes)) == len(span.ids) - 2
+
+
+def test_a_pack_whose_outputs_can_not_be_told_apart_is_refused(pack: Path) -> None:
+    """The opening bracket alone says which modality comes."""
+    tiny = open_pack(str(pack))
+    blocks = tuple(
+        block.model_copy(
+            update={"modalities": ("image", "video")} if isinstance(block, BracketsBlock) else {}
+        )
+        for block in tiny.manifest.vocabulary.blocks
+    )
+    layout = tiny.manifest.vocabulary.model_copy(update={"blocks": blocks})
+    shared = Pack(tiny.folder, tiny.manifest.model_copy(update={"vocabulary": layout}), "")
+    with pytest.raises(Precondition, match="share"):
+        read_rules(shared, Tokeniser(pack / "tokenizer" / "tokenizer.json", TEXT_SIZE))
