@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from anygpt import topology
-from anygpt.bus import Bus, Consumer, Record
-from anygpt.errors import AnyGPTError, Precondition
+from anygpt.bus import Bus, Consumer
+from anygpt.errors import AnyGPTError, Precondition, Unavailable
 from anygpt.memory import Memory
 from anygpt.metrics import REQUESTS
 from anygpt.pack import Pack
-from anygpt.stage import Call, now_ms
+from anygpt.stage import now_ms
 from anygpt.v1 import anygpt_service_pb2, bus_pb2, stages_pb2, types_pb2
 from anygpt.voice import Voice
 from services.gateway.conversations import Conversations
+from services.gateway.errand import Errand
 from services.gateway.journal import Fold
 from services.gateway.prompt import PromptWriter
 from services.gateway.streams import parse_reply
@@ -29,39 +30,13 @@ GROUP = topology.GATEWAY
 UNFINISHED = 65_536
 """A request's terminal event stands behind all its records: the bound must not keep it from coming."""
 TICK_S = 0.1
+RETRY_S = 0.5
+DEADLINE_CODE = 4
+"""google.rpc.Code.DEADLINE_EXCEEDED."""
+DECISIVE = frozenset({"accepted", "encoded", "span_finished", "failure", "cancel"})
+"""Records after which there may be something to do."""
 REPLAY_QUIET_MS = 1000
 """A record older than this when it is read is being replayed: decisions wait until the journal has caught up."""
-
-
-@dataclass(eq=False, slots=True)
-class Errand:
-    """One request that has no terminal event yet."""
-
-    fold: Fold
-    records: list[Record] = field(default_factory=list)
-    turns: list[anygpt_service_pb2.Turn] = field(default_factory=list)
-    media: list[types_pb2.Part] = field(default_factory=list)
-    """Parts to encode; their place is the span index of their encoding."""
-    is_encoding: bool = False
-    is_composing: bool = False
-    is_replayed: bool = False
-
-    @property
-    def accepted(self) -> bus_pb2.Accepted:
-        """How the request was admitted."""
-        assert self.fold.accepted is not None
-        return self.fold.accepted
-
-    @property
-    def call(self) -> Call:
-        """Whose it is and until when."""
-        accepted = self.accepted
-        return Call(
-            self.fold.request_id,
-            accepted.tenant,
-            accepted.deadline.ToMilliseconds(),
-            accepted.request.priority or types_pb2.PRIORITY_INTERACTIVE,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +72,10 @@ class Composer:
 
     async def close(self) -> None:
         """Leave the group; another replica goes on."""
-        for task in self._tasks:
+        runners = [errand.runner for errand in self._errands.values() if errand.runner is not None]
+        for task in (*self._tasks, *runners):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *runners, return_exceptions=True)
         if self._consumer:
             await self._consumer.close()
 
@@ -115,8 +91,8 @@ class Composer:
             errand.is_replayed = now_ms() - record.timestamp_ms > REPLAY_QUIET_MS
             if errand.fold.is_ended:
                 self._end(errand)
-            elif not errand.is_replayed:
-                await self._act(errand)
+            elif not errand.is_replayed and _is_decisive(reply):
+                self._poke(errand)
 
     def _errand_of(self, reply: bus_pb2.Reply) -> Errand | None:
         errand = self._errands.get(reply.request_id)
@@ -137,7 +113,19 @@ class Composer:
                 is_late = now_ms() >= errand.call.deadline_ms
                 if is_late or errand.is_replayed:
                     errand.is_replayed = False
-                    await self._act(errand)
+                    self._poke(errand)
+
+    def _poke(self, errand: Errand) -> None:
+        """Have the errand's next step taken, in a task of its own: no request waits for another's store."""
+        errand.is_due = True
+        if errand.runner is None:
+            errand.runner = asyncio.create_task(self._run(errand))
+
+    async def _run(self, errand: Errand) -> None:
+        while errand.is_due:
+            errand.is_due = False
+            await self._act(errand)
+        errand.runner = None
 
     async def _act(self, errand: Errand) -> None:
         """Take the next step that the journal allows; a failure here is the request's, never the composer's."""
@@ -151,7 +139,7 @@ class Composer:
 
     async def _step(self, errand: Errand) -> None:
         fold = errand.fold
-        if fold.is_ended:
+        if fold.is_ended or errand.is_terminated:
             return
         if fold.cancel is not None:
             await self._stop(errand, fold.cancel.reason)
@@ -257,15 +245,20 @@ class Composer:
         await self._parts.conversations.append(accepted.tenant, request.conversation_id, turn)
 
     async def _terminate(self, errand: Errand, **outcome: object) -> None:
-        if errand.fold.is_ended:
-            return
+        if errand.is_terminated:
+            return None
+        errand.is_terminated = True
         terminal = bus_pb2.Terminal(**outcome)  # type: ignore[arg-type]
         request = errand.accepted.request
         if request.conversation_id:
             tenant = errand.accepted.tenant
             await self._parts.conversations.release(tenant, request.conversation_id, errand.fold.request_id)
         REQUESTS.labels(terminal.WhichOneof("outcome")).inc()
-        await self._voice(errand).say(0, terminal=terminal)
+        while True:
+            try:
+                return await self._voice(errand).say(0, terminal=terminal)
+            except Unavailable:
+                await asyncio.sleep(RETRY_S)
 
     async def _stop(self, errand: Errand, reason: str) -> None:
         order = types_pb2.CancelOrder(request_id=errand.fold.request_id, reason=reason)
@@ -286,5 +279,5 @@ class Composer:
         return f"encoded/{errand.accepted.tenant}/{part.media.sha256}/{name}/{self._parts.pack.digest}"
 
 
-DEADLINE_CODE = 4
-"""google.rpc.Code.DEADLINE_EXCEEDED."""
+def _is_decisive(reply: bus_pb2.Reply) -> bool:
+    return reply.WhichOneof("body") in DECISIVE or reply.generated.HasField("finished")
