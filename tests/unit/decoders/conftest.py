@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
-from anygpt.main import Runtime
+from anygpt.main import Runtime, opened_runtime
+from anygpt.settings import ServiceSettings
 from anygpt.stage import Stage
 from anygpt.topology import AUDIO, IMAGE, SPEECH, VIDEO, Modality
 from services.audio_decoder import settings as audio_settings
@@ -30,13 +33,24 @@ BUILDERS: dict[Modality, Callable[[Runtime], Decoder]] = {
 }
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def runtime(media_pack: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runtime]:
+    """One runtime for all tests of a module."""
+    settings = ServiceSettings(pack=str(media_pack), data=tmp_path_factory.mktemp("data"))
+    async with opened_runtime(settings) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
 def opened(runtime: Runtime) -> Open:
-    """Open the decoder of a modality."""
+    """The decoder of a modality, opened by the first test that asks for it."""
+    stages: dict[Modality, Decoder] = {}
 
     async def build_and_open(modality: Modality) -> Decoder:
-        stage = BUILDERS[modality](runtime)
-        await stage.open()
-        return stage
+        if modality not in stages:
+            stage = BUILDERS[modality](runtime)
+            await stage.open()
+            stages[modality] = stage
+        return stages[modality]
 
     return build_and_open

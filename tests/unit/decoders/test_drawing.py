@@ -24,6 +24,8 @@ from tests.unit.decoders.spans import (
     signals,
 )
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 DRAWN = (IMAGE, VIDEO, AUDIO)
 LENGTHS = {IMAGE: 32, VIDEO: 56, AUDIO: 128}
 TYPES = {IMAGE: "image/png", VIDEO: "video/mp4", AUDIO: "audio/wav"}

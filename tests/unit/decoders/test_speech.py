@@ -15,6 +15,8 @@ from anygpt_models.speech_units import SpeechUnits
 from tests.unit.decoders.conftest import Open
 from tests.unit.decoders.spans import Request, cancelled_after, caption, codes, decoded, new_call
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 TEXT = "here is a song about a small cat that lives in a big red house near the sea and sings at night"
 
 
