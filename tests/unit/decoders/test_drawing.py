@@ -108,6 +108,25 @@ async def test_media_come_in_the_format_asked_for(
     assert probe(Source(result.media.data)).media_type == media_type
 
 
+@pytest.mark.parametrize(
+    ("modality", "options", "facts", "steps"),
+    [
+        (IMAGE, {"width": 300, "sharpen": 0.5}, {"width": 300, "height": 300}, ["resize", "sharpen"]),
+        (VIDEO, {"frame_rate": 16.0, "height": 64}, {"width": 64, "height": 64, "frame_rate": 16.0},
+         ["interpolate", "resize"]),
+        (AUDIO, {"sample_rate": 44_100, "loudness_lufs": -20.0}, {"sample_rate": 44_100, "duration_ms": 5120},
+         ["resample", "loudness", "limit"]),
+    ],
+)  # fmt: skip
+async def test_post_processing_is_done_and_told(
+    opened: Open, modality: Modality, options: dict[str, Any], facts: dict[str, float], steps: list[str]
+) -> None:
+    asked = types_pb2.OutputOptions(diffusion=types_pb2.Diffusion(steps=1), **options)
+    ready = (await decoded(await opened(modality), caption(modality, options=asked))).media.ready
+    assert {name: getattr(ready.media, name) for name in facts} == facts
+    assert [report.step for report in ready.steps] == steps
+
+
 async def test_a_shorter_piece_is_cut(opened: Open) -> None:
     options = types_pb2.OutputOptions(duration_s=1.5, diffusion=types_pb2.Diffusion(steps=1))
     for modality in (AUDIO, VIDEO):
