@@ -49,7 +49,7 @@ def film(frames: int = 8) -> bytes:
         stream = container.add_stream("h264", rate=Fraction(8))
         stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
         for i in range(frames):
-            pixels = np.full((64, 64, 3), i * 20, dtype=np.uint8)
+            pixels = np.full((64, 64, 3), i * 160 // frames, dtype=np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode(None))
     return out.getvalue()
