@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from anygpt_models.speech_codec import SpeechCodec
 from anygpt_models.speech_text import spoken
 from services.trainer.data.speech import read_voice
-from services.trainer.speech_config import VOICES, Config
+from services.trainer.recipe import Recipe
+from services.trainer.speech_config import VOICES, data_folder
 from services.trainer.word_errors import word_error_rate
 
 Samples = NDArray[np.float32]
@@ -41,17 +42,16 @@ class Judge:
         return word_error_rate(pairs)
 
 
-def run_judge(config: Config, count: int = 40) -> dict[str, float]:
+def run_judge(recipe: Recipe, count: int = 40) -> dict[str, float]:
     """Word error rates on held-out sentences, of the voices learned from and of what the pack says."""
-    judge, codec = Judge(), SpeechCodec.from_pretrained(config.pack)
+    judge, codec = Judge(), SpeechCodec.from_pretrained(recipe.pack)
     rates = {}
     for voice in VOICES:
-        held_out = list(read_voice(config.data / "held_out" / voice))[:count]
+        held_out = list(read_voice(data_folder(recipe) / "held_out" / voice))[:count]
         original = {entry.text: samples.astype(np.float32) / 32768.0 for entry, samples in held_out}
         rates[f"{voice} itself"] = judge.rate(original, original.__getitem__)
-        rates[f"{voice} in the pack"] = judge.rate(
-            original, lambda text, voice=voice: codec.synthesise(codec.units.encode(text), voice)
-        )
+        said = {text: codec.synthesise(codec.units.encode(text), voice) for text in original}
+        rates[f"{voice} in the pack"] = judge.rate(said, said.__getitem__)
     for name, rate in rates.items():
         print(f"{name}: WER {rate:.3f}")
     return rates

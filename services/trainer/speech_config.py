@@ -1,24 +1,16 @@
-"""Where the speech recipes read and write, and how long they learn."""
+"""What the speech recipes share: voices, amounts, and where the spoken data lie."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-DATA = Path.home() / ".cache" / "anygpt" / "data" / "speech"
-RUNS = Path.home() / ".cache" / "anygpt" / "runs"
-PACK = Path("shared/packs/mini")
+from services.trainer.recipe import Recipe
+
 VOICES = ("hibari", "joe")
 JOE_SENTENCES = 2000
 HELD_OUT_SPOKEN = 100
 
 
-@dataclass(frozen=True)
-class Config:
-    """What every stage may be told."""
-
-    minutes: float = 10.0
-    resume: bool = False
-    data: Path = DATA
-    runs: Path = RUNS
-    pack: Path = PACK
+def data_folder(recipe: Recipe) -> Path:
+    """Spoken sentences and the word list."""
+    return recipe.cache / "data" / "speech"

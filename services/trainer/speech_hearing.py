@@ -9,8 +9,9 @@ from torch.nn import functional
 from anygpt_models.speech_language import SpeechLanguage
 from anygpt_models.speech_recogniser import LETTERS_PER_STEP, STRIDE, SpeechRecogniser, best_path, steps_of
 from services.trainer.data.speech import read_voice
-from services.trainer.loop import Run, train
+from services.trainer.loop import train
 from services.trainer.pronunciations import inventory
+from services.trainer.recipe import Recipe
 from services.trainer.speech_batches import (
     Batches,
     Heard,
@@ -22,7 +23,7 @@ from services.trainer.speech_batches import (
     load_spoken,
     stacked,
 )
-from services.trainer.speech_config import VOICES, Config
+from services.trainer.speech_config import VOICES, data_folder
 from services.trainer.word_errors import word_error_rate
 
 ROUGH_STEPS = 1000
@@ -53,27 +54,28 @@ class Listener(nn.Module):
         return ctc + 0.5 * timing + start * guided
 
 
-def run_recogniser(config: Config) -> None:
+def run_recogniser(recipe: Recipe) -> None:
     """Learn to hear letters from both voices, disturbed in many ways."""
-    spoken = load_spoken(config.data / "train", VOICES, level=True)
+    spoken = load_spoken(data_folder(recipe) / "train", VOICES, level=True)
     listener = Listener(SpeechRecogniser(), inventory([entry.utterance for entry in spoken]))
     batches = Batches(balanced(spoken), size=16)
-    run = Run(
-        config.runs / "speech_recogniser", 40_000, config.minutes, 2e-3, warmup=200, resume=config.resume
+    train(
+        recipe.run("speech_recogniser", learning_rate=2e-3, warmup=200),
+        listener,
+        lambda step: listener.loss(batches.draw(), step),
     )
-    train(run, listener, lambda step: listener.loss(batches.draw(), step))
-    listener.recogniser.half().save_pretrained(config.pack / "speech_recogniser")
-    judge_recogniser(config)
+    recipe.keep(listener.recogniser, "speech_recogniser")
+    judge_recogniser(recipe)
 
 
-def judge_recogniser(config: Config) -> dict[str, float]:
+def judge_recogniser(recipe: Recipe) -> dict[str, float]:
     """Word error rate of the recogniser in the pack on sentences that it never heard, for each voice."""
-    recogniser = SpeechRecogniser.open(config.pack / "speech_recogniser")
-    language = SpeechLanguage.from_pretrained(config.pack / "speech_language")
+    recogniser = recipe.part(SpeechRecogniser, "speech_recogniser")
+    language = SpeechLanguage.from_pretrained(recipe.pack / "speech_language")
     rates = {}
     for voice in VOICES:
         pairs, letter_pairs = [], []
-        for utterance, samples in read_voice(config.data / "held_out" / voice):
+        for utterance, samples in read_voice(data_folder(recipe) / "held_out" / voice):
             heard = recogniser.log_probabilities(torch.from_numpy(samples.astype("float32") / 32768.0))
             pairs.append((utterance.text, language.read(heard.tolist())))
             letter_pairs.append((utterance.text, best_path(heard)))

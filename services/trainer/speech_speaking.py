@@ -10,30 +10,32 @@ from anygpt_models.spectrogram import HOP, SAMPLE_RATE
 from anygpt_models.speech_pronouncer import SpeechPronouncer
 from anygpt_models.speech_synthesiser import SCALE, SpeechSynthesiser, whole_frames
 from services.trainer.data.speech import Utterance, common_words, lexicon, read_voice
-from services.trainer.loop import Run, train
+from services.trainer.loop import train
 from services.trainer.pronunciations import inventory, pronunciation_loss, pronunciations
+from services.trainer.recipe import Recipe
 from services.trainer.speech_batches import Batches, Spoken, balanced, load_spoken, phrase_pieces, stacked
-from services.trainer.speech_config import VOICES, Config
+from services.trainer.speech_config import VOICES, data_folder
 
 
-def run_pronouncer(config: Config) -> None:
+def run_pronouncer(recipe: Recipe) -> None:
     """Learn how words sound from the phonemes that the voices read and from the lexicon."""
-    utterances = _utterances(config, "train")
+    utterances = _utterances(recipe, "train")
     symbols = inventory(utterances)
-    source = pronunciations(utterances, common_words(config.data), lexicon(), symbols)
+    source = pronunciations(utterances, common_words(data_folder(recipe)), lexicon(), symbols)
     pronouncer = SpeechPronouncer(symbols)
-    run = Run(
-        config.runs / "speech_pronouncer", 20_000, config.minutes, 3e-3, warmup=200, resume=config.resume
+    train(
+        recipe.run("speech_pronouncer", learning_rate=3e-3, warmup=200),
+        pronouncer,
+        lambda _: pronunciation_loss(pronouncer, source.draw(16)),
     )
-    train(run, pronouncer, lambda _: pronunciation_loss(pronouncer, source.draw(16)))
-    pronouncer.half().save_pretrained(config.pack / "speech_pronouncer")
-    judge_pronouncer(config)
+    recipe.keep(pronouncer, "speech_pronouncer")
+    judge_pronouncer(recipe)
 
 
-def judge_pronouncer(config: Config) -> float:
+def judge_pronouncer(recipe: Recipe) -> float:
     """Share of held-out phrases' words whose phonemes are all right."""
-    pronouncer = SpeechPronouncer.open(config.pack / "speech_pronouncer")
-    held_out = _utterances(config, "held_out")
+    pronouncer = recipe.part(SpeechPronouncer, "speech_pronouncer")
+    held_out = _utterances(recipe, "held_out")
     source = pronunciations(held_out, (), {}, pronouncer.symbols)
     right = total = 0
     for phrase in source.phrases:
@@ -45,21 +47,22 @@ def judge_pronouncer(config: Config) -> float:
     return right / total
 
 
-def run_synthesiser(config: Config) -> None:
+def run_synthesiser(recipe: Recipe) -> None:
     """Learn mels and durations of phrases from both voices."""
-    spoken = load_spoken(config.data / "train", VOICES, level=False)
+    spoken = load_spoken(data_folder(recipe) / "train", VOICES, level=False)
     pieces = [piece for entry in spoken for piece in phrase_pieces(entry)]
-    symbols = SpeechPronouncer.load_config(config.pack / "speech_pronouncer")["symbols"]
+    symbols = recipe.part(SpeechPronouncer, "speech_pronouncer").symbols
     usable = [
         piece for piece in pieces if set(piece.utterance.symbols) <= set(symbols) and piece.mel.shape[-1] > 20
     ]
     synthesiser = SpeechSynthesiser(symbols, list(VOICES))
     batches = Batches(balanced(usable), size=12)
-    run = Run(
-        config.runs / "speech_synthesiser", 40_000, config.minutes, 2e-3, warmup=200, resume=config.resume
+    train(
+        recipe.run("speech_synthesiser", learning_rate=2e-3, warmup=200),
+        synthesiser,
+        lambda _: synthesis_loss(synthesiser, batches.draw()),
     )
-    train(run, synthesiser, lambda _: synthesis_loss(synthesiser, batches.draw()))
-    synthesiser.half().save_pretrained(config.pack / "speech_synthesiser")
+    recipe.keep(synthesiser, "speech_synthesiser")
 
 
 def synthesis_loss(synthesiser: SpeechSynthesiser, rows: list[Spoken]) -> Tensor:
@@ -86,5 +89,5 @@ FLOOR = -8.0
 """Quieter than this is silence to the ear; learning its details would cost loudness elsewhere."""
 
 
-def _utterances(config: Config, split: str) -> list[Utterance]:
-    return [utterance for voice in VOICES for utterance, _ in read_voice(config.data / split / voice)]
+def _utterances(recipe: Recipe, split: str) -> list[Utterance]:
+    return [utterance for voice in VOICES for utterance, _ in read_voice(data_folder(recipe) / split / voice)]

@@ -63,6 +63,8 @@ class SpeechRecogniser(Part):
     @torch.inference_mode()
     def log_probabilities(self, waveform: Tensor) -> Tensor:
         """Waveform [S] at 16 kHz -> [N, 29], 31.25 steps a second; long ones in windows that overlap."""
+        if not len(waveform):
+            return waveform.new_zeros(0, len(ALPHABET) + 1)
         mel = log_mel(levelled(waveform.float()))
         window, margin = (seconds * SAMPLE_RATE // HOP // STRIDE * STRIDE for seconds in (WINDOW_S, MARGIN_S))
         pieces = []

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from anygpt_models.speech_codec import SpeechCodec
@@ -28,7 +27,6 @@ LONG = "the old man went to the market and his brother found a book in the kitch
 
 @pytest.fixture(scope="module")
 def codec() -> SpeechCodec:
-    torch.set_num_threads(2)
     return SpeechCodec.from_pretrained(ROOT / "shared" / "packs" / "mini")
 
 
