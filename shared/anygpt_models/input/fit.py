@@ -26,7 +26,7 @@ class Fit:
         """Pixels [H, W, 3] -> [size, size, 3], bicubic."""
         image = Image.fromarray(picture)
         if self.rule == "stretch":
-            return np.asarray(image.resize((self.size, self.size), Image.Resampling.BICUBIC))
+            return np.array(image.resize((self.size, self.size), Image.Resampling.BICUBIC))
         if self.rule == "pad":
             return self._padded(image)
         short = self.short_side(picture)
@@ -37,7 +37,7 @@ class Fit:
         image = _middle(Image.fromarray(picture))
         scale = self.size / min(image.size)
         width, height = (max(self.size, round(side * scale)) for side in image.size)
-        return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
+        return np.array(image.resize((width, height), Image.Resampling.BICUBIC))
 
     def _padded(self, image: Image.Image) -> NDArray[np.uint8]:
         scale = self.size / max(image.size)
@@ -45,7 +45,7 @@ class Fit:
         whole = Image.new("RGB", (self.size, self.size), (255, 255, 255))
         scaled = image.resize((width, height), Image.Resampling.BICUBIC)
         whole.paste(scaled, ((self.size - width) // 2, (self.size - height) // 2))
-        return np.asarray(whole)
+        return np.array(whole)
 
 
 def centre_crop(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

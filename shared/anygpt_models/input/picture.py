@@ -70,7 +70,7 @@ def srgb(image: Image.Image) -> Image.Image:
 
 def pixels(image: Image.Image) -> NDArray[np.uint8]:
     """An RGB picture as an array [height, width, 3]."""
-    return np.asarray(image, dtype=np.uint8)
+    return np.array(image, dtype=np.uint8)
 
 
 def _hush() -> None:
