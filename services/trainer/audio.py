@@ -1,9 +1,10 @@
-"""Train the audio parts of a pack: `python -m services.trainer.audio --stage data|vocoder|codec|recogniser|denoiser`."""
+"""Train the audio parts of a pack: `python -m services.trainer.audio --stage data|vocoder|codec|...`, see STAGES."""
 
 from __future__ import annotations
 
 from services.trainer.audio_codec import run_codec
 from services.trainer.audio_denoiser import run_denoiser
+from services.trainer.audio_judgement import run_judge
 from services.trainer.audio_recogniser import run_recogniser
 from services.trainer.data.audio import clips
 from services.trainer.recipe import Recipe, main
@@ -21,6 +22,7 @@ STAGES = {
     "codec": run_codec,
     "recogniser": run_recogniser,
     "denoiser": run_denoiser,
+    "judge": run_judge,
 }
 """In this order; the vocoder also learns from speech that has been built before."""
 

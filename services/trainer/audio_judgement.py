@@ -63,8 +63,12 @@ def judged(waves: Waves, recogniser: AudioRecogniser) -> dict[str, float]:
     is_fast = {mood: beats > FAST_BEATS_PER_MINUTE for mood, (_, beats) in world.MOODS.items()}
     return {
         "instrument": _share(names, lambda instrument, mood: instrument),
-        "tempo": _share([judge_audio.tempo(wave) == "fast" for wave in waves], lambda instrument, mood: is_fast[mood]),
-        "mode": _share([judge_audio.mode(wave) for wave in waves], lambda instrument, mood: world.MOODS[mood][0]),
+        "tempo": _share(
+            [judge_audio.tempo(wave) == "fast" for wave in waves], lambda instrument, mood: is_fast[mood]
+        ),
+        "mode": _share(
+            [judge_audio.mode(wave) for wave in waves], lambda instrument, mood: world.MOODS[mood][0]
+        ),
     }
 
 

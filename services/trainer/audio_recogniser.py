@@ -76,5 +76,7 @@ def played(waves: Tensor) -> Tensor:
         stretched = functional.interpolate(wave[None, None], length, mode="linear", align_corners=False)[0, 0]
         start = int(torch.randint(4096, ()))
         heard = stretched.roll(start)[:SAMPLES]
-        rows.append(functional.pad(heard, (0, SAMPLES - len(heard))) * float(torch.empty(()).uniform_(0.3, 1.3)))
+        rows.append(
+            functional.pad(heard, (0, SAMPLES - len(heard))) * float(torch.empty(()).uniform_(0.3, 1.3))
+        )
     return torch.stack(rows)

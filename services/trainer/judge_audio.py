@@ -44,7 +44,7 @@ def _notes(wave: Wave) -> NDArray[np.float64]:
     heard = np.flatnonzero((hertz > 150.0) & (hertz < 4_000.0))
     notes = np.round(69 + 12 * np.log2(hertz[heard] / 440.0)).astype(int)
     bands = np.eye(128)[notes]
-    return _spectrum(wave, 2048, 320)[:, heard] @ bands[:, bands.any(axis=0)]
+    return np.asarray(_spectrum(wave, 2048, 320)[:, heard] @ bands[:, bands.any(axis=0)])
 
 
 def mode(wave: Wave) -> str:
@@ -77,7 +77,7 @@ def _profile(name: str) -> NDArray[np.float64]:
     weights = np.full(12, -1.0)
     weights[list(scale)] = 0.0
     weights[[scale[0], scale[2], scale[4]]] = 1.0
-    return (weights - weights.mean()) / weights.std()
+    return np.asarray((weights - weights.mean()) / weights.std())
 
 
 def _spectrum(wave: Wave, window: int, hop: int) -> NDArray[np.float64]:

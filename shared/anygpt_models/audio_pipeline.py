@@ -46,7 +46,10 @@ class Styles(Part):
 
     def draw(self, generators: list[torch.Generator]) -> Tensor:
         """One style per generator, int64 [B]."""
-        drawn = [torch.randint(self.setting("count"), (), generator=each, device=each.device) for each in generators]
+        drawn = [
+            torch.randint(self.setting("count"), (), generator=each, device=each.device)
+            for each in generators
+        ]
         return torch.stack(drawn).to(self.table.weight.device)
 
 
@@ -54,7 +57,12 @@ class AudioPipeline(DiffusionPipeline):  # type: ignore[misc]
     """Masked diffusion of 128 codes under a condition, the deterministic codec to mels, the vocoder to sound."""
 
     def __init__(
-        self, codec: AudioCodec, denoiser: CodeDenoiser, caption_encoder: CaptionEncoder, styles: Styles, vocoder: Vocoder
+        self,
+        codec: AudioCodec,
+        denoiser: CodeDenoiser,
+        caption_encoder: CaptionEncoder,
+        styles: Styles,
+        vocoder: Vocoder,
     ) -> None:
         super().__init__()
         self.register_modules(

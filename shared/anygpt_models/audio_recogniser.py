@@ -38,7 +38,9 @@ class AudioRecogniser(Part):
         self.readers = positions(QUERIES, width)
         self.read = Attention(width, width // 32)
         self.out = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, feature_width), nn.LayerNorm(feature_width, elementwise_affine=False)
+            nn.LayerNorm(width),
+            nn.Linear(width, feature_width),
+            nn.LayerNorm(feature_width, elementwise_affine=False),
         )
         self.instrument = nn.Linear(2 * feature_width, len(instruments) + 1)
         self.mood = nn.Linear(4 * feature_width, len(moods) + 1)
@@ -47,7 +49,9 @@ class AudioRecogniser(Part):
     def features(self, mel: Tensor) -> Tensor:
         """Log mels -> features [B, 8, 256], each vector of unit variance."""
         x = self.mix(self.trunk(levelled(mel) / 2.0 + 1.0).transpose(1, 2) + self.places)
-        features: Tensor = self.out(self.readers + self.read(self.readers.expand(len(x), -1, -1).to(x.dtype), x))
+        features: Tensor = self.out(
+            self.readers + self.read(self.readers.expand(len(x), -1, -1).to(x.dtype), x)
+        )
         return features
 
     def forward(self, mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:

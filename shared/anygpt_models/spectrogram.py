@@ -48,12 +48,13 @@ def frames(samples: int) -> int:
 
 def stft(waveform: torch.Tensor) -> torch.Tensor:
     """Complex spectrogram [..., 513, T] of a waveform [..., S], with T = frames(S)."""
-    shape = waveform.shape[:-1]
-    length = frames(waveform.shape[-1]) * HOP
-    flat = F.pad(waveform.reshape(-1, waveform.shape[-1]), (N_FFT // 2, length - waveform.shape[-1] + N_FFT // 2))
+    *shape, samples = waveform.shape
+    count = frames(samples)
+    padded = F.pad(waveform, (N_FFT // 2, count * HOP - samples + N_FFT // 2))
+    flat = padded.reshape(-1, padded.shape[-1])
     window = _window().to(flat)
     spectrum = torch.stft(flat, N_FFT, HOP, window=window, center=False, return_complex=True)
-    return spectrum[..., : length // HOP].reshape(*shape, BINS, length // HOP)
+    return spectrum[..., :count].reshape(*shape, BINS, count)
 
 
 def istft(spectrum: torch.Tensor) -> torch.Tensor:
@@ -142,4 +143,6 @@ def _mels(hertz: float) -> float:
 
 
 def _hertz(mels: torch.Tensor) -> torch.Tensor:
-    return torch.where(mels < 15.0, mels * 200.0 / 3.0, 1000.0 * torch.exp((mels - 15.0) * math.log(6.4) / 27.0))
+    return torch.where(
+        mels < 15.0, mels * 200.0 / 3.0, 1000.0 * torch.exp((mels - 15.0) * math.log(6.4) / 27.0)
+    )

@@ -114,7 +114,9 @@ def _render(pieces: list[list[Note]], instrument: str) -> NDArray[np.int16]:
     mono = stereo.mean(axis=1, dtype=np.float64)
     length, slot = 3 * SAMPLES, round(SLOT_SECONDS * RENDER_RATE)
     mono = np.pad(mono, (0, max(0, len(pieces) * slot - len(mono))))
-    return np.stack([_finished(_decimated(mono[row * slot : row * slot + length])) for row in range(len(pieces))])
+    return np.stack(
+        [_finished(_decimated(mono[row * slot : row * slot + length])) for row in range(len(pieces))]
+    )
 
 
 def _midi(pieces: list[list[Note]], instrument: str) -> mido.MidiFile:

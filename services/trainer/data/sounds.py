@@ -30,7 +30,14 @@ def _rain(draw: np.random.Generator, samples: int) -> Wave:
 
 def _bell(draw: np.random.Generator, samples: int) -> Wave:
     pitch = draw.uniform(420, 700)
-    partials = ((0.5, 0.5, 2.5), (1.0, 1.0, 2.0), (1.2, 0.6, 1.4), (1.5, 0.4, 1.0), (2.0, 0.7, 0.9), (2.67, 0.4, 0.5))
+    partials = (
+        (0.5, 0.5, 2.5),
+        (1.0, 1.0, 2.0),
+        (1.2, 0.6, 1.4),
+        (1.5, 0.4, 1.0),
+        (2.0, 0.7, 0.9),
+        (2.67, 0.4, 0.5),
+    )
     ring = _ring(3.0, [(pitch * ratio, level, decay) for ratio, level, decay in partials])
     return _repeat(ring, samples, start=draw.uniform(0.0, 0.1), every=draw.choice((1.28, 1.68)))
 

@@ -32,7 +32,8 @@ def box(plane: Plane, radius: int) -> Plane:
 def guided(plane: Plane, radius: int, epsilon: float) -> Plane:
     """Smooth what varies less than the square root of `epsilon`, keep edges (He, Sun, Tang 2013)."""
     mean = box(plane, radius)
-    variance = np.maximum(box(plane * plane, radius) - mean * mean, 0.0)
+    power: Plane = plane * plane
+    variance: Plane = np.maximum(box(power, radius) - mean * mean, np.float32(0.0))
     slope = variance / (variance + epsilon)
     result: Plane = box(slope, radius) * plane + box((1.0 - slope) * mean, radius)
     return result

@@ -73,7 +73,11 @@ def _shelf(sample_rate: int) -> tuple[list[float], list[float]]:
     gain, quality, warp = 10.0 ** (3.999843853973347 / 20.0), 0.7071752369554196, 1681.974450955533
     bend = math.tan(math.pi * warp / sample_rate)
     middle = gain**0.4996667741545416
-    over = [gain + middle * bend / quality + bend**2, 2.0 * (bend**2 - gain), gain - middle * bend / quality + bend**2]
+    over = [
+        gain + middle * bend / quality + bend**2,
+        2.0 * (bend**2 - gain),
+        gain - middle * bend / quality + bend**2,
+    ]
     return over, [1.0 + bend / quality + bend**2, 2.0 * (bend**2 - 1.0), 1.0 - bend / quality + bend**2]
 
 
@@ -86,7 +90,9 @@ def _high_pass(sample_rate: int) -> tuple[list[float], list[float]]:
     return [1.0, -2.0, 1.0], below
 
 
-def _response(filter_: tuple[list[float], list[float]], turn: NDArray[np.complex128]) -> NDArray[np.complex128]:
+def _response(
+    filter_: tuple[list[float], list[float]], turn: NDArray[np.complex128]
+) -> NDArray[np.complex128]:
     over, below = (part[0] + part[1] * turn + part[2] * turn**2 for part in filter_)
     return over / below
 

@@ -58,7 +58,7 @@ class _Paths:
         place = min(int(time), last)
         share = time - place
         if share < 1e-6 or place == last:
-            return self._frames[place]
+            return np.asarray(self._frames[place])
         first, second = self._frames[place : place + 2]
         if place not in self._known:
             self._known[place] = motion(first, second)
@@ -102,7 +102,9 @@ def _searched(start: Plane, end: Plane, around: Motion, reach: int) -> Motion:
         back_down, back_right = whole_down // 2, whole_right // 2
         before = _at(start, row - back_down, column - back_right)
         after = _at(end, row - back_down + whole_down, column - back_right + whole_right)
-        cost = box(np.abs(before - after), 2) + STILLNESS * np.hypot(whole_down, whole_right).astype(np.float32)
+        cost = box(np.abs(before - after), 2) + STILLNESS * np.hypot(whole_down, whole_right).astype(
+            np.float32
+        )
         better = cost < best
         best = np.where(better, cost, best)
         rows, columns = np.where(better, whole_down, rows), np.where(better, whole_right, columns)

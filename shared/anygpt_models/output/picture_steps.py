@@ -29,7 +29,7 @@ class Denoise:
 
         def clean(pixels: Pixels) -> Pixels:
             planes = [guided(pixels[..., channel].astype(np.float32), 2, epsilon) for channel in range(3)]
-            return np.clip(np.rint(np.stack(planes, axis=-1)), 0, 255).astype(np.uint8)
+            return to_pixels(np.rint(np.stack(planes, axis=-1)))
 
         done = each_frame(media, clean)
         return done, measured("denoise", "noise deviation, levels of 255", noise, media, done)
@@ -69,7 +69,7 @@ class Sharpen:
         def sharp(pixels: Pixels) -> Pixels:
             bright = luma(pixels)
             change = np.rint(sharpened(bright, self.strength) - bright).astype(np.int16)
-            return np.clip(pixels + change[..., None], 0, 255).astype(np.uint8)
+            return to_pixels(pixels + change[..., None])
 
         done = each_frame(media, sharp)
         return done, measured("sharpen", "variance of the Laplacian", sharpness, media, done)
@@ -83,12 +83,18 @@ def each_frame(media: Media, change: Callable[[Pixels], Pixels]) -> Media:
     return Clip(np.stack([change(frame) for frame in media.frames]), media.frame_rate)
 
 
+def to_pixels(values: NDArray[np.float32] | NDArray[np.int16]) -> Pixels:
+    """Whole values of any size as pixels, cut to 0..255."""
+    return np.asarray(np.clip(values, 0, 255), dtype=np.uint8)
+
+
 def first_frame(media: Media) -> Pixels:
     """The picture, or a clip's first one."""
     if isinstance(media, Picture):
         return media.pixels
     assert isinstance(media, Clip)
-    return media.frames[0]
+    frame: Pixels = media.frames[0]
+    return frame
 
 
 def measured(

@@ -38,7 +38,9 @@ class DenoiseSound:
         samples = _sound(spectrum * (least + (1.0 - least) * share), len(media.samples))
         done = Sound(samples, media.sample_rate)
         before, after = (_floor_db(sound.samples) for sound in (media, done))
-        return done, types_pb2.StepReport(step="denoise", metric="noise floor, dBFS", before=before, after=after)
+        return done, types_pb2.StepReport(
+            step="denoise", metric="noise floor, dBFS", before=before, after=after
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,8 +70,12 @@ def _check(modality: Modality, options: types_pb2.OutputOptions) -> None:
     unfit += [] if modality == VIDEO else ["frame_rate"]
     for option, _ in options.ListFields():
         if option.name in unfit:
-            raise InvalidInput("the modality has no such option", reason="OPTION", field=f"output.{option.name}")
+            raise InvalidInput(
+                "the modality has no such option", reason="OPTION", field=f"output.{option.name}"
+            )
     side, pixels = LARGEST_FRAME
-    if modality == VIDEO and (max(options.width, options.height) > side or options.width * options.height > pixels):
+    if modality == VIDEO and (
+        max(options.width, options.height) > side or options.width * options.height > pixels
+    ):
         field = "output.width" if options.width >= options.height else "output.height"
         raise TooLarge(f"a frame of video has at most {side} x {pixels // side} pixels", field=field)

@@ -24,7 +24,9 @@ def options(**asked: object) -> types_pb2.OutputOptions:
 def picture() -> Picture:
     row, column = np.mgrid[:96, :128]
     disc = (row - 48) ** 2 + (column - 64) ** 2 < 900
-    pixels = np.where(disc[..., None], (220, 60, 40), (70, 110, 220)) + np.random.default_rng(0).normal(0, 6, (96, 128, 3))
+    pixels = np.where(disc[..., None], (220, 60, 40), (70, 110, 220)) + np.random.default_rng(0).normal(
+        0, 6, (96, 128, 3)
+    )
     return Picture(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
@@ -38,7 +40,9 @@ def clip(frames: int = 8) -> Clip:
 
 def sound(seconds: float = 3.0, rate: int = 16_000) -> Sound:
     time = np.arange(round(seconds * rate)) / rate
-    return Sound((0.05 * np.sin(2 * np.pi * 440 * time) * (1 + np.sin(2 * np.pi * 2 * time))).astype(np.float32), rate)
+    return Sound(
+        (0.05 * np.sin(2 * np.pi * 440 * time) * (1 + np.sin(2 * np.pi * 2 * time))).astype(np.float32), rate
+    )
 
 
 def opened_sound(data: bytes) -> tuple[NDArray[np.float32], int]:
@@ -56,7 +60,9 @@ def test_a_picture_opens_again_with_the_size_that_was_asked_for(form: str) -> No
     with Image.open(io.BytesIO(data)) as again:
         assert again.size == (300, 225)
         assert Image.MIME[again.format or ""] == media_type
-    assert [(report.step, report.before, report.after) for report in reports] == [("resize", 128 * 96, 300 * 225)]
+    assert [(report.step, report.before, report.after) for report in reports] == [
+        ("resize", 128 * 96, 300 * 225)
+    ]
 
 
 def test_denoising_lowers_noise_and_keeps_edges() -> None:
@@ -69,7 +75,9 @@ def test_denoising_lowers_noise_and_keeps_edges() -> None:
 
 
 def test_sharpening_raises_sharpness_without_halos() -> None:
-    soft = Picture(np.asarray(Image.fromarray(picture().pixels).resize((384, 288), Image.Resampling.BILINEAR)))
+    soft = Picture(
+        np.asarray(Image.fromarray(picture().pixels).resize((384, 288), Image.Resampling.BILINEAR))
+    )
     done, [report] = apply(plan(IMAGE, options(sharpen=1.0)), soft)
     assert report.after > 1.2 * report.before
     assert isinstance(done, Picture)
@@ -140,17 +148,20 @@ def test_a_loudness_beyond_the_peaks_is_reached_through_the_limiter() -> None:
 
 def test_silence_and_a_click_stay_what_they_are() -> None:
     for samples in (np.zeros(0, np.float32), np.zeros(1000, np.float32)):
-        done, _ = apply(plan(AUDIO, options(loudness_lufs=-14.0, denoise=1.0, sample_rate=8000)), Sound(samples, 16_000))
+        done, _ = apply(
+            plan(AUDIO, options(loudness_lufs=-14.0, denoise=1.0, sample_rate=8000)), Sound(samples, 16_000)
+        )
         assert isinstance(done, Sound)
         assert not done.samples.any()
 
 
 def test_noise_under_a_sound_gets_softer_and_the_sound_stays() -> None:
-    noisy = sound().samples + np.random.default_rng(0).normal(0, 0.003, 48_000).astype(np.float32)
+    clean = np.concatenate([np.zeros(16_000, np.float32), sound(2.0).samples])
+    noisy = clean + np.random.default_rng(0).normal(0, 0.003, 48_000).astype(np.float32)
     done, [report] = apply(plan(AUDIO, options(denoise=1.0)), Sound(noisy, 16_000))
     assert isinstance(done, Sound)
     assert report.after < report.before - 6
-    assert np.corrcoef(done.samples, sound().samples)[0, 1] > 0.99
+    assert np.corrcoef(done.samples, clean)[0, 1] > 0.99
 
 
 def test_the_limiter_leaves_soft_sound_alone() -> None:
@@ -159,7 +170,13 @@ def test_the_limiter_leaves_soft_sound_alone() -> None:
 
 
 def test_the_same_media_give_the_same_bytes() -> None:
-    for media, form in ((picture(), "webp"), (clip(), "mp4"), (clip(), "webm"), (sound(), "ogg"), (sound(), "mp3")):
+    for media, form in (
+        (picture(), "webp"),
+        (clip(), "mp4"),
+        (clip(), "webm"),
+        (sound(), "ogg"),
+        (sound(), "mp3"),
+    ):
         assert encode(media, form) == encode(media, form)
 
 
