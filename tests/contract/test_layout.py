@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from anygpt import topology
-from tests.contract.surface import ROOT
+from tests.contract.surface import ROOT, environment_names
 
 TOP_LEVEL = {
     "services", "protos", "shared", "helm", "tests",
@@ -34,6 +34,7 @@ VENDORS = {
 NOUNLESS = {"utils.py", "helpers.py", "common.py", "manager.py", "base.py"}
 MODALITY_WORDS = re.compile(r"\b(image|video|speech|audio|llm|diffusion)s?\b", re.IGNORECASE)
 SPEAKS_OF_MODALITIES = re.compile(r"(topology|pack|vocabulary|client|(demo|cli)(_\w+)?)\.py")
+COMMAND_LINE = {"ANYGPT_ADDRESS", "ANYGPT_CACHE"}
 MAX_FILE, MAX_FUNCTION = 400, 60
 
 
@@ -49,6 +50,11 @@ OURS = sources(LIBRARY, MODELS, SERVICES)
 def name(path: Path) -> str:
     """A path as a person would say it."""
     return str(path.relative_to(ROOT))
+
+
+def variables(path: Path) -> set[str]:
+    """The environment names in a text."""
+    return set(re.findall(r"\bANYGPT_[A-Z0-9_]*[A-Z0-9]\b", path.read_text()))
 
 
 @cache
@@ -98,6 +104,17 @@ def test_every_service_tells_its_owner_its_topics_and_its_settings(service: str)
     text = (SERVICES / service / "README.md").read_text().lower()
     missing = [word for word in ("owner", "reads", "writes", "settings") if word not in text]
     assert not missing, f"services/{service}/README.md says nothing of {', '.join(missing)}"
+
+
+@pytest.mark.parametrize("service", topology.SERVICES)
+def test_every_variable_that_a_service_tells_of_is_a_setting(service: str) -> None:
+    told = variables(SERVICES / service / "README.md")
+    assert told <= environment_names(service) | COMMAND_LINE
+
+
+def test_every_variable_that_the_readme_tells_of_is_a_setting() -> None:
+    known = {variable for service in topology.SERVICES for variable in environment_names(service)}
+    assert variables(ROOT / "README.md") <= known | COMMAND_LINE
 
 
 @pytest.mark.parametrize("service", topology.SERVICES)
