@@ -55,7 +55,11 @@ def run_denoiser(recipe: Recipe) -> None:
     """Learn to draw every scene of the world from its caption; one caption encoder serves stills and clips."""
     album, codec = Album.open(recipe.cache), recipe.part(ImageCodec, CODEC)
     targets = targets_of(recipe, album, codec)
-    caption, image = CaptionEncoder(direct=True), CodeDenoiser(width=160, direct=True)
+    caption, image = (
+        CaptionEncoder(direct=True),
+        CodeDenoiser(width=160, direct=True, slots=len(targets.stills)),
+    )
+    remember(image, targets.stills)
     motion = CodeDenoiser(length=FRAMES, width=96, depth=2, direct=True)
     parts: dict[str, Part] = {CAPTION: caption, IMAGE: image, MOTION: motion}
     sheet = recipe.cache / "runs" / "denoisers" / "sheet.png"
@@ -82,6 +86,13 @@ def run_denoiser(recipe: Recipe) -> None:
     sample(-1)
     for name, part in parts.items():
         recipe.keep(part, name)
+
+
+def remember(denoiser: CodeDenoiser, stills: Tensor) -> None:
+    """Give a denoiser the codes of all pictures; the backdrop, which is the last code, stays open."""
+    if denoiser.memory is not None:
+        told = torch.arange(stills.shape[1]) < stills.shape[1] - 1
+        denoiser.memory.remember(denoiser.quantiser.digits(stills), told)
 
 
 def targets_of(recipe: Recipe, album: Album, codec: ImageCodec) -> Targets:

@@ -45,7 +45,7 @@ def run_sight(recipe: Recipe) -> None:
     codec.to_levels.requires_grad_(True)
 
     def step(_: int) -> Tensor:
-        frames, maps, _labels = clips(album, 16)
+        frames, maps, _labels = clips(album, 12)
         wanted = codec.poses(maps).tanh()
         return functional.mse_loss(codec(frames + 0.03 * torch.randn_like(frames)).float().tanh(), wanted)
 
@@ -67,7 +67,7 @@ def run_recogniser(recipe: Recipe) -> None:
     album, model = Album.open(recipe.cache), MotionRecogniser(MOTIONS)
 
     def step(_: int) -> Tensor:
-        frames, _maps, labels = clips(album, 16)
+        frames, _maps, labels = clips(album, 12)
         noise = 0.1 * torch.rand(len(frames), 1, 1, 1, 1) * torch.randn_like(frames)
         return functional.cross_entropy(model(frames + noise).float(), labels)
 

@@ -20,7 +20,7 @@ class CaptionEncoder(Part):
     """
 
     @configured
-    def __init__(
+    def __init__(  # noqa: PLR0913  the settings of its config.json
         self,
         width: int = 256,
         queries: int = 8,

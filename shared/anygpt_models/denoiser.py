@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anygpt_models.blocks import TransformerBlock, positions
+from anygpt_models.code_memory import CodeMemory
 from anygpt_models.fsq import FiniteScalarQuantiser
 from anygpt_models.part import Part, configured
 
@@ -31,11 +32,12 @@ class Sampling:
 class CodeDenoiser(Part):
     """Bidirectional transformer over `length` codes: masked codes and a condition in, logits of every digit out.
 
-    With `direct`, each code also gets the mean of the condition: where it names the answer, that is learned much sooner.
+    With `direct`, each code also gets the mean of the condition, which teaches sooner where the condition names the
+    answer; with `slots`, it has a memory of whole sequences.
     """
 
     @configured
-    def __init__(
+    def __init__(  # noqa: PLR0913  the settings of its config.json
         self,
         length: int = 32,
         levels: tuple[int, ...] = (8, 8, 8, 8),
@@ -43,6 +45,7 @@ class CodeDenoiser(Part):
         depth: int = 4,
         condition_width: int = 256,
         direct: bool = False,
+        slots: int = 0,
     ) -> None:
         super().__init__()
         self.quantiser = FiniteScalarQuantiser(tuple(levels))
@@ -56,6 +59,7 @@ class CodeDenoiser(Part):
                 nn.init.normal_(table.weight, std=0.25)
         self.layers = nn.ModuleList([TransformerBlock(width, width // 32) for _ in range(depth)])
         self.out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, sum(levels)))
+        self.memory = CodeMemory(slots, length, tuple(levels), width) if slots else None
 
     def forward(self, codes: Tensor, masked: Tensor, condition: Tensor) -> list[Tensor]:
         """Codes int64 [B, length], masked bool [B, length], condition -> per digit, logits [B, L, level]."""
@@ -71,6 +75,8 @@ class CodeDenoiser(Part):
         for layer in self.layers:
             x = layer(x)
         logits: Tensor = self.out(x[:, condition.shape[1] :])
+        if self.memory is not None:
+            logits = logits + self.memory(digits, masked, told.mean(1))
         return list(logits.split(self.quantiser.levels, dim=-1))
 
     def loss(self, codes: Tensor, condition: Tensor, drop: float = 0.1) -> Tensor:

@@ -9,6 +9,12 @@ from typing import Any, Self, TypeVar, cast
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
+from torch import nn
+
+from anygpt_models.eight_bits import unpacked
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+"""The file name that `save_pretrained` gives to weights."""
 
 Init = TypeVar("Init", bound=Callable[..., None])
 
@@ -22,8 +28,17 @@ class Part(ModelMixin, ConfigMixin):  # type: ignore[misc]  # both name their fi
     @classmethod
     def open(cls, folder: Path) -> Self:
         """A trained part for use: weights as they were kept, computed in single precision, without gradients."""
-        part: Self = cls.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
-        return part.requires_grad_(False).eval()
+        return cls.from_pretrained(folder).requires_grad_(False)
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | Path, torch_dtype: torch.dtype = torch.float32, **_options: Any
+    ) -> Self:
+        """A part as it was kept, its weights packed into 8 bits or not, ready for inference."""
+        part: Self = cls.from_config(cls.load_config(str(folder)))
+        part.load_state_dict(unpacked(Path(folder) / WEIGHTS))
+        nn.Module.to(part, torch_dtype)
+        return part.eval()
 
     def setting(self, name: str) -> Any:
         """One argument of the constructor, as `config.json` keeps it."""
