@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.trainer.audio_codec import run_codec
-from services.trainer.audio_denoiser import run_denoiser
+from services.trainer.audio_denoiser import run_denoiser, run_polish
 from services.trainer.audio_judgement import run_judge
 from services.trainer.audio_recogniser import run_recogniser
 from services.trainer.data.audio import clips
@@ -22,9 +22,10 @@ STAGES = {
     "codec": run_codec,
     "recogniser": run_recogniser,
     "denoiser": run_denoiser,
+    "polish": run_polish,
     "judge": run_judge,
 }
-"""In this order; the vocoder also learns from speech that has been built before."""
+"""In this order; the vocoder also learns from speech that has been built before, and polishing can be repeated."""
 
 if __name__ == "__main__":
     main(STAGES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -17,28 +19,63 @@ from services.trainer.recipe import Recipe
 CAPTION, DENOISER, STYLES = "audio_caption", "audio_denoiser", "audio_styles"
 COUNT = 2
 """Variations of each caption that the pipeline knows."""
-WIDTH, DEPTH = 128, 3
+WIDTH, DEPTH, BATCH = 128, 3, 16
+BLUR = 0.4
+"""Most noise on a condition of unit variance: a projection never hits it exactly."""
 
 
 def run_denoiser(recipe: Recipe) -> None:
     """Learn the codes of the first variations of every piece and sound from their captions."""
-    data, codec = clips(recipe.cache), recipe.part(AudioCodec, "audio_codec")
-    rows = [row for row, clip in enumerate(data.index) if clip.variation < COUNT]
-    codes = codec.encode(torch.from_numpy(data.waveforms(rows)))
-    captions = [data.index[row].caption for row in rows]
-    variations = torch.tensor([data.index[row].variation for row in rows])
+    pieces = known_pieces(recipe)
     caption, styles = CaptionEncoder(), Styles(COUNT)
     denoiser = CodeDenoiser(length=STEPS * PER_STEP, width=WIDTH, depth=DEPTH)
     parts = nn.ModuleDict({CAPTION: caption, DENOISER: denoiser, STYLES: styles})
 
     def step(_: int) -> Tensor:
-        chosen = torch.randint(len(rows), (16,))
-        condition = caption.encode([captions[row] for row in chosen.tolist()])
-        return denoiser.loss(codes[chosen], styles(condition, variations[chosen]))
+        chosen = torch.randint(len(pieces.codes), (BATCH,))
+        condition = caption.encode([pieces.captions[row] for row in chosen.tolist()])
+        return denoiser.loss(pieces.codes[chosen], styles(condition, pieces.styles[chosen]), drop=0.05)
 
     train(recipe.run("audio_denoiser", learning_rate=3e-3, warmup=100), parts, step)
     for name, part in ((CAPTION, caption), (DENOISER, denoiser), (STYLES, styles)):
         recipe.keep(part, name)
+
+
+def run_polish(recipe: Recipe) -> None:
+    """Go on with the denoiser of the pack; conditions stay, so that a trained projection keeps fitting."""
+    pieces = known_pieces(recipe)
+    conditions = recipe.part(CaptionEncoder, CAPTION).encode(pieces.captions)
+    denoiser = recipe.part(CodeDenoiser, DENOISER).requires_grad_(True)
+    styles = recipe.part(Styles, STYLES).requires_grad_(True)
+
+    def step(_: int) -> Tensor:
+        chosen = torch.randint(len(pieces.codes), (BATCH,))
+        return denoiser.loss(
+            pieces.codes[chosen], styles(conditions[chosen], pieces.styles[chosen]), drop=0.05
+        )
+
+    parts = nn.ModuleDict({DENOISER: denoiser, STYLES: styles})
+    train(recipe.run("audio_polish", learning_rate=1.5e-3, warmup=100), parts, step)
+    recipe.keep(denoiser, DENOISER)
+    recipe.keep(styles, STYLES)
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """What the pipeline can play: codes [N, 128], captions, and which variation each is [N]."""
+
+    codes: Tensor
+    captions: list[str]
+    styles: Tensor
+
+
+def known_pieces(recipe: Recipe) -> Pieces:
+    """The first variations of every piece and sound, as codes."""
+    data, codec = clips(recipe.cache), recipe.part(AudioCodec, "audio_codec")
+    rows = [row for row, clip in enumerate(data.index) if clip.variation < COUNT]
+    codes = codec.encode(torch.from_numpy(data.waveforms(rows)))
+    known = [data.index[row] for row in rows]
+    return Pieces(codes, [clip.caption for clip in known], torch.tensor([clip.variation for clip in known]))
 
 
 def pipeline(recipe: Recipe) -> AudioPipeline:

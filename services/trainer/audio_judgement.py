@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -25,22 +25,19 @@ PIECES = list(product(world.INSTRUMENTS, world.MOODS))
 FAST_BEATS_PER_MINUTE = 100
 
 
-def run_judge(recipe: Recipe) -> dict[str, dict[str, float]]:
+def run_judge(recipe: Recipe) -> None:
     """Print the judgement of held-out clips, of their round trip through the codec, and of composed ones."""
     pipe, recogniser = pipeline(recipe), recipe.part(AudioRecogniser, "audio_recogniser")
     real = held_out(recipe)
     rounded = pipe(codes=pipe.codec.encode(torch.from_numpy(real))).audios
     made = composed(pipe, [world.music_caption(*piece) for piece in PIECES], seed=7)
-    found = {}
     for name, waves in (("real", real), ("codec", rounded), ("composed", made)):
-        found[name] = judged(waves, recogniser)
-        print(name, *(f"{key} {value:.3f}" for key, value in found[name].items()))
+        print(name, *(f"{key} {value:.3f}" for key, value in judged(waves, recogniser).items()))
         picture(waves[::4], recipe.cache / "runs" / "audio_judgement" / f"{name}.png")
     sounds = composed(pipe, [world.sound_caption(sound) for sound in world.SOUNDS], seed=7)
     heard = [sound for _, _, sound in recogniser.name(torch.from_numpy(sounds))]
     print("composed sounds", *(f"{asked}: {got}" for asked, got in zip(world.SOUNDS, heard, strict=True)))
     picture(sounds, recipe.cache / "runs" / "audio_judgement" / "sounds.png")
-    return found
 
 
 def held_out(recipe: Recipe) -> Waves:
@@ -85,5 +82,5 @@ def picture(waves: Waves, path: Path) -> None:
     figure.savefig(path, dpi=60)
 
 
-def _share(heard: list[object], asked: Callable[[str, str], object]) -> float:
+def _share(heard: Sequence[object], asked: Callable[[str, str], object]) -> float:
     return sum(got == asked(*piece) for got, piece in zip(heard, PIECES, strict=True)) / len(PIECES)

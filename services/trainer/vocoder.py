@@ -58,7 +58,8 @@ def spectral_loss(estimate: Tensor, linear: Tensor) -> Tensor:
     floor = 1e-3 * linear.amax(dim=(-2, -1), keepdim=True).clamp(min=1e-3)
     logs = ((estimate + floor).log() - (linear + floor).log()).abs().mean()
     norms = (estimate - linear).flatten(1).norm(dim=1) / linear.flatten(1).norm(dim=1).clamp(min=1e-3)
-    return norms.mean() + 0.5 * logs
+    loss: Tensor = norms.mean() + 0.5 * logs
+    return loss
 
 
 def spectral_convergence(estimate: Tensor, linear: Tensor) -> float:

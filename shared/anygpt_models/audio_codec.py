@@ -56,13 +56,13 @@ class AudioCodec(Part):
     def decode(self, codes: Tensor) -> Tensor:
         """Codes [B, 2 n], n <= 64 steps of 80 ms -> log mels [B, 80, 5 n]."""
         entries = [book[codes[:, index::PER_STEP]] for index, book in enumerate(self.books)]
-        flat = torch.stack(entries).sum(0) @ self.basis.T + self.mean
-        return flat.unflatten(2, (MELS, STRIDE)).permute(0, 2, 1, 3).flatten(2)
+        flat: Tensor = torch.stack(entries).sum(0) @ self.basis.T + self.mean
+        return flat.view(*flat.shape[:2], MELS, STRIDE).permute(0, 2, 1, 3).flatten(2)
 
 
 def patches(mel: Tensor) -> Tensor:
     """Log mels [B, 80, 5 n] -> steps [B, n, 400]."""
-    return mel.unflatten(2, (-1, STRIDE)).permute(0, 2, 1, 3).flatten(2)
+    return mel.reshape(*mel.shape[:2], -1, STRIDE).permute(0, 2, 1, 3).flatten(2)
 
 
 def nearest(points: Tensor, book: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline
-from diffusers.utils import BaseOutput
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.utils.outputs import BaseOutput
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -22,7 +22,7 @@ PEAK = 0.95
 
 
 @dataclass
-class AudioOutput(BaseOutput):  # type: ignore[misc]
+class AudioOutput(BaseOutput):
     """Waveforms float32 [B, 81920] in -1..1 at 16 kHz and the codes int64 [B, 128] they were decoded from."""
 
     audios: NDArray[np.float32]
@@ -53,8 +53,14 @@ class Styles(Part):
         return torch.stack(drawn).to(self.table.weight.device)
 
 
-class AudioPipeline(DiffusionPipeline):  # type: ignore[misc]
+class AudioPipeline(DiffusionPipeline):
     """Masked diffusion of 128 codes under a condition, the deterministic codec to mels, the vocoder to sound."""
+
+    codec: AudioCodec
+    denoiser: CodeDenoiser
+    caption_encoder: CaptionEncoder
+    styles: Styles
+    vocoder: Vocoder
 
     def __init__(
         self,
@@ -65,7 +71,7 @@ class AudioPipeline(DiffusionPipeline):  # type: ignore[misc]
         vocoder: Vocoder,
     ) -> None:
         super().__init__()
-        self.register_modules(
+        self.register_modules(  # type: ignore[no-untyped-call]
             codec=codec, denoiser=denoiser, caption_encoder=caption_encoder, styles=styles, vocoder=vocoder
         )
 
@@ -76,7 +82,7 @@ class AudioPipeline(DiffusionPipeline):  # type: ignore[misc]
         condition: Tensor | None = None,
         codes: Tensor | None = None,
         num_inference_steps: int = 16,
-        guidance_scale: float = 1.5,
+        guidance_scale: float = 1.0,
         generator: list[torch.Generator] | None = None,
         callback_on_step_end: OnStepEnd | None = None,
     ) -> AudioOutput:
@@ -85,7 +91,7 @@ class AudioPipeline(DiffusionPipeline):  # type: ignore[misc]
             told = conditions(self.caption_encoder, caption, condition)
             generators = seeded(generator, len(told))
             told = self.styles(told, self.styles.draw(generators))
-            sampling = Sampling(num_inference_steps, guidance_scale, temperature=0.1)
+            sampling = Sampling(num_inference_steps, guidance_scale, temperature=0.0)
             codes = self.denoiser.generate(told, generators, sampling, on_step(self, callback_on_step_end))
         elif caption is not None or condition is not None:
             raise ValueError("codes come alone")

@@ -33,7 +33,8 @@ class Vocoder(Part):
         for layer, norm in zip(self.layers, self.norms, strict=True):
             hidden = hidden + F.gelu(layer(norm(hidden)))
         log = (self.head(hidden) + _spread(flat)).clamp(max=6.0)
-        return log.float().exp().reshape(*mel.shape[:-2], BINS, mel.shape[-1])
+        linear: Tensor = log.float().exp()
+        return linear.reshape(*mel.shape[:-2], BINS, mel.shape[-1])
 
 
 def _spread(mel: Tensor) -> Tensor:

@@ -34,8 +34,9 @@ def guided(plane: Plane, radius: int, epsilon: float) -> Plane:
     mean = box(plane, radius)
     power: Plane = plane * plane
     variance: Plane = np.maximum(box(power, radius) - mean * mean, np.float32(0.0))
-    slope = variance / (variance + epsilon)
-    result: Plane = box(slope, radius) * plane + box((1.0 - slope) * mean, radius)
+    slope: Plane = variance / (variance + np.float32(epsilon))
+    level: Plane = (1.0 - slope) * mean
+    result: Plane = box(slope, radius) * plane + box(level, radius)
     return result
 
 

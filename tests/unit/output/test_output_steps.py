@@ -46,7 +46,7 @@ def sound(seconds: float = 3.0, rate: int = 16_000) -> Sound:
 
 
 def opened_sound(data: bytes) -> tuple[NDArray[np.float32], int]:
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), mode="r") as container:
         stream = container.streams.audio[0]
         resampler = av.AudioResampler("flt", "mono", stream.rate)
         frames = [part for frame in container.decode(stream) for part in resampler.resample(frame)]
@@ -88,7 +88,7 @@ def test_sharpening_raises_sharpness_without_halos() -> None:
 def test_a_clip_opens_again_with_its_size_its_rate_and_its_frames(form: str) -> None:
     done, _ = apply(plan(VIDEO, options(width=160, height=120, frame_rate=20)), clip())
     data, _ = encode(done, form)
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), mode="r") as container:
         stream = container.streams.video[0]
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
         assert float(stream.average_rate or 0) == pytest.approx(20, rel=0.01)
