@@ -133,6 +133,8 @@ class Process:
         for name, stage in self._stages.items():
             stage.name = name
         self._apps: dict[str, App] = {s.name: one for s, one in built.items() if not isinstance(one, Stage)}
+        self._open_stages: list[Stage[Any, Any]] = []
+        self._open_apps: list[App] = []
         self._doors = [
             BusDoor(topology.STAGES[s.name], one, runtime.bus, runtime.store, s.concurrency)
             for s, one in built.items()
@@ -171,11 +173,13 @@ class Process:
         for name, stage in self._stages.items():
             log.info("opening %s", name)
             await stage.open()
+            self._open_stages.append(stage)
         for door in self._doors:
             await door.open(self._settings.limits.deadline_ms)
         for name, app in self._apps.items():
             log.info("opening %s", name)
             await app.open()
+            self._open_apps.append(app)
         self._heart.start()
 
     def _mount_stages(self) -> list[str]:
@@ -200,15 +204,15 @@ class Process:
         """Refuse new work, let running work end within the drain time, then close everything in reverse order."""
         seconds = self._settings.drain_s
         await self._health.enter_graceful_shutdown()
-        await asyncio.gather(*(app.drain(seconds) for app in self._apps.values()))
+        await asyncio.gather(*(app.drain(seconds) for app in self._open_apps))
         await asyncio.gather(*(door.drain(seconds) for door in self._doors))
         await self.server.stop(grace=1.0)
         await self._heart.stop()
-        for app in self._apps.values():
+        for app in reversed(self._open_apps):
             await app.close()
         for door in self._doors:
             await door.close()
-        for stage in self._stages.values():
+        for stage in reversed(self._open_stages):
             await stage.close()
 
 
