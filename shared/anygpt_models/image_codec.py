@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from anygpt_models.backdrop import border_colour
 from anygpt_models.image_autoencoder import ImageAutoencoder, over
 from anygpt_models.image_tokeniser import ImageTokeniser
 from anygpt_models.part import Part, configured
@@ -35,8 +36,7 @@ class ImageCodec(Part):
     def encode(self, pixels: Tensor) -> Tensor:
         """Pixels -> codes; the backdrop is the median colour of the border."""
         codes = self.tokeniser.encode(self.autoencoder.encode(pixels))
-        edges = (pixels[:, :, 0], pixels[:, :, -1], pixels[:, :, :, 0], pixels[:, :, :, -1])
-        return with_backdrop(codes, torch.cat(edges, dim=2).median(dim=2).values)
+        return with_backdrop(codes, border_colour(pixels))
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:

@@ -5,35 +5,38 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from anygpt_models.blocks import Attention, ConvBlock, TransformerBlock, positions
+from anygpt_models.backdrop import focused
+from anygpt_models.blocks import Attention, ConvBlock, positions
 from anygpt_models.part import Part, configured
 
 QUERIES = 4
+FOCUS = 64
 
 
 class ImageRecogniser(Part):
     """Pixels [B, 3, 128, 128] in -1..1 -> features [B, 4, 256], of which each classifier reads its own.
 
+    The thing is cut out by its backdrop and looked at in 64x64, wherever it stands and however large it is.
     Feature 0 tells the kind of thing, 1 the background, 2 the emotion; 3 is read by the kind as well.
     """
 
     @configured
     def __init__(
         self, kinds: tuple[str, ...], colours: tuple[str, ...], emotions: tuple[str, ...],
-        widths: tuple[int, int, int] = (96, 128, 160), feature_width: int = 256,
+        widths: tuple[int, int, int] = (64, 96, 128), feature_width: int = 256,
     ) -> None:  # fmt: skip
         super().__init__()
         fine, middle, coarse = widths
         self.trunk = nn.Sequential(
             nn.PixelUnshuffle(4),
-            nn.Conv2d(48, fine, 4, stride=2, padding=1),
+            nn.Conv2d(64, fine, 3, padding=1),
             ConvBlock(fine),
             nn.Conv2d(fine, middle, 4, stride=2, padding=1),
             ConvBlock(middle),
             nn.Conv2d(middle, coarse, 2, stride=2),
         )
         self.places = positions(16, coarse)
-        self.mix = TransformerBlock(coarse, coarse // 32)
+        self.backdrop = nn.Sequential(nn.Linear(3, 64), nn.GELU(), nn.Linear(64, coarse))
         self.readers = positions(QUERIES, coarse)
         self.read = Attention(coarse, coarse // 32)
         self.out = nn.Sequential(
@@ -47,10 +50,10 @@ class ImageRecogniser(Part):
 
     def features(self, pixels: Tensor) -> Tensor:
         """Pixels -> features [B, 4, 256], each vector of unit variance."""
-        x = self.mix(self.trunk(pixels).flatten(2).transpose(1, 2) + self.places)
-        features: Tensor = self.out(
-            self.readers + self.read(self.readers.expand(len(x), -1, -1).to(x.dtype), x)
-        )
+        thing, backdrop = focused(pixels, FOCUS)
+        x = self.trunk(thing).flatten(2).transpose(1, 2) + self.places
+        readers = self.readers + self.backdrop(backdrop)[:, None]
+        features: Tensor = self.out(readers + self.read(readers, x) + x.mean(1, keepdim=True))
         return features
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,15 +6,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from anygpt_models.backdrop import border_colour, moments
 from anygpt_models.blocks import TransformerBlock, positions
 
 FRAMES = 24
 KEY_FRAME = 12
 """The frame that the image codec keeps; motion is told relative to it."""
+MOMENTS = 6
 
 
 class MotionEncoder(nn.Module):
-    """Frames [B, 24, 3, H, W] in -1..1 -> motion vectors [B, 24, width], each frame seen beside the key frame."""
+    """Frames [B, 24, 3, H, W] in -1..1 -> motion vectors [B, 24, width], each frame beside the key frame.
+
+    What stands before the backdrop is also measured, so that its path and size need not be learned.
+    """
 
     def __init__(self, width: int = 128, depth: int = 2) -> None:
         super().__init__()
@@ -23,7 +28,7 @@ class MotionEncoder(nn.Module):
             nn.Conv2d(24, 48, 4, stride=2, padding=1), nn.GELU(),
             nn.Conv2d(48, 64, 4, stride=2, padding=1), nn.GELU(),
         )  # fmt: skip
-        self.lift = nn.Linear(64 * 16, width)
+        self.lift = nn.Linear(64 * 16 + 2 * MOMENTS, width)
         self.places = positions(FRAMES, width)
         self.layers = nn.ModuleList([TransformerBlock(width, width // 32) for _ in range(depth)])
 
@@ -33,8 +38,15 @@ class MotionEncoder(nn.Module):
             0, frames.shape[:2]
         )
         change = small - small[:, KEY_FRAME : KEY_FRAME + 1]
-        seen = self.see(torch.cat([small, change], dim=2).flatten(0, 1))
-        x = self.lift(seen.flatten(1)).unflatten(0, frames.shape[:2]) + self.places
+        seen = (
+            self.see(torch.cat([small, change], dim=2).flatten(0, 1))
+            .flatten(1)
+            .unflatten(0, frames.shape[:2])
+        )
+        backdrop = border_colour(small[:, KEY_FRAME]).repeat_interleave(frames.shape[1], dim=0)
+        place = moments(small.flatten(0, 1), backdrop).unflatten(0, frames.shape[:2])
+        moved = place - place[:, KEY_FRAME : KEY_FRAME + 1]
+        x = self.lift(torch.cat([seen, place, 4 * moved], dim=2)) + self.places
         for layer in self.layers:
             x = layer(x)
         vectors: Tensor = x
