@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import mido
 import numpy as np
 from numpy.typing import NDArray
 
@@ -107,7 +106,7 @@ def _render(pieces: list[list[Note]], instrument: str) -> NDArray[np.int16]:
     """One rendering of all pieces of an instrument, cut into clips."""
     with tempfile.TemporaryDirectory() as folder:
         midi, raw = Path(folder) / "pieces.mid", Path(folder) / "pieces.raw"
-        _midi(pieces, instrument).save(midi)
+        _write_midi(pieces, instrument, midi)
         command = ["fluidsynth", "-ni", "-q", "-R", "0", "-C", "0", "-g", "0.5", "-r", str(RENDER_RATE)]
         subprocess.run([*command, "-T", "raw", "-O", "float", "-F", raw, SOUND_FONT, midi], check=True)
         stereo = np.fromfile(raw, dtype=np.float32).reshape(-1, 2)
@@ -119,8 +118,10 @@ def _render(pieces: list[list[Note]], instrument: str) -> NDArray[np.int16]:
     )
 
 
-def _midi(pieces: list[list[Note]], instrument: str) -> mido.MidiFile:
-    """A MIDI file whose tick is one millisecond."""
+def _write_midi(pieces: list[list[Note]], instrument: str, path: Path) -> None:
+    """Write a MIDI file whose tick is one millisecond."""
+    import mido  # only who builds the data needs it
+
     track = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=1_000_000)])
     track.append(mido.Message("program_change", program=world.INSTRUMENTS[instrument]))
     events = sorted(_events(pieces, TRANSPOSED.get(instrument, 0)))
@@ -130,7 +131,7 @@ def _midi(pieces: list[list[Note]], instrument: str) -> mido.MidiFile:
         track.append(mido.Message(kind, note=pitch, velocity=velocity, time=tick - now))
         now = tick
     track.append(mido.MetaMessage("end_of_track", time=round(1000 * SLOT_SECONDS)))
-    return mido.MidiFile(type=0, ticks_per_beat=1000, tracks=[track])
+    mido.MidiFile(type=0, ticks_per_beat=1000, tracks=[track]).save(path)
 
 
 def _events(pieces: list[list[Note]], semitones: int) -> Iterable[tuple[int, bool, int, int]]:
@@ -154,7 +155,7 @@ def _finished(wave: NDArray[np.float64]) -> NDArray[np.int16]:
     fade = np.ones(len(wave))
     fade[-320:] = np.linspace(1.0, 0.0, 320)
     wave = wave * fade
-    return np.round(wave / np.abs(wave).max() * PEAK * 32767).astype(np.int16)
+    return np.asarray(np.round(wave / np.abs(wave).max() * PEAK * 32767), dtype=np.int16)
 
 
 _PROVENANCE = {
