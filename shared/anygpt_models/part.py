@@ -11,6 +11,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
+from anygpt.errors import Precondition
 from anygpt_models.eight_bits import unpacked
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -31,12 +32,20 @@ class Part(ModelMixin, ConfigMixin):  # type: ignore[misc]  # both name their fi
         return cls.from_pretrained(folder).requires_grad_(False)
 
     @classmethod
-    def from_pretrained(
+    def from_pretrained(  # type: ignore[override]  # a part is a folder of a pack, never a name on a hub
         cls, folder: str | Path, torch_dtype: torch.dtype = torch.float32, **_options: Any
     ) -> Self:
-        """A part as it was kept, its weights packed into 8 bits or not, ready for inference."""
-        part: Self = cls.from_config(cls.load_config(str(folder)))
-        part.load_state_dict(unpacked(Path(folder) / WEIGHTS))
+        """A part as it was kept, its weights packed into 8 bits or not, ready for inference.
+
+        Raises Precondition when the weights are not of this class.
+        """
+        part = cast(Self, cls.from_config(cast(dict[str, Any], cls.load_config(str(folder)))))
+        try:
+            part.load_state_dict(unpacked(Path(folder) / WEIGHTS))
+        except RuntimeError as error:
+            raise Precondition(
+                f"the weights are not of {cls.__name__}", reason="PACK_PART_MISMATCH", field=Path(folder).name
+            ) from error
         nn.Module.to(part, torch_dtype)
         return part.eval()
 
