@@ -15,14 +15,13 @@ from anygpt_models.denoiser import CodeDenoiser, Sampling
 from anygpt_models.image_codec import ImageCodec, with_backdrop
 from anygpt_models.image_pipeline import to_uint8
 from anygpt_models.motion import FRAMES
-from anygpt_models.part import Part
 from anygpt_models.video_codec import MotionCodec
 from services.trainer.data import videos, world
 from services.trainer.data.mixture import PALETTE, Mixture
 from services.trainer.data.scenes import Album
 from services.trainer.image_codec import PART as CODEC
 from services.trainer.image_codec import canonical_codes
-from services.trainer.loop import train
+from services.trainer.loop import Run, train
 from services.trainer.recipe import Recipe
 
 CAPTION, IMAGE, MOTION = "image_caption", "image_denoiser", "video_denoiser"
@@ -54,38 +53,58 @@ class Targets:
 def run_denoiser(recipe: Recipe) -> None:
     """Learn to draw every scene of the world from its caption; one caption encoder serves stills and clips."""
     album, codec = Album.open(recipe.cache), recipe.part(ImageCodec, CODEC)
-    targets = targets_of(recipe, album, codec)
-    caption, image = (
-        CaptionEncoder(direct=True),
-        CodeDenoiser(width=160, direct=True, slots=len(targets.stills)),
-    )
+    targets, caption = targets_of(recipe, album, codec), CaptionEncoder(direct=True)
+    image = CodeDenoiser(width=160, direct=True, slots=len(targets.stills))
     remember(image, targets.stills)
     motion = CodeDenoiser(length=FRAMES, width=96, depth=2, direct=True)
-    parts: dict[str, Part] = {CAPTION: caption, IMAGE: image, MOTION: motion}
-    sheet = recipe.cache / "runs" / "denoisers" / "sheet.png"
+    run = recipe.run("denoisers", learning_rate=2e-3, warmup=100, sample_every=250)
+    learn(run, Drawing(caption, image, motion, codec), targets)
+    for name, part in ((CAPTION, caption), (IMAGE, image), (MOTION, motion)):
+        recipe.keep(part, name)
+
+
+def run_steady(recipe: Recipe) -> None:
+    """Learn to draw from conditions that are a little off, as an output projection makes them; captions stay."""
+    album, codec = Album.open(recipe.cache), recipe.part(ImageCodec, CODEC)
+    targets, caption = targets_of(recipe, album, codec), recipe.part(CaptionEncoder, CAPTION)
+    image, motion = recipe.part(CodeDenoiser, IMAGE), recipe.part(CodeDenoiser, MOTION)
+    image.requires_grad_(True)
+    motion.requires_grad_(True)
+    run = recipe.run("denoisers_steady", learning_rate=1e-3, sample_every=100)
+    learn(run, Drawing(caption, image, motion, codec), targets, noise=0.3)
+    recipe.keep(image, IMAGE)
+    recipe.keep(motion, MOTION)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """The parts that learn together, and the codec that shows what they draw."""
+
+    caption: CaptionEncoder
+    image: CodeDenoiser
+    motion: CodeDenoiser
+    codec: ImageCodec
+
+
+def learn(run: Run, drawing: Drawing, targets: Targets, noise: float = 0.0) -> None:
+    """Train what is trainable, with noise on the conditions, and keep a contact sheet."""
+    caption, image, motion = drawing.caption, drawing.image, drawing.motion
 
     def step(_: int) -> Tensor:
         scenes, stills, moves = targets.batch(64)
         condition = caption.encode([spoken(scene) for scene in scenes])
+        condition = condition + noise * torch.randn_like(condition)
         return image.loss(stills, condition) + 0.2 * motion.loss(moves, condition[-len(moves) :])
 
-    def sample(done: int) -> None:
+    def sample(_: int) -> None:
         scenes = world.scenes()[::31][:96]
         condition = caption.encode([world.caption(scene) for scene in scenes])
-        codes = image.generate(
-            condition, [torch.Generator().manual_seed(i) for i in range(len(scenes))], Sampling()
-        )
-        contact_sheet(codec.decode(codes), sheet, columns=16)
+        seeds = [torch.Generator().manual_seed(seed) for seed in range(len(scenes))]
+        codes = image.generate(condition, seeds, Sampling())
+        contact_sheet(drawing.codec.decode(codes), run.folder / "sheet.png", columns=16)
 
-    train(
-        recipe.run("denoisers", learning_rate=2e-3, warmup=100, sample_every=250),
-        nn.ModuleDict(parts),
-        step,
-        sample,
-    )
-    sample(-1)
-    for name, part in parts.items():
-        recipe.keep(part, name)
+    train(run, nn.ModuleList([caption, image, motion]), step, sample)
+    sample(run.steps)
 
 
 def remember(denoiser: CodeDenoiser, stills: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.trainer.denoisers import run_denoiser
+from services.trainer.denoisers import run_denoiser, run_steady
 from services.trainer.image_codec import run_codec, run_decoder, run_tokens
 from services.trainer.image_recogniser import run_recogniser
 from services.trainer.recipe import main
@@ -13,6 +13,7 @@ STAGES = {
     "decoder": run_decoder,
     "recogniser": run_recogniser,
     "denoiser": run_denoiser,
+    "steady": run_steady,
 }
 """In this order; the denoiser also needs the motion codec of the video stages."""
 

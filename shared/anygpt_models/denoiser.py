@@ -56,7 +56,7 @@ class CodeDenoiser(Part):
         if direct:
             nn.init.normal_(self.places, std=0.5)
             for table in self.digits:
-                nn.init.normal_(table.weight, std=0.25)
+                nn.init.normal_(table.get_parameter("weight"), std=0.25)
         self.layers = nn.ModuleList([TransformerBlock(width, width // 32) for _ in range(depth)])
         self.out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, sum(levels)))
         self.memory = CodeMemory(slots, length, tuple(levels), width) if slots else None
