@@ -19,7 +19,7 @@ BEAM = 24
 WEIGHT = 0.6
 """Trust in the language beside the sound."""
 PAIR_SHARE = 0.7
-STRANGE, STRANGE_LETTER = -13.0, -1.2
+STRANGE, STRANGE_LETTER = -15.0, -3.0
 """Log probability of a word outside the lexicon: to start it, and each letter past the last known beginning."""
 _FAINT = -7.0
 """Letters less likely than this at a step are not tried."""
