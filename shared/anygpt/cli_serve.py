@@ -24,7 +24,7 @@ def serve(
     pack: Annotated[str | None, typer.Option(help="Name of a pack, or a path with a slash.")] = None,
     device: Annotated[str | None, typer.Option(help="Torch device of the models.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to bind.")] = None,
-    port: Annotated[int | None, typer.Option(help="gRPC port; 0: any free one.")] = 50051,
+    port: Annotated[int | None, typer.Option(help="gRPC port, 50051 if unset; 0: any free one.")] = None,
     metrics_port: Annotated[int | None, typer.Option(help="Prometheus port; -1: none.")] = None,
     deterministic: Annotated[
         bool | None, typer.Option(help="Equal to the bit, alone and in a batch.")

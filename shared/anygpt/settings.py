@@ -86,7 +86,7 @@ class ServiceSettings(BaseSettings):
         default=False, description="Fixed shapes: equal to the bit alone and in a batch."
     )
     host: str = Field(default="127.0.0.1", description="Address that the gRPC server binds.")
-    port: int = Field(default=0, ge=0, le=65535, description="gRPC port; 0: any free one, printed.")
+    port: int = Field(default=50051, ge=0, le=65535, description="gRPC port; 0: any free one, printed.")
     metrics_port: int = Field(default=-1, ge=-1, le=65535, description="Prometheus port; -1: none.")
     drain_s: float = Field(default=20.0, ge=0, description="Seconds that running work gets after SIGTERM.")
     kafka: KafkaSettings = KafkaSettings()
