@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 Plane = NDArray[np.float32]
 """One channel [H, W] in 0..255."""
 
+STRIP = 256
+"""Rows that are sharpened at once."""
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
@@ -41,25 +45,37 @@ def guided(plane: Plane, radius: int, epsilon: float) -> Plane:
 
 
 def sharpened(plane: Plane, strength: float) -> Plane:
-    """Unsharp mask that stays between the darkest and the brightest neighbour, so that edges get no halo."""
+    """Unsharp mask that stays between the darkest and the brightest neighbour, so that edges get no halo.
+
+    Strip by strip: a large picture needs no more memory than a small one.
+    """
     radius = max(1, min(plane.shape) // 128)
-    low, high = neighbourhood(plane, radius)
-    detail = plane - box(plane, radius)
-    result: Plane = np.clip(plane + 3.0 * strength * detail, low, high)
-    return result
+    done = np.empty_like(plane)
+    for start in range(0, len(plane), STRIP):
+        first = max(0, start - 2 * radius)
+        rows = plane[first : start + STRIP + 2 * radius]
+        low, high = neighbourhood(rows, radius)
+        sharp = np.clip(rows + np.float32(3.0 * strength) * (rows - box(rows, radius)), low, high)
+        done[start : start + STRIP] = sharp[start - first : start - first + STRIP]
+    return done
 
 
 def neighbourhood(plane: Plane, radius: int) -> tuple[Plane, Plane]:
-    """Least and greatest value in a square of 2 radius + 1 around each pixel."""
-    low = high = plane
-    for axis in (0, 1):
-        pad = [(0, 0), (0, 0)]
-        pad[axis] = (radius, radius)
-        lows, highs = np.pad(low, pad, mode="edge"), np.pad(high, pad, mode="edge")
-        windows = [np.arange(start, start + plane.shape[axis]) for start in range(2 * radius + 1)]
-        low = np.minimum.reduce([np.take(lows, window, axis) for window in windows])
-        high = np.maximum.reduce([np.take(highs, window, axis) for window in windows])
+    """Least and greatest value in a square of 2 radius + 1 around each pixel, the border repeated."""
+    low, high = (np.pad(plane, radius, mode="edge") for _ in range(2))
+    for _ in range(2):
+        low, high = _slid(low, radius, np.minimum).T, _slid(high, radius, np.maximum).T
     return low, high
+
+
+def _slid(plane: Plane, radius: int, extreme: Callable[[Plane, Plane], Plane]) -> Plane:
+    """The extreme of each 2 radius + 1 rows, by doubling the reach; 2 radius rows fewer than before."""
+    reach, size = 1, 2 * radius + 1
+    rows = len(plane) - size + 1
+    while 2 * reach <= size:
+        plane = extreme(plane[:-reach], plane[reach:])
+        reach *= 2
+    return extreme(plane[:rows], plane[size - reach : size - reach + rows])
 
 
 def sharpness(plane: Plane) -> float:
