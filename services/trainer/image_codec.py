@@ -23,7 +23,10 @@ CANONICAL_BACKDROP = PALETTE[list(COLOURS).index("purple")] * 2 - 1
 
 
 def run_codec(recipe: Recipe) -> None:
-    """Learn pixels -> latents -> layers from all pictures on nine backdrops."""
+    """Learn pixels -> latents -> layers from all pictures on nine backdrops.
+
+    Measured with colours alone, without cover: 27.4 dB on held-out pictures after 630 steps of 24.
+    """
     mixture, codec = Mixture(Album.open(recipe.cache)), ImageCodec()
     autoencoder = channels_last(codec.autoencoder)
     examples = mixture.before(mixture.held_out[:96], CANONICAL_BACKDROP)
@@ -46,7 +49,11 @@ def run_codec(recipe: Recipe) -> None:
 
 
 def run_tokens(recipe: Recipe) -> None:
-    """Learn latents <-> codes, from canonical scenes (half), slight variations and any other picture."""
+    """Learn latents <-> codes, from canonical scenes (half), slight variations and any other picture.
+
+    Measured with all 32 codes for the picture: 26.0 dB of the autoencoder's own reconstruction of known pictures,
+    24.2 dB of held-out ones, after 660 steps of 64.
+    """
     mixture, codec = Mixture(Album.open(recipe.cache)), recipe.part(ImageCodec, PART)
     channels_last(codec.autoencoder)
     canonical, slight = (scene_latents(codec, mixture, jitter) for jitter in (CANONICAL, SLIGHT))
