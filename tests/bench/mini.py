@@ -40,10 +40,10 @@ def _questions() -> dict[str, tuple[list[Piece], tuple[str, ...]]]:
 
 async def measure_mini() -> list[Row]:
     """Start twice, the second time warm, and ask the demo's questions."""
-    with MiniService("batch", EMBEDDED):
+    with MiniService("trainer", EMBEDDED):
         pass
     began = time.perf_counter()
-    with MiniService("batch", EMBEDDED) as service:
+    with MiniService("trainer", EMBEDDED) as service:
         start_s = time.perf_counter() - began
         async with AsyncClient(service.address) as client:
             shares = [
