@@ -38,40 +38,35 @@ CONDITION_WEIGHT = 0.5
 POOL = {"image": 4000, "video": 1500, "audio": 1500}
 """Examples that an input projection is fitted to."""
 READING_STEPS, SIGNAL_STEPS = 1500, 2000
-COLOURS_EACH = 3
+COLOURS_EACH = 2
 """Backgrounds of each thing whose signals an output projection is fitted to."""
 
 
 def run_reading(recipe: Recipe) -> None:
     """Stage 1: input projections learn to say in words what the recognisers saw."""
-    keep(recipe, read(recipe, Alignment.open(recipe)))
+    read(recipe, Alignment.open(recipe))
 
 
 def run_dialogues(recipe: Recipe) -> None:
     """Stage 2: everything learns together from dialogues."""
-    keep(recipe, converse(recipe, Alignment.open(recipe)))
+    converse(recipe, Alignment.open(recipe))
 
 
 def run_signals(recipe: Recipe) -> None:
     """Stage 3: output projections learn what the finished model's signals mean."""
-    keep(recipe, signal(recipe, Alignment.open(recipe)))
+    signal(recipe, Alignment.open(recipe))
 
 
 def run_alignment(recipe: Recipe) -> None:
     """All stages, and the manifest."""
     alignment = Alignment.open(recipe)
     for stage in (read, converse, signal):
-        keep(recipe, stage(recipe, alignment))
+        stage(recipe, alignment)
+    pack.shrink(recipe.pack)
     pack.build_manifest(recipe.pack)
 
 
-def keep(recipe: Recipe, model: AlignedModel) -> None:
-    """Write every trained part into the pack."""
-    for name, part in model.parts().items():
-        recipe.keep(part, name)
-
-
-def read(recipe: Recipe, alignment: Alignment) -> AlignedModel:
+def read(recipe: Recipe, alignment: Alignment) -> None:
     """Regress the embeddings of the words of a caption from features of media that show it."""
     features = Features(sources(recipe), alignment.words)
     for modality in features.sources:
@@ -79,10 +74,10 @@ def read(recipe: Recipe, alignment: Alignment) -> AlignedModel:
         short = replace(recipe, steps=READING_STEPS, minutes=math.inf)
         run = short.run(f"alignment_{modality}_input", learning_rate=2e-3)
         _fit(run, alignment.model.into[modality], drawn, targets)
-    return alignment.model
+    _keep(recipe, alignment.model, "_input_projection")
 
 
-def converse(recipe: Recipe, alignment: Alignment) -> AlignedModel:
+def converse(recipe: Recipe, alignment: Alignment) -> None:
     """Learn the answers of dialogues, and to give conditions in their signals."""
     model, groups = alignment.model, _batches(alignment)
     features, conditions = Features(sources(recipe), alignment.words), Conditions.of_pack(recipe.pack)
@@ -94,17 +89,24 @@ def converse(recipe: Recipe, alignment: Alignment) -> AlignedModel:
         return answers + CONDITION_WEIGHT * model.condition_loss(batch, states, embeddings, conditions)
 
     train(recipe.run("alignment", learning_rate=1e-3, warmup=20, save_every=25, log_every=5), model, step)
-    return model
+    _keep(recipe, model, "")
 
 
-def signal(recipe: Recipe, alignment: Alignment) -> AlignedModel:
+def signal(recipe: Recipe, alignment: Alignment) -> None:
     """Fit the output projections to signals of the finished model, computed once."""
     conditions = Conditions.of_pack(recipe.pack)
     for modality, (signals, captions) in _signals(recipe, alignment).items():
         short = replace(recipe, steps=SIGNAL_STEPS, minutes=math.inf)
         run = short.run(f"alignment_{modality}_output", learning_rate=1e-3)
         _fit(run, alignment.model.out[modality], signals, conditions(modality, captions))
-    return alignment.model
+    _keep(recipe, alignment.model, "_output_projection")
+
+
+def _keep(recipe: Recipe, model: AlignedModel, ending: str) -> None:
+    """Write the trained parts whose names end so into the pack."""
+    for name, part in model.parts().items():
+        if name.endswith(ending):
+            recipe.keep(part, name)
 
 
 def _fit(run: Run, projection: nn.Module, given: Tensor, wanted: Tensor) -> None:
@@ -147,7 +149,7 @@ def _wanted(modality: ModalityName) -> list[Idea]:
 @torch.no_grad()
 def _signals(recipe: Recipe, alignment: Alignment) -> dict[ModalityName, tuple[Tensor, list[str]]]:
     """Signals of the model as it is, for every thing of the world and for dialogues."""
-    asked = [*_requests(alignment), *dialogues.build(DIALOGUES // 20, 2, alignment.chat)]
+    asked = [*_requests(alignment), *dialogues.build(DIALOGUES // 40, 2, alignment.chat)]
     sequences = [alignment.sequencer.sequence(dialogue) for dialogue in asked]
     media = Features(sources(recipe), alignment.words)
     found: dict[ModalityName, list[Tensor]] = defaultdict(list)

@@ -84,7 +84,11 @@ class Answerer:
             elif inside is None:
                 text.append(token)
             elif token == self.vocabulary.brackets[inside].end:
-                words = self.sequencer.units.decode(self.vocabulary.to_codes(SPEECH, span)) if inside == SPEECH else ""
+                words = (
+                    self.sequencer.units.decode(self.vocabulary.to_codes(SPEECH, span))
+                    if inside == SPEECH
+                    else ""
+                )
                 parts.append(Part(_name(inside), words))
                 inside = None
             else:
@@ -96,7 +100,12 @@ class Answerer:
 
     def _keep_signals(self, answers: list[Answer], signals: Tensor) -> None:
         for answer, vector in zip(answers, signals, strict=True):
-            if answer.open in self.vocabulary.signals and answer.open is not None and answer.count and not answer.done:
+            if (
+                answer.open in self.vocabulary.signals
+                and answer.open is not None
+                and answer.count
+                and not answer.done
+            ):
                 if answer.count == 1:
                     answer.signals.append([])
                 if len(answer.signals[-1]) < self.vocabulary.signals[answer.open].count:

@@ -102,7 +102,9 @@ def _clips(recipe: Recipe, album: Album) -> Source:
         scenes = [_scene(caption) for caption in captions]
         strengths = 0.7 + 0.4 * torch.rand(len(scenes))
         moving = recogniser.motion.features(videos.render(album, scenes, strengths, size=32)[0])
-        still = recogniser.image.features(album.render([replace(scene, motion="") for scene in scenes], SLIGHT, FACES))
+        still = recogniser.image.features(
+            album.render([replace(scene, motion="") for scene in scenes], SLIGHT, FACES)
+        )
         return torch.cat([still, moving], dim=1)
 
     return watch
@@ -116,7 +118,10 @@ def _recordings(recipe: Recipe, held_out: bool) -> Source:
     for place, row in enumerate(chosen):
         rows.setdefault(data.index[row].caption, []).append(place)
     heard = torch.cat(
-        [recogniser.listen(torch.from_numpy(data.waveforms(chosen[i : i + 32]))) for i in range(0, len(chosen), 32)]
+        [
+            recogniser.listen(torch.from_numpy(data.waveforms(chosen[i : i + 32])))
+            for i in range(0, len(chosen), 32)
+        ]
     )
 
     def listen(captions: Sequence[str]) -> Tensor:

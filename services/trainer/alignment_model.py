@@ -106,7 +106,9 @@ class AlignedModel(nn.Module):
             targets[ids == size + row] = size + place
         return targets
 
-    def condition_loss(self, batch: Batch, states: Tensor, embeddings: Tensor, wanted: MediaVectors) -> Tensor:
+    def condition_loss(
+        self, batch: Batch, states: Tensor, embeddings: Tensor, wanted: MediaVectors
+    ) -> Tensor:
         """Squared error and cosine distance of projected signals to the conditions of their captions."""
         losses = [states.new_zeros((), dtype=torch.float32)]
         for modality, slots in gathered(batch.signals):
@@ -133,7 +135,10 @@ class AlignedModel(nn.Module):
 def distance(projected: Tensor, target: Tensor) -> Tensor:
     """Mean squared error plus cosine distance of condition vectors."""
     projected, target = projected.float(), target.float()
-    return functional.mse_loss(projected, target) + (1 - functional.cosine_similarity(projected, target, dim=-1)).mean()
+    return (
+        functional.mse_loss(projected, target)
+        + (1 - functional.cosine_similarity(projected, target, dim=-1)).mean()
+    )
 
 
 def gathered(slots: Sequence[tuple[int, Slot]]) -> list[tuple[ModalityName, list[tuple[int, Slot]]]]:

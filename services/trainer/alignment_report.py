@@ -37,8 +37,12 @@ def run_report(recipe: Recipe) -> None:
 
 def report(recipe: Recipe, alignment: Alignment) -> list[str]:
     """Answers to held-out dialogues, compared with what was wanted."""
-    answerer = Answerer(alignment.model, alignment.sequencer, Features(sources(recipe, held_out=True), alignment.words))
-    asked = [d for d in dialogues.build(2 * PROMPTS, 5, alignment.chat, held_out=True) if not d.forced][:PROMPTS]
+    answerer = Answerer(
+        alignment.model, alignment.sequencer, Features(sources(recipe, held_out=True), alignment.words)
+    )
+    asked = [d for d in dialogues.build(2 * PROMPTS, 5, alignment.chat, held_out=True) if not d.forced][
+        :PROMPTS
+    ]
     torch.manual_seed(5)
     answers = _answers(answerer, [alignment.sequencer.prompt(dialogue) for dialogue in asked])
     return [*_judged(answerer, asked, answers), _drawn(recipe, alignment, answerer), _perplexity(alignment)]
@@ -91,7 +95,9 @@ def _drawn(recipe: Recipe, alignment: Alignment, answerer: Answerer) -> str:
             wanted = dialogue.turns[-1].answer[-1].content
             right += nearest == wanted
             kind += nearest.split(" on ")[0] == wanted.split(" on ")[0]
-        lines.append(f"{'at once' if opening else 'after text'}: {right} scenes, {kind} things of {len(asked)}")
+        lines.append(
+            f"{'at once' if opening else 'after text'}: {right} scenes, {kind} things of {len(asked)}"
+        )
     return f"{'nearest caption of a picture':32} {'; '.join(lines)}"
 
 

@@ -78,7 +78,9 @@ def base_model() -> tuple[Any, Any]:
 def keep_tokenizer(tokenizer: Any, folder: Path) -> None:
     """Write tokenizer.json without white space, which halves it."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(json.loads(tokenizer.backend_tokenizer.to_str()), ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(
+        json.loads(tokenizer.backend_tokenizer.to_str()), ensure_ascii=False, separators=(",", ":")
+    )
     (folder / "tokenizer.json").write_text(text + "\n", encoding="utf-8")
 
 
@@ -102,7 +104,9 @@ def _adapter(part: Path, config: Any, first: tuple[Tensor, Tensor]) -> LanguageA
     if (part / "config.json").exists():
         return LanguageAdapter.from_pretrained(part, torch_dtype=torch.float32)
     key_width = config.num_key_value_heads * config.head_dim
-    adapter = LanguageAdapter(len(first[0]), config.hidden_size, key_width, config.num_hidden_layers, RANK, ALPHA)
+    adapter = LanguageAdapter(
+        len(first[0]), config.hidden_size, key_width, config.num_hidden_layers, RANK, ALPHA
+    )
     adapter.rows_input.data.copy_(first[0])
     adapter.rows_output.data.copy_(first[1])
     return adapter

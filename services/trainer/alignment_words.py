@@ -58,7 +58,9 @@ class WordTargets:
         return first, vectors[middle:].mean(0) if len(vectors) > 1 else first
 
 
-def first_rows(vocabulary: Vocabulary, units: SpeechUnits, tokens: Tokens, embedding: Tensor) -> tuple[Tensor, Tensor]:
+def first_rows(
+    vocabulary: Vocabulary, units: SpeechUnits, tokens: Tokens, embedding: Tensor
+) -> tuple[Tensor, Tensor]:
     """Rows to start from, [new tokens, width] for input and for output."""
     embedding = embedding.float()
     norm = embedding.norm(dim=1).mean()

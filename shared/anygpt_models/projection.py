@@ -17,7 +17,9 @@ class InputProjection(Part):
     """
 
     @configured
-    def __init__(self, in_width: int, out_width: int, queries: int = 0, hidden_width: int = 0, heads: int = 4) -> None:
+    def __init__(
+        self, in_width: int, out_width: int, queries: int = 0, hidden_width: int = 0, heads: int = 4
+    ) -> None:
         super().__init__()
         self.into = nn.Linear(in_width, hidden_width or out_width)
         if hidden_width:
@@ -47,14 +49,28 @@ class OutputProjection(Part):
 
     @configured
     def __init__(
-        self, in_width: int, out_width: int, queries: int, width: int = 512, layers: int = 4, feed_forward: int = 2048
+        self,
+        in_width: int,
+        out_width: int,
+        queries: int,
+        width: int = 512,
+        layers: int = 4,
+        feed_forward: int = 2048,
     ) -> None:
         super().__init__()
         self.into = nn.Linear(in_width, width)
         layer = nn.TransformerEncoderLayer(width, 4, feed_forward, 0.0, batch_first=True, norm_first=True)
         encoder = nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
         self.transformer = nn.Transformer(
-            width, 4, layers, layers, feed_forward, 0.0, custom_encoder=encoder, batch_first=True, norm_first=True
+            width,
+            4,
+            layers,
+            layers,
+            feed_forward,
+            0.0,
+            custom_encoder=encoder,
+            batch_first=True,
+            norm_first=True,
         )
         self.learned_queries = nn.Parameter(torch.randn(1, queries, width))
         self.out = nn.Linear(width, out_width)
@@ -62,5 +78,7 @@ class OutputProjection(Part):
     def forward(self, signals: Tensor) -> Tensor:
         """[B, n, in_width] -> [B, queries, out_width]."""
         x = self.into(signals)
-        condition: Tensor = self.out(self.transformer(x, self.learned_queries.expand(len(x), -1, -1).to(x.dtype)))
+        condition: Tensor = self.out(
+            self.transformer(x, self.learned_queries.expand(len(x), -1, -1).to(x.dtype))
+        )
         return condition

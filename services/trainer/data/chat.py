@@ -99,7 +99,12 @@ class Exchange:
     @property
     def is_short(self) -> bool:
         """Short enough to be spoken."""
-        return self.whole and len(self.answer.split()) <= 14 and self.answer.isascii() and "\n" not in self.answer
+        return (
+            self.whole
+            and len(self.answer.split()) <= 14
+            and self.answer.isascii()
+            and "\n" not in self.answer
+        )
 
 
 def questions() -> list[str]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from anygpt.vocabulary import ModalityName
 from anygpt_models.speech_text import spoken as spoken_form
 from services.trainer.data import ideas, world
-from services.trainer.data.chat import Exchange
+from services.trainer.data.chat import Exchange, own_exchanges
 from services.trainer.data.ideas import Idea, Music, Sound
 from services.trainer.data.messages import MEDIA, Dialogue, Part, Turn, announced, meant, media, named, spoken
 from services.trainer.data.sentences import build_sentences
@@ -36,12 +36,17 @@ class Writer(Wording):
 
     def __init__(self, seed: int, chat: Sequence[Exchange], held_out: bool) -> None:
         super().__init__(seed, held_out)
-        self.chat = [exchange for place, exchange in enumerate(chat) if (place % 8 == 7) == held_out]
+        first = len(own_exchanges())
+        kept_back = [exchange for place, exchange in enumerate(chat) if place >= first and place % 8 == 7]
+        trained = [exchange for exchange in chat if exchange not in kept_back]
+        self.chat = (kept_back or trained) if held_out else trained
         self.short = [exchange for exchange in self.chat if exchange.is_short]
         corpus = build_sentences(_common_words(chat), train=900, held_out=100)
         sentences = corpus.held_out if held_out else corpus.train
         self.sentences = [sentence for sentence in sentences if len(sentence.split()) <= 10]
-        self.families: dict[str, Callable[[], Dialogue]] = {name: getattr(self, f"_{name}") for name in _WEIGHTS}
+        self.families: dict[str, Callable[[], Dialogue]] = {
+            name: getattr(self, f"_{name}") for name in _WEIGHTS
+        }
 
     def dialogue(self) -> Dialogue:
         """The next dialogue; one in five typed requests is spoken instead."""
@@ -56,10 +61,16 @@ class Writer(Wording):
     def request(self, idea: Idea) -> Dialogue:
         """A request for one picture, clip, piece or sound; a third as if the client had opened the span at once."""
         table, words = self._table(idea), self.idea_words(idea)
-        if table == "video" and idea == ideas.as_moving(idea, ideas.DEFAULT_MOTION) and self.pick.random() < 0.5:
+        if (
+            table == "video"
+            and idea == ideas.as_moving(idea, ideas.DEFAULT_MOTION)
+            and self.pick.random() < 0.5
+        ):
             words = self.words(ideas.as_still(idea))
         forced = self.pick.random() < 0.3
-        return self._made(table, (self.say(table, x=words),), (media(idea),) if forced else announced(idea), forced)
+        return self._made(
+            table, (self.say(table, x=words),), (media(idea),) if forced else announced(idea), forced
+        )
 
     def _table(self, idea: Idea) -> str:
         match idea:
@@ -90,7 +101,9 @@ class Writer(Wording):
 
     def _reply_aloud(self) -> Dialogue:
         exchange = self.pick.choice(self.short)
-        return self._made("reply_aloud", (self.say("reply_aloud", s=exchange.question),), (spoken(exchange.answer),))
+        return self._made(
+            "reply_aloud", (self.say("reply_aloud", s=exchange.question),), (spoken(exchange.answer),)
+        )
 
     def _chat(self) -> Dialogue:
         exchange = self.pick.choice(self.chat)
@@ -203,14 +216,18 @@ class Writer(Wording):
     def _described(self) -> Dialogue:
         _, idea, media = self.given()
         text = named(idea)
-        return self._made("described", self.mixed((media, self.say("describe_and"))), (text, spoken(text.content)))
+        return self._made(
+            "described", self.mixed((media, self.say("describe_and"))), (text, spoken(text.content))
+        )
 
     # Later turns
 
     def _follow(self) -> Dialogue:
         first = self._first()
         before = first.turns[-1]
-        idea = next((ideas.by_caption()[part.content] for part in before.answer if part.modality in MEDIA), None)
+        idea = next(
+            (ideas.by_caption()[part.content] for part in before.answer if part.modality in MEDIA), None
+        )
         about_media = idea is not None and self.pick.random() < 2 / 3
         last = self._after_media(idea) if about_media else self._after_text(before)
         turns: tuple[Turn, ...] = (before, last)
@@ -296,7 +313,9 @@ class Writer(Wording):
 
     def _reply_forced(self) -> Dialogue:
         exchange = self.pick.choice(self.short)
-        dialogue = self._made("reply_forced", (self.typed(exchange.question),), (spoken(exchange.answer),), forced=True)
+        dialogue = self._made(
+            "reply_forced", (self.typed(exchange.question),), (spoken(exchange.answer),), forced=True
+        )
         return self._spoken(dialogue) if self.pick.random() < 0.5 else dialogue
 
     def _outputs(self) -> tuple[ModalityName, ...]:
@@ -310,7 +329,9 @@ class Writer(Wording):
         answer = (media(wanted),) if forced else announced(wanted)
         return self._made(family, self.mixed((media(idea), ask)), answer, forced)
 
-    def _made(self, family: str, request: tuple[Part, ...], answer: tuple[Part, ...], forced: bool = False) -> Dialogue:
+    def _made(
+        self, family: str, request: tuple[Part, ...], answer: tuple[Part, ...], forced: bool = False
+    ) -> Dialogue:
         return Dialogue(family, (Turn(request, answer),), forced)
 
     def _answered(self, exchange: Exchange) -> Dialogue:
@@ -331,10 +352,10 @@ def _common_words(chat: Sequence[Exchange]) -> tuple[str, ...]:
 
 
 _WEIGHTS = {
-    "image": 12, "video": 8, "music": 6, "sound": 3, "speak": 5, "reply_aloud": 2, "chat": 14, "spoken_question": 3,
-    "name": 8, "name_aloud": 3, "detail": 4, "to_music": 4, "to_image": 4, "to_video": 3, "to_other_music": 2,
-    "transcribe": 4, "repeat": 2, "mixed": 5, "described": 2, "follow": 10, "bare": 4, "mention": 3, "redirected": 3,
-    "reply_forced": 1,
+    "image": 10, "video": 8, "music": 6, "sound": 3, "speak": 9, "reply_aloud": 4, "chat": 13, "spoken_question": 4,
+    "name": 6, "name_aloud": 5, "detail": 4, "to_music": 4, "to_image": 4, "to_video": 3, "to_other_music": 2,
+    "transcribe": 3, "repeat": 3, "mixed": 9, "described": 2, "follow": 11, "bare": 4, "mention": 3, "redirected": 3,
+    "reply_forced": 2,
 }  # fmt: skip
 """How often each family comes; plain chat and transcripts together are a fifth."""
 

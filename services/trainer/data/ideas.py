@@ -41,7 +41,12 @@ _PICTURE_OF: Mapping[str, str] = {
     "rain": "rain cloud", "bell": "bell", "siren": "ambulance", "beep": "robot", "knock": "door",
     "wave": "wave", "wind": "tornado", "clock": "alarm clock",
 }  # fmt: skip
-_FACE_OF: Mapping[str, str] = {"happy": "happy face", "sad": "sad face", "calm": "calm face", "tense": "scared face"}
+_FACE_OF: Mapping[str, str] = {
+    "happy": "happy face",
+    "sad": "sad face",
+    "calm": "calm face",
+    "tense": "scared face",
+}
 
 
 def caption(idea: Idea) -> str:

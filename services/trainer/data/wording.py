@@ -19,7 +19,14 @@ MOVING = {
     "grow": ("growing", "growing", "getting bigger", "that grows"),
     "spin": ("spinning", "spinning", "turning round", "that spins"),
 }
-VERBS = {"left": "move left", "right": "move right", "up": "rise", "bounce": "bounce", "grow": "grow", "spin": "spin"}
+VERBS = {
+    "left": "move left",
+    "right": "move right",
+    "up": "rise",
+    "bounce": "bounce",
+    "grow": "grow",
+    "spin": "spin",
+}
 
 
 class Wording:
@@ -44,7 +51,11 @@ class Wording:
     def scene(self, moving: bool = False, faces: float = 0.12) -> Scene:
         """A thing on a background, white half of the time."""
         faced = self.pick.random() < faces
-        kind = f"{self.pick.choice(list(world.EMOTIONS))} face" if faced else self.pick.choice(list(world.OBJECTS))
+        kind = (
+            f"{self.pick.choice(list(world.EMOTIONS))} face"
+            if faced
+            else self.pick.choice(list(world.OBJECTS))
+        )
         colour = ideas.DEFAULT_COLOUR if self.pick.random() < 0.45 else self.pick.choice(list(world.COLOURS))
         return Scene(kind, colour, self.pick.choice(list(world.MOTIONS)) if moving else "")
 
@@ -88,7 +99,11 @@ class Wording:
     def music_words(self, music: Music) -> str:
         """How people name a piece; a happy one, or one for the piano, may go without saying."""
         mood, instrument = music.mood, music.instrument
-        choices = [ideas.caption(music), f"a {mood} song on the {instrument}", f"{mood} music on the {instrument}"]
+        choices = [
+            ideas.caption(music),
+            f"a {mood} song on the {instrument}",
+            f"{mood} music on the {instrument}",
+        ]
         choices += [f"a {mood} {instrument} piece", f"something {mood} on the {instrument}"]
         if instrument == ideas.DEFAULT_INSTRUMENT:
             choices += [f"something {mood}", f"{mood} music", f"a {mood} song"]

@@ -42,7 +42,9 @@ def test_every_medium_is_a_thing_of_the_world(built: list[Dialogue]) -> None:
         assert part.content
         if part.modality in MEDIA:
             idea = ideas.by_caption()[part.content]
-            assert part.modality == ("audio" if not hasattr(idea, "kind") else "video" if idea.motion else "image")
+            assert part.modality == (
+                "audio" if not hasattr(idea, "kind") else "video" if idea.motion else "image"
+            )
 
 
 def test_some_dialogues_refer_back_to_an_earlier_turn(built: list[Dialogue]) -> None:
@@ -62,7 +64,9 @@ def test_what_is_said_aloud_is_the_answer_before(built: list[Dialogue]) -> None:
 def test_held_out_wordings_are_never_trained_on(built: list[Dialogue]) -> None:
     assert not set(wordings("image", held_out=True)) & set(wordings("image", held_out=False))
     held_out = dialogues.build(300, 1, chat.own_exchanges(), held_out=True)
-    worded = {dialogue.turns for dialogue in held_out if dialogue.family in {"image", "video", "music", "to_music"}}
+    worded = {
+        dialogue.turns for dialogue in held_out if dialogue.family in {"image", "video", "music", "to_music"}
+    }
     assert worded
     assert not worded & {dialogue.turns for dialogue in built}
 
@@ -74,7 +78,9 @@ def test_plain_chat_is_a_part_of_the_mixture() -> None:
     assert 0.06 < text_only / len(found) < 0.25
 
 
-@pytest.mark.parametrize(("mood", "kind"), [("sad", "sad face"), ("tense", "scared face"), ("calm", "calm face")])
+@pytest.mark.parametrize(
+    ("mood", "kind"), [("sad", "sad face"), ("tense", "scared face"), ("calm", "calm face")]
+)
 def test_a_face_and_its_music_find_each_other(mood: str, kind: str) -> None:
     face = ideas.face_of(mood)
     assert face.kind == kind

@@ -50,7 +50,9 @@ def test_the_gateway_writes_the_very_tokens_that_training_saw(pack: Pack, sequen
         system="Be brief.", parts=[types_pb2.Part(modality=TEXT, text="Play sad piano music.")]
     )
     segments = PromptWriter(pack, 100).write(request, [turn], {}).segments
-    theirs = [i for s in segments for i in (s.tokens.ids if s.HasField("tokens") else sequencer.tokens(s.text))]
+    theirs = [
+        i for s in segments for i in (s.tokens.ids if s.HasField("tokens") else sequencer.tokens(s.text))
+    ]
     assert theirs == ours.ids
 
 
@@ -106,6 +108,8 @@ def test_every_built_dialogue_is_a_short_sequence(sequencer: Sequencer) -> None:
         ("audio", "the sound of waves"),
     ],
 )
-def test_words_of_a_caption_fill_the_places_of_its_features(sequencer: Sequencer, modality: str, caption: str) -> None:
+def test_words_of_a_caption_fill_the_places_of_its_features(
+    sequencer: Sequencer, modality: str, caption: str
+) -> None:
     words = WordTargets(sequencer.tokens, torch.randn(49152, 8))
     assert words(modality, caption).shape == (LENGTHS[modality], 8)  # type: ignore[arg-type,index]

@@ -6,7 +6,7 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from anygpt.pack import open_pack
-from anygpt_models.lora import LanguageAdapter, LoRA
+from anygpt_models.lora import LanguageAdapter, LoRA, LowRank
 from anygpt_models.projection import InputProjection, OutputProjection
 
 PUBLISHED_INPUT_PROJECTION = 28_000_000
@@ -20,15 +20,19 @@ def parameters(*modules: nn.Module) -> int:
 
 def tiny_llama() -> LlamaForCausalLM:
     torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "head_dim": 4}
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
-    return LlamaForCausalLM(LlamaConfig(vocab_size=20, tie_word_embeddings=True, **sizes, **heads)).eval()
+    config = LlamaConfig(
+        vocab_size=20, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=4, tie_word_embeddings=True,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).eval()
 
 
 @pytest.mark.parametrize(
     ("queries", "width", "published"), [(77, 768, 31_958_784), (77, 1024, 32_090_112), (1, 512, 31_788_544)]
 )
-def test_an_output_projection_of_next_gpt_has_its_published_size(queries: int, width: int, published: int) -> None:
+def test_an_output_projection_of_next_gpt_has_its_published_size(
+    queries: int, width: int, published: int
+) -> None:
     with torch.device("meta"):
         assert parameters(OutputProjection(4096, width, queries)) == published
 
@@ -91,7 +95,7 @@ def test_a_new_adapter_changes_nothing_of_the_base_rows() -> None:
 def test_merged_updates_equal_attached_ones() -> None:
     model, lora = tiny_llama(), LoRA(2, 16, 8, 4, 8.0)
     for update in lora.modules():
-        if hasattr(update, "b"):
+        if isinstance(update, LowRank):
             nn.init.normal_(update.b, std=0.1)
     ids = torch.tensor([[1, 2, 3]])
     plain = model(ids).logits
