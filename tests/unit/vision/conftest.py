@@ -18,9 +18,15 @@ from anygpt_models.image_recogniser import ImageRecogniser
 from anygpt_models.video_codec import MotionCodec
 from anygpt_models.video_pipeline import VideoPipeline
 from anygpt_models.video_recogniser import MotionRecogniser
+from services.trainer.data import world
 
 PACK = Path(__file__).parents[3] / "shared" / "packs" / "mini"
 PICTURES = Path(__file__).parent / "pictures"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +59,16 @@ def images(codec: ImageCodec) -> ImagePipeline:
 def videos(images: ImagePipeline, motion_codec: MotionCodec) -> VideoPipeline:
     motion_denoiser = CodeDenoiser.open(PACK / "video_denoiser")
     return VideoPipeline(images.codec, motion_codec, images.denoiser, motion_denoiser, images.caption_encoder)
+
+
+@pytest.fixture(scope="session")
+def clips(videos: VideoPipeline) -> dict[str, Tensor]:
+    """An apple on white in each motion, frames [1, 24, 3, 128, 128] in -1..1."""
+    asked = [f"an apple {words} on a white background" for words in world.MOTIONS.values()]
+    seeds = [torch.Generator().manual_seed(seed) for seed in range(len(asked))]
+    frames = videos(caption=asked, num_inference_steps=4, generator=seeds).frames
+    drawn = torch.from_numpy(frames).movedim(-1, 2).float() / 127.5 - 1
+    return dict(zip(world.MOTIONS, drawn.split(1), strict=True))
 
 
 @pytest.fixture(scope="session")
