@@ -31,7 +31,8 @@ class CodeMemory(nn.Module):
             seen = self._one_hot(digits) * ~masked[..., None]
             slot = query.float() @ self.keys.T + seen.flatten(1) @ known.flatten(1).T
             mixed = slot.softmax(-1) @ known.exp().flatten(1)
-            return mixed.clamp(min=1e-6).log().unflatten(1, known.shape[1:])
+            recalled: Tensor = mixed.clamp(min=1e-6).log().unflatten(1, known.shape[1:])
+            return recalled
 
     def remember(self, digits: Tensor, told: Tensor) -> None:
         """Start from digits [slots, L, D]; positions [L] that are not told stay open."""
