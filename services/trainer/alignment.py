@@ -35,9 +35,9 @@ SYSTEM = "You are a helpful assistant."
 SYSTEM_EVERY = 16
 """One dialogue in so many has a system instruction."""
 CONDITION_WEIGHT = 0.5
-POOL = {"image": 4000, "video": 1500, "audio": 1500}
+POOL = {"image": 10_000, "video": 1500, "audio": 1500}
 """Examples that an input projection is fitted to."""
-READING_STEPS, SIGNAL_STEPS = 1500, 2000
+READING_STEPS, SIGNAL_STEPS = 3000, 2000
 COLOURS_EACH = 2
 """Backgrounds of each thing whose signals an output projection is fitted to."""
 
@@ -88,7 +88,7 @@ def converse(recipe: Recipe, alignment: Alignment) -> None:
         answers = model.answer_loss(batch, states)
         return answers + CONDITION_WEIGHT * model.condition_loss(batch, states, embeddings, conditions)
 
-    train(recipe.run("alignment", learning_rate=1e-3, warmup=20, save_every=25, log_every=5), model, step)
+    train(recipe.run("alignment", learning_rate=8e-4, warmup=20, save_every=25, log_every=5), model, step)
     _keep(recipe, model, "")
 
 

@@ -34,8 +34,8 @@ class AlignedModel(nn.Module):
         self.base = base.requires_grad_(False)
         self.vocabulary = vocabulary
         self.adapter = adapter
-        self.into = nn.ModuleDict(into)
-        self.out = nn.ModuleDict(out)
+        self.into = nn.ModuleDict({str(name): part for name, part in into.items()})
+        self.out = nn.ModuleDict({str(name): part for name, part in out.items()})
         adapter.lora.attach(base)
         codes, brackets = vocabulary.codes[SPEECH], vocabulary.brackets[SPEECH]
         self._first_code = codes.first - vocabulary.text_size

@@ -13,7 +13,7 @@ from anygpt.pack import PromptEntry
 from anygpt.topology import MODALITIES
 from anygpt.vocabulary import ModalityName, Vocabulary
 from anygpt_models.speech_units import SpeechUnits
-from services.trainer.data.dialogues import Dialogue, Part
+from services.trainer.data.messages import Dialogue, Part
 
 NOT_LEARNED, TEXT, CODE = 0, 1, 2
 """How a token is predicted: not at all, among text and opening brackets, or among speech codes and their end."""

@@ -40,8 +40,8 @@ class WordTargets:
             case Music(instrument, mood):
                 return 2 * [*self._halves(mood)[:1], *self._halves(instrument), *self._halves("music")[:1]]
             case Sound(name):
-                noun = world.sound_caption(name).split()[-1]
-                return 2 * [*self._halves("sound")[:1], *self._halves("of")[:1], *self._halves(noun)]
+                heard = world.sound_caption(name).split()[-1]
+                return 2 * [*self._halves("sound")[:1], *self._halves("of")[:1], *self._halves(heard)]
             case Scene():
                 noun = self._halves(idea.kind)
                 colour, ground = self._halves(idea.colour)[:1], self._halves("background")[:1]
@@ -91,4 +91,5 @@ def _runs(vocabulary: Vocabulary, name: str) -> list[tuple[int, int]]:
 
 
 def _with_norm(vector: Tensor, norm: Tensor) -> Tensor:
-    return vector * (norm / vector.norm().clamp_min(1e-6))
+    scaled: Tensor = vector * (norm / vector.norm().clamp_min(1e-6))
+    return scaled

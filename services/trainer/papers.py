@@ -41,7 +41,11 @@ NEXT_GPT = VocabularyLayout(
 """One pair of brackets around every incoming modality, 36 signal tokens."""
 
 ANYGPT_BASE_PROMPT = PromptEntry(
-    before_system="", before_user="[Human]: ", before_assistant=" [MMGPT]:", after_turn="<eoh>", stop=("<eos>",)
+    before_system="",
+    before_user="[Human]: ",
+    before_assistant=" [MMGPT]:",
+    after_turn="<eoh>",
+    stop=("<eos>",),
 )
 ANYGPT_CHAT_PROMPT = PromptEntry(
     system=(
@@ -52,5 +56,9 @@ ANYGPT_CHAT_PROMPT = PromptEntry(
     speech_suffix="Please recognize the voice command and give reply and voice",
 )  # fmt: skip
 NEXT_GPT_PROMPT = PromptEntry(
-    before_system="", before_user="### Human: ", before_assistant="### Assistant: ", after_turn="\n", stop=("###",)
+    before_system="",
+    before_user="### Human: ",
+    before_assistant="### Assistant: ",
+    after_turn="\n",
+    stop=("###",),
 )

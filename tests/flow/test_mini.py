@@ -64,9 +64,9 @@ async def test_every_pair_gives_media_that_opens(mini: AsyncClient, source: str,
         with Image.open(data) as picture:
             picture.load()
         return
-    with av.open(data) as container:
+    with av.open(data, "r") as container:
         kind = "video" if target == "video" else "audio"
-        assert sum(1 for _ in container.decode(**{kind: 0})) > 1
+        assert len(list(container.decode(**{kind: 0}))) > 1
 
 
 async def test_a_picture_is_named(mini: AsyncClient) -> None:

@@ -41,7 +41,7 @@ class Writer(Wording):
         trained = [exchange for exchange in chat if exchange not in kept_back]
         self.chat = (kept_back or trained) if held_out else trained
         self.short = [exchange for exchange in self.chat if exchange.is_short]
-        corpus = build_sentences(_common_words(chat), train=900, held_out=100)
+        corpus = build_sentences(_common_words(chat), train=3000, held_out=150)
         sentences = corpus.held_out if held_out else corpus.train
         self.sentences = [sentence for sentence in sentences if len(sentence.split()) <= 10]
         self.families: dict[str, Callable[[], Dialogue]] = {
@@ -197,7 +197,8 @@ class Writer(Wording):
 
     def _mixed(self) -> Dialogue:
         table = self.pick.choice(_MIXES)
-        x, second, music, s = self.scene(), self.scene(), self.music(), self.pick.choice(self.sentences)
+        x, second, s = self.scene(), self.scene(), self.pick.choice(self.sentences)
+        music = self.music() if self.pick.random() < 0.7 else Sound(self.pick.choice(world.SOUNDS))
         moving = replace(x, motion=self.pick.choice(list(world.MOTIONS)))
         y = second if table == "two_images" else music
         shown = moving if table == "video_music" else x

@@ -42,9 +42,10 @@ def test_every_medium_is_a_thing_of_the_world(built: list[Dialogue]) -> None:
         assert part.content
         if part.modality in MEDIA:
             idea = ideas.by_caption()[part.content]
-            assert part.modality == (
-                "audio" if not hasattr(idea, "kind") else "video" if idea.motion else "image"
-            )
+            if isinstance(idea, world.Scene):
+                assert part.modality == ("video" if idea.motion else "image")
+            else:
+                assert part.modality == "audio"
 
 
 def test_some_dialogues_refer_back_to_an_earlier_turn(built: list[Dialogue]) -> None:
