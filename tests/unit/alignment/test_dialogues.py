@@ -6,7 +6,7 @@ import pytest
 
 from anygpt.topology import MODALITY_NAMES
 from anygpt_models.speech_text import spoken
-from services.trainer.data import chat, dialogues, ideas
+from services.trainer.data import chat, dialogues, ideas, world
 from services.trainer.data.messages import MEDIA, Dialogue
 from services.trainer.data.phrases import wordings
 
