@@ -84,7 +84,8 @@ MODALITIES: Mapping[ModalityName, ModalityEntry] = {
         input=InputEntry(path="features", length=8, width=256, max_duration_s=10.0),
         output=OutputEntry(
             path="signals", min_count=24, max_count=24, width=128, height=128, frame_rate=8.0, duration_s=3.0,
-            steps=_SEEN_STEPS, guidance=_SEEN_GUIDANCE, formats=("mp4", "webm", "gif"), sampling=SamplingEntry(max_tokens=48),
+            steps=_SEEN_STEPS, guidance=_SEEN_GUIDANCE, formats=("mp4", "webm", "gif"),
+            sampling=SamplingEntry(max_tokens=48),
         ),
     ),
     "speech": ModalityEntry(
