@@ -37,9 +37,9 @@ SYSTEM_EVERY = 16
 CONDITION_WEIGHT = 0.5
 POOL = {"image": 10_000, "video": 1500, "audio": 1500}
 """Examples that an input projection is fitted to."""
-READING_STEPS, SIGNAL_STEPS = 3000, 2000
-COLOURS_EACH = 2
-"""Backgrounds of each thing whose signals an output projection is fitted to."""
+READING_STEPS, SIGNAL_STEPS = 3000, 3600
+SIGNAL_NOISE = 0.08
+"""Noise on signals, as a share of their spread: few phrasings are seen, and none should be learned by heart."""
 
 
 def run_reading(recipe: Recipe) -> None:
@@ -98,7 +98,7 @@ def signal(recipe: Recipe, alignment: Alignment) -> None:
     for modality, (signals, captions) in _signals(recipe, alignment).items():
         short = replace(recipe, steps=SIGNAL_STEPS, minutes=math.inf)
         run = short.run(f"alignment_{modality}_output", learning_rate=1e-3)
-        _fit(run, alignment.model.out[modality], signals, conditions(modality, captions))
+        _fit(run, alignment.model.out[modality], signals, conditions(modality, captions), SIGNAL_NOISE)
     _keep(recipe, alignment.model, "_output_projection")
 
 
@@ -109,13 +109,14 @@ def _keep(recipe: Recipe, model: AlignedModel, ending: str) -> None:
             recipe.keep(part, name)
 
 
-def _fit(run: Run, projection: nn.Module, given: Tensor, wanted: Tensor) -> None:
+def _fit(run: Run, projection: nn.Module, given: Tensor, wanted: Tensor, noise: float = 0.0) -> None:
     """Regress `wanted` from `given`, row by row; errors count against the spread of what is wanted."""
-    scale = wanted.std()
+    scale, noise = wanted.std(), noise * given.std().item()
 
     def step(_: int) -> Tensor:
-        rows = torch.randint(len(given), (48,))
-        return distance(projection(given[rows]) / scale, wanted[rows] / scale)
+        rows = torch.randint(len(given), (64,))
+        seen = given[rows] + noise * torch.randn_like(given[rows])
+        return distance(projection(seen) / scale, wanted[rows] / scale)
 
     train(run, projection, step)
 
@@ -167,11 +168,12 @@ def _signals(recipe: Recipe, alignment: Alignment) -> dict[ModalityName, tuple[T
 def _requests(alignment: Alignment) -> Iterator[Dialogue]:
     """Every thing on some backgrounds, every third in motion; every piece and sound."""
     writer = dialogues.Writer(3, alignment.chat, held_out=False)
-    colours, motions = list(world.COLOURS), list(world.MOTIONS)
+    colours = list(world.COLOURS)
     for kind in world.kinds():
-        for number, colour in enumerate(writer.pick.sample(colours, COLOURS_EACH)):
-            motion = writer.pick.choice(motions) if number == 0 else ""
-            yield writer.request(world.Scene(kind, colour, motion))
+        for colour in colours:
+            yield writer.request(world.Scene(kind, colour))
+        for motion in world.MOTIONS:
+            yield writer.request(world.Scene(kind, writer.pick.choice(colours), motion))
     for idea in _wanted("audio") * 3:
         yield writer.request(idea)
 
