@@ -22,6 +22,8 @@ COUNT = 2
 WIDTH, DEPTH, BATCH = 128, 3, 16
 BLUR = 0.4
 """Most noise on a condition of unit variance: a projection never hits it exactly."""
+APART = 0.5
+"""Least distance of two conditions, root mean square of vectors of unit variance."""
 
 
 def run_denoiser(recipe: Recipe) -> None:
@@ -33,12 +35,22 @@ def run_denoiser(recipe: Recipe) -> None:
 
     def step(_: int) -> Tensor:
         chosen = torch.randint(len(pieces.codes), (BATCH,))
-        condition = caption.encode([pieces.captions[row] for row in chosen.tolist()])
-        return denoiser.loss(pieces.codes[chosen], styles(condition, pieces.styles[chosen]), drop=0.05)
+        told = [pieces.captions[row] for row in chosen.tolist()]
+        condition = caption.encode(told)
+        loss = denoiser.loss(pieces.codes[chosen], styles(condition, pieces.styles[chosen]), drop=0.05)
+        return loss + crowding(condition.float(), told)
 
     train(recipe.run("audio_denoiser", learning_rate=3e-3, warmup=100), parts, step)
     for name, part in ((CAPTION, caption), (DENOISER, denoiser), (STYLES, styles)):
         recipe.keep(part, name)
+
+
+def crowding(conditions: Tensor, captions: list[str]) -> Tensor:
+    """How much nearer than `APART` the conditions [B, K, C] of different captions lie: two that meet sound the same."""
+    flat = conditions.flatten(1)
+    distances = (flat[:, None] - flat[None, :]).square().mean(dim=2).clamp(min=1e-6).sqrt()
+    differ = torch.tensor([[one != other for other in captions] for one in captions])
+    return torch.relu(APART - distances)[differ].sum() / len(captions)
 
 
 def run_polish(recipe: Recipe) -> None:
