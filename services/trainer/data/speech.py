@@ -238,7 +238,8 @@ def _with_output(model: Path, tensor: str) -> bytes:
 
     network = onnx.load(str(model))
     network.graph.output.append(onnx.ValueInfoProto(name=tensor))
-    return network.SerializeToString()
+    raw: bytes = network.SerializeToString()
+    return raw
 
 
 def _listed_words() -> list[str]:
