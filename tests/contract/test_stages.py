@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -54,7 +53,8 @@ def work(name: str, **more: Any) -> Any:
         return stages_pb2.EncodeRequest(modality=modality, inline=inline, **more)
     if entry.kind is topology.Kind.GENERATOR:
         prompt = [stages_pb2.PromptSegment(text="Count to one thousand: one, two, three,")]
-        return stages_pb2.GenerateTokensRequest(prompt=prompt, want=[topology.TEXT], **more)
+        short = types_pb2.ModalitySampling(modality=topology.TEXT, sampling=types_pb2.Sampling(max_tokens=16))
+        return stages_pb2.GenerateTokensRequest(prompt=prompt, want=[topology.TEXT], sampling=[short], **more)
     request = stages_pb2.DecodeRequest(modality=modality, is_last=True, seed=3, **more)
     if modality in CAPTIONS:
         request.caption = CAPTIONS[modality]
@@ -120,9 +120,8 @@ async def test_a_cancelled_call_leaves_the_stage_free(service: Service, channel:
     for _ in range(3):
         begun = call(channel, service.name, work(service.name))
         begun.cancel()
-    began = time.perf_counter()
-    assert [response async for response in call(channel, service.name, work(service.name))]
-    assert time.perf_counter() - began < 30
+    async with asyncio.timeout(60):
+        assert [response async for response in call(channel, service.name, work(service.name))]
 
 
 async def test_a_message_above_the_limit_is_refused(service: Service, channel: grpc.aio.Channel) -> None:
