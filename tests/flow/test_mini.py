@@ -5,14 +5,18 @@ from __future__ import annotations
 import io
 from collections.abc import AsyncIterator, Iterator
 from itertools import product
+from typing import Any
 
 import av
+import grpc
 import pytest
 from PIL import Image
 
+from anygpt import topology
 from anygpt.client import AsyncClient, Media, Options, Piece, audio, image, speech, video
 from anygpt.pack import packs_folder
 from anygpt.topology import MODALITIES
+from anygpt.v1 import stages_pb2, stages_pb2_grpc
 from tests.bench.mini import MiniService
 from tests.flow.conftest import EMBEDDED
 from tests.flow.media import film, sound
@@ -73,11 +77,22 @@ async def test_a_picture_is_named(mini: AsyncClient) -> None:
     assert "dog" in (await ask(mini, *QUESTIONS["image"], want="text"))["text"]
 
 
-async def test_what_is_drawn_shows_what_was_asked_for(mini: AsyncClient) -> None:
-    drawn = await ask(mini, "Draw a pizza on a green background.", want="image")
-    again = await mini.download(drawn["image"])
-    told = await ask(mini, Media(again, "image"), "What is in this picture?", want="text")
+async def test_what_a_decoder_draws_from_a_caption_is_named_by_the_system(
+    mini: AsyncClient, mini_address: str
+) -> None:
+    async with grpc.aio.insecure_channel(mini_address) as channel:
+        decoder: Any = stages_pb2_grpc.DecoderServiceStub(channel)
+        request = stages_pb2.DecodeRequest(
+            modality=topology.IMAGE, caption="a pizza on a green background", is_last=True, seed=5
+        )
+        responses = [response async for response in decoder.Decode(_once(request))]
+    told = await ask(mini, Media(responses[-1].media.data, "image"), "What is in this picture?", want="text")
     assert "pizza" in told["text"]
+    assert "green" in told["text"]
+
+
+async def _once(request: stages_pb2.DecodeRequest) -> AsyncIterator[stages_pb2.DecodeRequest]:
+    yield request
 
 
 async def test_a_spoken_instruction_is_followed_without_being_told_the_modality(mini: AsyncClient) -> None:
