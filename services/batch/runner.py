@@ -15,8 +15,9 @@ from anygpt import topology
 from anygpt.answer import Answer
 from anygpt.client import AsyncClient
 from anygpt.errors import AnyGPTError, Exhausted, InvalidInput, Unavailable
-from anygpt.identity import object_key, ref_key
+from anygpt.identity import object_key
 from anygpt.jobs import ENDED, JobBook, job_folder
+from anygpt.keeping import keep_media
 from anygpt.store import Store
 from anygpt.v1 import anygpt_service_pb2, job_service_pb2, types_pb2
 
@@ -125,9 +126,7 @@ class JobRunner:
             media_type=LINES_TYPE,
             size_bytes=len(results),
         )
-        await self._store.put(object_key(tenant, reference.object), results, LINES_TYPE)
-        facts = reference.SerializeToString()
-        await self._store.put(ref_key(tenant, reference.object), facts, "application/protobuf")
+        await keep_media(self._store, tenant, reference, results)
         job.results.CopyFrom(reference)
 
     async def _end(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import math
 from collections.abc import Sequence
@@ -10,7 +9,8 @@ from pathlib import Path
 
 from anygpt import topology
 from anygpt.errors import InvalidInput, NotFound, TooLarge, Unserved
-from anygpt.identity import object_key, ref_key, upload_object
+from anygpt.identity import ref_key, upload_object
+from anygpt.keeping import keep_media
 from anygpt.pack import Pack
 from anygpt.settings import LimitSettings
 from anygpt.store import Store
@@ -141,11 +141,7 @@ class Admission:
 
     async def keep(self, tenant: str, reference: types_pb2.MediaRef, data: bytes | Path) -> None:
         """Write media and, beside it, the facts about it."""
-        facts = reference.SerializeToString()
-        await asyncio.gather(
-            self._store.put(object_key(tenant, reference.object), data, reference.media_type),
-            self._store.put(ref_key(tenant, reference.object), facts, "application/protobuf"),
-        )
+        await keep_media(self._store, tenant, reference, data)
 
     async def _complete(self, part: types_pb2.Part, tenant: str, field: str) -> None:
         reference = await self.find(tenant, part.media.object, f"{field}.media")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from typing import Any, Protocol, TypeAlias
 from google.protobuf.message import Message
 
 from anygpt import topology
-from anygpt.identity import media_object, object_key, ref_key
+from anygpt.identity import media_object
+from anygpt.keeping import keep_media
 from anygpt.stage import Call
 from anygpt.store import Store
 from anygpt.v1 import anygpt_service_pb2, bus_pb2, stages_pb2, types_pb2
@@ -151,12 +151,7 @@ class DecoderRoute:
         reference.object = media_object(self._call.request_id, self._span_index, reference.sha256)
         reference.size_bytes = len(media.data)
         reference.modality = self._modality
-        tenant = self._call.tenant
-        facts = reference.SerializeToString()
-        await asyncio.gather(
-            self._store.put(object_key(tenant, reference.object), media.data, reference.media_type),
-            self._store.put(ref_key(tenant, reference.object), facts, "application/protobuf"),
-        )
+        await keep_media(self._store, self._call.tenant, reference, media.data)
         media.data = b""
 
 
