@@ -320,12 +320,17 @@ class Started(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    CLOSED_FIELD_NUMBER: _builtins.int
     conversation_id: _builtins.str
     seed: _builtins.int
     @_builtins.property
     def deadline(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def limits(self) -> Global___Limits: ...
+    @_builtins.property
+    def closed(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.Modality.ValueType]:
+        """Modalities that the model cannot choose in this answer, because their decoders are full. Never one of `want`."""
+
     def __init__(
         self,
         *,
@@ -333,10 +338,11 @@ class Started(_message.Message):
         seed: _builtins.int = ...,
         deadline: _timestamp_pb2.Timestamp | None = ...,
         limits: Global___Limits | None = ...,
+        closed: _abc.Iterable[_types_pb2.Modality.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "deadline", b"deadline", "limits", b"limits", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "conversation_id", b"conversation_id", "deadline", b"deadline", "limits", b"limits", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

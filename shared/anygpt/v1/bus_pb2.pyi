@@ -129,8 +129,12 @@ class Accepted(_message.Message):
     ACCEPTED_AT_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    CLOSED_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     seed: _builtins.int
+    tokens: _builtins.int
+    """Most tokens of prompt and answer together: what the request counts for while it is in flight."""
     @_builtins.property
     def request(self) -> _anygpt_service_pb2.GenerateRequest: ...
     @_builtins.property
@@ -139,6 +143,10 @@ class Accepted(_message.Message):
     def deadline(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def limits(self) -> _anygpt_service_pb2.Limits: ...
+    @_builtins.property
+    def closed(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.Modality.ValueType]:
+        """See Started."""
+
     def __init__(
         self,
         *,
@@ -148,10 +156,12 @@ class Accepted(_message.Message):
         accepted_at: _timestamp_pb2.Timestamp | None = ...,
         deadline: _timestamp_pb2.Timestamp | None = ...,
         limits: _anygpt_service_pb2.Limits | None = ...,
+        tokens: _builtins.int = ...,
+        closed: _abc.Iterable[_types_pb2.Modality.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "deadline", b"deadline", "limits", b"limits", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "deadline", b"deadline", "limits", b"limits", "request", b"request", "seed", b"seed", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "closed", b"closed", "deadline", b"deadline", "limits", b"limits", "request", b"request", "seed", b"seed", "tenant", b"tenant", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -158,6 +158,7 @@ class GenerateTokensRequest(_message.Message):
     VOCABULARY_DIGEST_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     DECODE_FIELD_NUMBER: _builtins.int
+    CLOSED_FIELD_NUMBER: _builtins.int
     seed: _builtins.int
     vocabulary_digest: _builtins.str
     priority: _types_pb2.Priority.ValueType
@@ -177,6 +178,10 @@ class GenerateTokensRequest(_message.Message):
     def decode(self) -> Global___DecodeSettings:
         """Handed on to the decoders."""
 
+    @_builtins.property
+    def closed(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.Modality.ValueType]:
+        """Modalities that the answer must not have where `want` is empty: no decoder has room for them."""
+
     def __init__(
         self,
         *,
@@ -188,10 +193,11 @@ class GenerateTokensRequest(_message.Message):
         vocabulary_digest: _builtins.str = ...,
         priority: _types_pb2.Priority.ValueType = ...,
         decode: Global___DecodeSettings | None = ...,
+        closed: _abc.Iterable[_types_pb2.Modality.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decode", b"decode"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decode", b"decode", "forced_ids", b"forced_ids", "priority", b"priority", "prompt", b"prompt", "sampling", b"sampling", "seed", b"seed", "vocabulary_digest", b"vocabulary_digest", "want", b"want"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "decode", b"decode", "forced_ids", b"forced_ids", "priority", b"priority", "prompt", b"prompt", "sampling", b"sampling", "seed", b"seed", "vocabulary_digest", b"vocabulary_digest", "want", b"want"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
