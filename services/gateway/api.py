@@ -18,7 +18,7 @@ from anygpt.errors import Conflict, DeadlineExpired, Exhausted, NotFound
 from anygpt.grpc_door import call_of
 from anygpt.identity import new_request_id
 from anygpt.memory import Memory
-from anygpt.metrics import REFUSALS, REQUESTS_RUNNING
+from anygpt.metrics import REQUESTS_RUNNING
 from anygpt.stage import Call, now_ms
 from anygpt.store import Store
 from anygpt.v1 import anygpt_service_pb2, anygpt_service_pb2_grpc, bus_pb2, types_pb2
@@ -142,7 +142,6 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
         if call.deadline_ms <= now_ms():
             raise DeadlineExpired("the deadline has passed before the request began")
         if self.is_draining or len(self._running) >= parts.settings.limits.running_requests:
-            REFUSALS.labels("EXHAUSTED").inc()
             raise Exhausted("this replica is full", retry_after_ms=RETRY_MS)
         parts.admission.check(request)
         if request.conversation_id:

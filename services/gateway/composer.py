@@ -14,7 +14,7 @@ from anygpt import topology
 from anygpt.bus import Bus, Consumer
 from anygpt.errors import AnyGPTError, Precondition, Unavailable
 from anygpt.memory import Memory
-from anygpt.metrics import REQUESTS
+from anygpt.metrics import REQUESTS, TOKENS
 from anygpt.pack import Pack
 from anygpt.stage import now_ms
 from anygpt.v1 import anygpt_service_pb2, bus_pb2, stages_pb2, types_pb2
@@ -254,6 +254,8 @@ class Composer:
             tenant = errand.accepted.tenant
             await self._parts.conversations.release(tenant, request.conversation_id, errand.fold.request_id)
         REQUESTS.labels(terminal.WhichOneof("outcome")).inc()
+        for kind in ("prompt", "cached", "generated"):
+            TOKENS.labels(kind).inc(getattr(errand.fold.usage, f"{kind}_tokens"))
         while True:
             try:
                 return await self._voice(errand).say(0, terminal=terminal)

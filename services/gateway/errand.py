@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from anygpt.bus import Record
+from anygpt.bus import TRACE_HEADER, Record
 from anygpt.stage import Call
 from anygpt.v1 import anygpt_service_pb2, bus_pb2, types_pb2
 from services.gateway.journal import Fold
@@ -42,4 +42,5 @@ class Errand:
             accepted.tenant,
             accepted.deadline.ToMilliseconds(),
             accepted.request.priority or types_pb2.PRIORITY_INTERACTIVE,
+            trace=self.records[0].headers.get(TRACE_HEADER, ""),
         )

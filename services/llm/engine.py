@@ -9,6 +9,8 @@ from typing import Protocol
 
 from anygpt.errors import AnyGPTError, Exhausted, Unavailable
 from anygpt.lane import Lane
+from anygpt.metrics import BATCH_SIZE
+from anygpt.topology import GENERATOR
 from anygpt.v1 import stages_pb2
 from services.llm.generation import Generation
 from services.llm.scheduler import Bounds, Scheduler
@@ -64,7 +66,7 @@ class Engine:
         while True:
             self._sweep()
             for generation in self.scheduler.admit():
-                generation.times.admitted = time.monotonic()
+                generation.times.admitted = generation.times.admitted or time.monotonic()
             plan = self.scheduler.plan()
             if not plan:
                 self._wake.clear()
@@ -83,8 +85,10 @@ class Engine:
                 max((generation for generation, _ in plan), key=lambda one: one.times.admitted), error
             )
             return
+        BATCH_SIZE.labels(GENERATOR.name).observe(len(plan))
         for (generation, feed), fed in zip(plan, results, strict=True):
             generation.take(feed, fed)
+            self.scheduler.record(generation)
             if generation.is_done:
                 self.scheduler.release(generation)
                 generation.finish()

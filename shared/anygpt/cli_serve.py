@@ -35,16 +35,16 @@ def serve(
     Every option can also be set in the environment: ANYGPT_BUS, ANYGPT_STORE, ANYGPT_KAFKA__SASL_MECHANISM, ...
     """
     import asyncio
-    import logging
 
     from anygpt import main
+    from anygpt.logs import start_logging
     from anygpt.settings import ServiceSettings
 
     given: dict[str, Any] = {
         "bus": bus, "store": store, "memory": memory, "data": data, "pack": pack, "device": device,
         "host": host, "port": port, "metrics_port": metrics_port, "deterministic": deterministic,
     }  # fmt: skip
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    start_logging()
     settings = ServiceSettings(**{name: value for name, value in given.items() if value is not None})
     found = main.find_services(services or [])
     asyncio.run(main.serve(found, settings, lambda at: print(f"ready on {settings.host}:{at}", flush=True)))

@@ -19,6 +19,7 @@ from anygpt.bus import (
     REQUEST_HEADER,
     SPAN_HEADER,
     TENANT_HEADER,
+    TRACE_HEADER,
     Bus,
     Consumer,
     Record,
@@ -31,10 +32,11 @@ from anygpt.errors import (
     Unavailable,
 )
 from anygpt.identity import check_tenant, new_id
-from anygpt.metrics import StageMetrics
+from anygpt.metrics import DEAD_LETTERS
 from anygpt.routes import new_route
 from anygpt.stage import Call, Stage, now_ms
 from anygpt.store import Store
+from anygpt.turns import Turns
 from anygpt.v1 import bus_pb2, types_pb2
 from anygpt.voice import Voice
 
@@ -85,22 +87,21 @@ class BusDoor:
     """
 
     def __init__(
-        self, entry: topology.StageEntry, stage: Stage[Any, Any], bus: Bus, store: Store, limit: int
+        self, entry: topology.StageEntry, stage: Stage[Any, Any], bus: Bus, store: Store, turns: Turns
     ) -> None:
         self.name = entry.name
-        self.capacity = limit
+        self.capacity = turns.capacity
         self._entry = entry
         self._stage = stage
         self._bus = bus
         self._store = store
-        self._turns = {False: asyncio.Semaphore(limit), True: asyncio.Semaphore(max(1, limit // 4))}
+        self._turns = turns
         self._errands: dict[str, _Errand] = {}
         self._closed: OrderedDict[str, None] = OrderedDict()
         self._cancelled: OrderedDict[str, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._consumer: Consumer | None = None
         self._readers: list[asyncio.Task[None]] = []
-        self._metrics = StageMetrics(entry.name)
 
     @property
     def running(self) -> int:
@@ -182,6 +183,8 @@ class BusDoor:
             deadline_ms=deadline_ms,
             priority=types_pb2.PRIORITY_BATCH if is_batch else types_pb2.PRIORITY_INTERACTIVE,
             attempt=new_id(),
+            trace=record.headers.get(TRACE_HEADER, ""),
+            sent_ms=record.timestamp_ms,
         )
         if request_id in self._cancelled:
             call.cancel()
@@ -195,9 +198,8 @@ class BusDoor:
     async def _run(self, name: str, errand: _Errand, consumer: Consumer) -> None:
         voice = Voice(self._bus, self._entry.name, errand.call)
         try:
-            async with self._turns[errand.call.is_batch]:
-                with self._metrics.errand():
-                    await self._work(errand, voice)
+            async with self._turns.turn(errand.call):
+                await self._work(errand, voice)
         except AnyGPTError as error:
             await self._confess(errand, voice, error)
         except Exception as error:
@@ -247,7 +249,7 @@ class BusDoor:
             value=record.value, headers=dict(record.headers), failure=error.to_failure(self._entry.name),
         )  # fmt: skip
         letter.failed_at.GetCurrentTime()
-        self._metrics.dead_letter()
+        DEAD_LETTERS.labels(self._entry.name).inc()
         with suppress(Unavailable, TooLarge):
             await self._bus.publish(self._entry.dead_topic, record.key, letter.SerializeToString(), {})
         log.warning("stage %s buried a record: %s", self._entry.name, error.reason)

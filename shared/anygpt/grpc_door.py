@@ -13,8 +13,9 @@ from google.protobuf.message import Message
 from anygpt import topology
 from anygpt.errors import AnyGPTError, InvalidInput, Unserved
 from anygpt.identity import REQUEST_METADATA, TENANT_METADATA, check_tenant, new_id, new_request_id
-from anygpt.metrics import StageMetrics
+from anygpt.rpc import Behaviour, rebuilt
 from anygpt.stage import Call, Stage, now_ms
+from anygpt.tracing import RPC_TRACE
 from anygpt.v1 import stages_pb2, stages_pb2_grpc
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ def call_of(
         tenant=check_tenant(str(metadata.get(TENANT_METADATA) or default_tenant)),
         deadline_ms=now_ms() + left_ms,
         attempt=new_id(),
+        trace=RPC_TRACE.get(),
     )
 
 
@@ -43,23 +45,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        if handler.response_streaming:
-            streaming = handler.stream_stream or handler.unary_stream
-            kind = (
-                grpc.stream_stream_rpc_method_handler
-                if handler.request_streaming
-                else grpc.unary_stream_rpc_method_handler
-            )
-            return kind(self._streaming(streaming), handler.request_deserializer, handler.response_serializer)
-        unary = handler.stream_unary or handler.unary_unary
-        kind = (
-            grpc.stream_unary_rpc_method_handler
-            if handler.request_streaming
-            else grpc.unary_unary_rpc_method_handler
-        )
-        return kind(self._unary(unary), handler.request_deserializer, handler.response_serializer)
+        return rebuilt(handler, self._streaming, self._unary)
 
-    def _streaming(self, behaviour: Any) -> Any:
+    def _streaming(self, behaviour: Behaviour) -> Behaviour:
         async def answer(request: Any, context: Any) -> AsyncIterator[Any]:
             try:
                 async for response in behaviour(request, context):
@@ -74,7 +62,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
         return answer
 
-    def _unary(self, behaviour: Any) -> Any:
+    def _unary(self, behaviour: Behaviour) -> Behaviour:
         async def answer(request: Any, context: Any) -> Any:
             try:
                 return await behaviour(request, context)
@@ -129,9 +117,8 @@ class GrpcDoor(
         stage = self._find(modality)
         call = call_of(context, self._longest_ms)
         context.add_done_callback(lambda _: call.cancel())
-        with StageMetrics(stage.name).errand():
-            async for response in stage.handle(requests, call):
-                yield response
+        async for response in stage.handle(requests, call):
+            yield response
 
     def _find(self, modality: Any) -> Stage[Any, Any]:
         if not modality and len(self._stages) == 1:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
+
+from anygpt.logs import FIELDS
+from anygpt.metrics import STEP_SECONDS, STEP_WAIT_SECONDS
 
 T = TypeVar("T")
 
@@ -26,8 +31,11 @@ class Lane:
 
     async def run(self, step: Callable[[], T], *, batch: bool = False) -> T:
         """Run `step` on the lane's thread. A cancelled caller leaves the queue; a step that began runs to its end."""
+        stage, asked = FIELDS.get().get("stage", ""), time.perf_counter()
         await self._enter(batch)
-        task = asyncio.get_running_loop().run_in_executor(self._executor, step)
+        STEP_WAIT_SECONDS.labels(stage).observe(time.perf_counter() - asked)
+        timed = partial(_timed, step, stage)
+        task = asyncio.get_running_loop().run_in_executor(self._executor, timed)
         task.add_done_callback(lambda _: self._leave())
         return await task
 
@@ -59,3 +67,8 @@ class Lane:
     def close(self) -> None:
         """Wait for the step under way and end the thread."""
         self._executor.shutdown(wait=True)
+
+
+def _timed(step: Callable[[], T], stage: str) -> T:
+    with STEP_SECONDS.labels(stage).time():
+        return step()

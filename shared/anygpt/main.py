@@ -7,8 +7,8 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from importlib.metadata import entry_points
 from typing import Any, Protocol
 
@@ -25,12 +25,16 @@ from anygpt.errors import InvalidInput
 from anygpt.grpc_door import ErrorInterceptor, GrpcDoor
 from anygpt.heartbeat import Heart
 from anygpt.lane import Lane
+from anygpt.logs import start_logging
 from anygpt.memory import Memory
-from anygpt.metrics import serve_metrics
+from anygpt.metrics import STAGE_WAITING, serve_metrics
+from anygpt.observing import ObservedStage, RpcObserver
 from anygpt.pack import Pack, open_pack
 from anygpt.settings import ServiceSettings
 from anygpt.stage import Stage
 from anygpt.store import Store
+from anygpt.turns import Turns
+from anygpt.tracing import Tracing, open_tracing
 from anygpt.v1 import stages_pb2, stages_pb2_grpc
 
 log = logging.getLogger(__name__)
@@ -46,6 +50,7 @@ class Runtime:
     store: Store
     memory: Memory
     lane: Lane
+    tracing: Tracing = field(default_factory=Tracing)
     address: str = ""
     """Where this process serves, once it does."""
 
@@ -111,7 +116,9 @@ async def opened_runtime(settings: ServiceSettings) -> AsyncIterator[Runtime]:
         stack.push_async_callback(bus.close)
         lane = Lane(settings.device)
         stack.callback(lane.close)
-        yield Runtime(settings, bus, store, memory, lane)
+        tracing = open_tracing(settings.trace)
+        stack.callback(tracing.close)
+        yield Runtime(settings, bus, store, memory, lane, tracing)
 
 
 class Process:
@@ -126,22 +133,32 @@ class Process:
             ("grpc.max_send_message_length", self._settings.limits.grpc_bytes),
             ("grpc.so_reuseport", 0),
         ]
-        self.server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=options)
+        observer = RpcObserver(runtime.tracing, services[0].name if len(services) == 1 else "anygpt")
+        self.server = grpc.aio.server(interceptors=[ErrorInterceptor(), observer], options=options)
         self.port = 0
         built = {service: service.build(service.settings(**self._shared()), runtime) for service in services}
-        self._stages = {s.name: one for s, one in built.items() if isinstance(one, Stage)}
-        for name, stage in self._stages.items():
-            stage.name = name
+        self._stages = {
+            s.name: self._observed(s.name, one) for s, one in built.items() if isinstance(one, Stage)
+        }
         self._apps: dict[str, App] = {s.name: one for s, one in built.items() if not isinstance(one, Stage)}
         self._open_stages: list[Stage[Any, Any]] = []
         self._open_apps: list[App] = []
         self._doors = [
-            BusDoor(topology.STAGES[s.name], one, runtime.bus, runtime.store, s.concurrency)
-            for s, one in built.items()
-            if isinstance(one, Stage)
+            BusDoor(topology.STAGES[s.name], self._stages[s.name], runtime.bus, runtime.store, self._turns(s))
+            for s in services
+            if s.name in self._stages
         ]
+        for door in self._doors:
+            STAGE_WAITING.labels(door.name).set_function(partial(_waiting, door))
         digest = runtime.pack.digest if self._stages else ""
         self._heart = Heart(runtime.bus, self._doors, digest)
+
+    def _observed(self, name: str, stage: Stage[Any, Any]) -> Stage[Any, Any]:
+        stage.name = name
+        return ObservedStage(stage, self._runtime.tracing)
+
+    def _turns(self, service: Service) -> Turns:
+        return Turns(service.concurrency, self._settings.limits.shares)
 
     def _shared(self) -> dict[str, Any]:
         return {name: getattr(self._settings, name) for name in ServiceSettings.model_fields}
@@ -216,6 +233,10 @@ class Process:
             await stage.close()
 
 
+def _waiting(door: BusDoor) -> float:
+    return max(0, door.running - door.capacity)
+
+
 @asynccontextmanager
 async def running(services: Sequence[Service], settings: ServiceSettings) -> AsyncIterator[Process]:
     """Run services until the context ends; used by `serve` and by tests alike."""
@@ -241,7 +262,7 @@ async def serve(services: Sequence[Service], settings: ServiceSettings, ready: C
 
 def run(service: Service) -> None:
     """Run one service by itself, settings from the environment."""
-    logging.basicConfig(level=logging.INFO)
+    start_logging()
     asyncio.run(
         serve([service], service.settings(), lambda port: print(f"{service.name} on port {port}", flush=True))
     )

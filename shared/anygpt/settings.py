@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 1024 * 1024
@@ -44,6 +44,13 @@ class S3Settings(_Frozen):
     )
 
 
+class TraceSettings(_Frozen):
+    """Where spans go: an OTLP collector over gRPC."""
+
+    endpoint: str = Field(default="", description="E.g. http://collector:4317; empty: no spans are made.")
+    ratio: float = Field(default=1.0, ge=0, le=1, description="Share of new traces that are kept.")
+
+
 class LimitSettings(_Frozen):
     """The one place that every size limit is fed from."""
 
@@ -56,8 +63,8 @@ class LimitSettings(_Frozen):
     parts: int = Field(default=64, description="Most parts in one message.")
     deadline_ms: int = Field(default=10 * 60 * 1000, description="Longest life of a request.")
     grace_ms: int = Field(default=30_000, description="Default life of a request without its client.")
-    running_requests: int = Field(
-        default=256, description="Requests in flight per gateway; above: EXHAUSTED."
+    shares: dict[str, PositiveFloat] = Field(
+        default={}, description="Weights of tenants where they compete; who is not named weighs 1."
     )
     unfinished_records: int = Field(
         default=1024, description="Records past the oldest unfinished of a partition."
@@ -92,6 +99,7 @@ class ServiceSettings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     s3: S3Settings = S3Settings()
     limits: LimitSettings = LimitSettings()
+    trace: TraceSettings = TraceSettings()
 
     @property
     def data_folder(self) -> Path:

@@ -34,6 +34,12 @@ class Call:
     """Absolute, Unix milliseconds."""
     priority: Priority = types_pb2.PRIORITY_INTERACTIVE
     attempt: str = ""
+    trace: str = ""
+    """W3C traceparent of the work at hand; what is sent on carries it."""
+    sent_ms: int = field(default_factory=now_ms)
+    """When the work was asked for, Unix milliseconds."""
+    cancelled_ms: int = 0
+    """When this process heard of a cancel, Unix milliseconds."""
     _cancelled: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -48,6 +54,7 @@ class Call:
 
     def cancel(self) -> None:
         """Ask the work to stop at its next step; safe from any thread."""
+        self.cancelled_ms = self.cancelled_ms or now_ms()
         self._cancelled.set()
 
     def check(self) -> None:

@@ -15,6 +15,7 @@ from anygpt.bus import (
     SCHEMA_HEADER,
     SPAN_HEADER,
     TENANT_HEADER,
+    TRACE_HEADER,
     Bus,
 )
 from anygpt.stage import Call
@@ -54,6 +55,8 @@ class Voice:
             SPAN_HEADER: str(span_index),
             SCHEMA_HEADER: message.DESCRIPTOR.full_name,
         }
+        if self._call.trace:
+            fields[TRACE_HEADER] = self._call.trace
         publish = self._bus.publish(topic, self._call.request_id, message.SerializeToString(), fields)
         self._pending.append(asyncio.create_task(publish))
         if len(self._pending) >= PENDING:

@@ -13,6 +13,8 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from numpy.typing import NDArray
 
 from anygpt.lane import Lane
+from anygpt.logs import FIELDS
+from anygpt.metrics import BATCH_SIZE
 from anygpt.stage import Call
 
 Out = TypeVar("Out")
@@ -69,6 +71,7 @@ class Batcher(Generic[Out]):
             taken: list[_Entry[Out]] = []
             step = partial(self._step, waiting, taken)
             [outcome] = await asyncio.gather(self._lane.run(step, batch=kind[1]), return_exceptions=True)
+            BATCH_SIZE.labels(FIELDS.get().get("stage", "")).observe(len(taken))
             for place, entry in enumerate(taken):
                 if entry.answer.done():
                     continue
