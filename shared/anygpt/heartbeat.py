@@ -1,4 +1,4 @@
-"""Heartbeats: each replica of a stage tells its load and its pack on the control topic."""
+"""Heartbeats: each replica of a stage tells its load and its pack on a topic that no order travels on."""
 
 from __future__ import annotations
 
@@ -67,5 +67,5 @@ class Heart:
                 )
                 beat.sent_at.GetCurrentTime()
                 order = bus_pb2.Control(heartbeat=beat)
-                await self._bus.publish(topology.CONTROL, self._replica, order.SerializeToString(), {})
+                await self._bus.publish(topology.HEARTBEATS, self._replica, order.SerializeToString(), {})
             await asyncio.sleep(INTERVAL_S)

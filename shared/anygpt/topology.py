@@ -104,6 +104,8 @@ SERVICES = (GATEWAY, *STAGES, BATCH, TRAINER)
 
 REPLIES = f"{PREFIX}.replies"
 CONTROL = f"{PREFIX}.control"
+"""What the gateway alone may order: cancels."""
+HEARTBEATS = f"{PREFIX}.heartbeats"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,7 @@ TOPICS: Mapping[str, Topic] = {
     for topic in (
         *(topic for entry in STAGES.values() for topic in _stage_topics(entry)),
         Topic(REPLIES, bus_pb2.Reply, (GATEWAY, *STAGES), (GATEWAY,), REPLY_PARTITIONS),
-        Topic(CONTROL, bus_pb2.Control, (GATEWAY, *STAGES), (GATEWAY, *STAGES), 1),
+        Topic(CONTROL, bus_pb2.Control, (GATEWAY,), tuple(STAGES), 1),
+        Topic(HEARTBEATS, bus_pb2.Control, tuple(STAGES), (GATEWAY,), 1, 3600 * 1000),
     )
 }
