@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 
 import typer
 
+from anygpt.cli_bench import bench
 from anygpt.cli_chat import chat
 from anygpt.cli_generate import PartsCommand, generate
 from anygpt.cli_jobs import jobs
@@ -29,6 +30,7 @@ app.command(cls=PartsCommand)(generate)
 app.command()(chat)
 app.command()(upload)
 app.command()(download)
+app.command()(bench)
 app.add_typer(jobs)
 for point in entry_points(group="anygpt.commands"):
     app.command(point.name)(point.load())

@@ -1,0 +1,30 @@
+"""`anygpt bench` on the whole system."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from anygpt.cli import app
+
+LOADS = {"open": ["--rate", "40", "--burstiness", "0.3"], "closed": ["--at-once", "4"]}
+
+
+@pytest.mark.parametrize("loop", LOADS)
+def test_a_load_ends_with_every_answer_whole_and_the_same_when_replayed(
+    embedded_address: str, tmp_path: Path, loop: str
+) -> None:
+    out, picture = tmp_path / "figures.json", tmp_path / "run.png"
+    options = ["--address", embedded_address, "--mix", "text=2,image=1,speech=1", "--requests", "24"]
+    files = ["--json", str(out), "--plot", str(picture)]
+    ran = CliRunner().invoke(app, ["bench", *options, *LOADS[loop], "--verify", *files])
+    assert ran.exit_code == 0, ran.output
+    told = json.loads(out.read_text())
+    assert told["outcomes"] == {"finished": 24}, told["reasons"]
+    assert told["breaches"] == {}
+    assert told["good"] == 24
+    assert told["first_text_ms"]["p50"] <= told["total_ms"]["max"]
+    assert picture.exists()
