@@ -34,6 +34,16 @@ class Record:
     timestamp_ms: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Tenure:
+    """A member's hold of a partition, from when the group gave it to when another member gets it."""
+
+    epoch: int
+    """Higher than that of every earlier tenure of the partition."""
+    first_new: int
+    """Records from this offset on came during the tenure; those before may have been delivered to others."""
+
+
 class Consumer(Protocol):
     """A member of a consumer group: the group's members share the partitions of its topics."""
 
@@ -48,6 +58,10 @@ class Consumer(Protocol):
         Records past the oldest unfinished one are delivered up to a bound, then the partition
         waits.
         """
+        ...
+
+    def tenure(self, record: Record) -> Tenure | None:
+        """How this member holds the record's partition now; None: it went to another, or has not begun."""
         ...
 
     async def close(self) -> None:

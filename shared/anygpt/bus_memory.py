@@ -8,7 +8,7 @@ import zlib
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
-from anygpt.bus import Record, check_size
+from anygpt.bus import Record, Tenure, check_size
 from anygpt.bus_reader import Reader, Unfinished
 from anygpt.errors import Exhausted, OutOfRange, Precondition, Unavailable
 from anygpt.settings import MIB, LimitSettings
@@ -156,8 +156,9 @@ class _Place:
     """Where a reader stands in a partition; with a bound it belongs to a group and has unfinished records."""
 
     def __init__(
-        self, partition: _Partition, reader: _PlacedReader, position: int, bound: int | None
+        self, partition: _Partition, reader: _PlacedReader, position: int, bound: int | None, epoch: int = 0
     ) -> None:
+        self.tenure = Tenure(epoch, partition.end)
         self.partition = partition
         self.reader = reader
         self.unfinished = Unfinished(position)
@@ -253,6 +254,11 @@ class MemoryConsumer(_PlacedReader):
             place.unfinished.finish(record.offset)
             place.wake()
 
+    def tenure(self, record: Record) -> Tenure | None:
+        """See Consumer."""
+        place = self.places.get((record.topic, record.partition))
+        return place.tenure if place is not None else None
+
     async def close(self) -> None:
         """See Consumer."""
         self.detach()
@@ -269,6 +275,7 @@ class _Group:
     def __init__(self) -> None:
         self.members: list[MemoryConsumer] = []
         self._committed: dict[tuple[str, int], int] = {}
+        self._generation = 0
 
     def join(self, member: MemoryConsumer) -> None:
         self.members.append(member)
@@ -283,6 +290,7 @@ class _Group:
 
     def _share(self) -> None:
         """Give each member its part of each topic and move as few partitions as that takes."""
+        self._generation += 1
         topics: dict[str, list[_Partition]] = {}
         for partition in dict.fromkeys(one for member in self.members for one in member.partitions):
             topics.setdefault(partition.topic.name, []).append(partition)
@@ -308,7 +316,7 @@ class _Group:
 
     def _give(self, member: MemoryConsumer, partition: _Partition) -> None:
         position = max(self._committed.get(partition.name, 0), partition.first)
-        _Place(partition, member, position, member.bound).attach()
+        _Place(partition, member, position, member.bound, self._generation).attach()
 
     def _release(self, place: _Place) -> None:
         self._committed[place.partition.name] = place.unfinished.committable

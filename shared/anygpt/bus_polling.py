@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from anygpt.bus import Record
+from anygpt.bus import Record, Tenure
 from anygpt.bus_reader import Backlog, Reader
 from anygpt.errors import AnyGPTError, Unavailable
 from anygpt.settings import MIB
@@ -32,6 +32,10 @@ class PolledClient(Protocol):
 
     def poll(self) -> Mapping[Partition, list[Record]]:
         """Wait a moment for records."""
+        ...
+
+    def end(self, partition: Partition) -> int:
+        """Where a partition ended when its last records were polled."""
         ...
 
     def pause(self, partitions: frozenset[Partition]) -> None:
@@ -92,13 +96,13 @@ class PolledReader(Reader):
         if self._thread.is_alive():
             await asyncio.wait([self.ended])
 
-    def give(self, partitions: set[Partition]) -> None:
+    def give(self, partitions: set[Partition], epoch: int = 0) -> None:
         """Take the records of these partitions from now on; from any thread, as all that follow."""
-        self._post(self._given, partitions)
+        self._post(self._given, partitions, epoch)
 
-    def _given(self, partitions: set[Partition]) -> None:
+    def _given(self, partitions: set[Partition], epoch: int) -> None:
         for partition in partitions:
-            self._backlogs[partition] = Backlog(self, self._bound)
+            self._backlogs[partition] = Backlog(self, self._bound, epoch)
 
     def _attend(self, client: PolledClient) -> None:
         """Do what is due between two polls."""
@@ -134,18 +138,19 @@ class PolledReader(Reader):
             return
         if batches and not self._stopping.is_set():
             self._room.acquire()
-            self._post(self._arrive, batches)
+            self._post(self._arrive, {one: (client.end(one), batch) for one, batch in batches.items()})
 
     def _post(self, call: Callable[..., None], *arguments: object) -> None:
         """Have the loop do something, in order. A loop that is closed does nothing more."""
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(call, *arguments)
 
-    def _arrive(self, batches: Mapping[Partition, list[Record]]) -> None:
+    def _arrive(self, batches: Mapping[Partition, tuple[int, list[Record]]]) -> None:
         self._room.release()
-        for partition, records in batches.items():
+        for partition, (end, records) in batches.items():
             backlog = self._backlogs.get(partition)
             if backlog is not None:
+                backlog.begin(end)
                 backlog.add(records)
                 if _is_long(backlog):
                     self._paused |= {partition}
@@ -184,6 +189,11 @@ class PolledMember(PolledReader):
             with self._finished_lock:
                 self._finished[partition] = offset
 
+    def tenure(self, record: Record) -> Tenure | None:
+        """See Consumer."""
+        backlog = self._backlogs.get((record.topic, record.partition))
+        return backlog.tenure if backlog is not None else None
+
     async def close(self) -> None:
         """See Consumer."""
         self.stop()
@@ -220,8 +230,8 @@ class PolledMember(PolledReader):
                 if partition in self._backlogs:
                     self._finished.setdefault(partition, offset)
 
-    def _given(self, partitions: set[Partition]) -> None:
-        super()._given(partitions)
+    def _given(self, partitions: set[Partition], epoch: int) -> None:
+        super()._given(partitions, epoch)
         if not self.joined.done():
             self.joined.set_result(None)
 

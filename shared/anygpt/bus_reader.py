@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import Protocol, Self
 
-from anygpt.bus import Record
+from anygpt.bus import Record, Tenure
 
 
 class Source(Protocol):
@@ -96,7 +96,9 @@ class Unfinished:
 class Backlog:
     """Records of one partition that came from a server, to deliver in order, within the bound."""
 
-    def __init__(self, reader: Reader, bound: int | None) -> None:
+    def __init__(self, reader: Reader, bound: int | None, epoch: int = 0) -> None:
+        self.tenure: Tenure | None = None
+        self._epoch = epoch
         self._reader = reader
         self._bound = bound
         self._records: deque[Record] = deque()
@@ -107,6 +109,10 @@ class Backlog:
     def __len__(self) -> int:
         """Records that wait for delivery."""
         return len(self._records)
+
+    def begin(self, end: int) -> None:
+        """Note where the partition ended when its first records came; only the first call counts."""
+        self.tenure = self.tenure or Tenure(self._epoch, end)
 
     def add(self, records: list[Record]) -> None:
         """Append what arrived."""

@@ -224,6 +224,10 @@ class _Polled:
             polled = self._consumer.poll(timeout_ms=POLL_MS)
         return {partition: [_record(one) for one in batch] for partition, batch in polled.items()}
 
+    def end(self, partition: Partition) -> int:
+        place = TopicPartition(*partition)
+        return (self._consumer.highwater(place) or 0) if place in self._consumer.assignment() else 0
+
     def pause(self, partitions: frozenset[Partition]) -> None:
         paused = self._consumer.paused()
         if partitions or paused:
@@ -255,7 +259,7 @@ class _Rebalances(kafka.ConsumerRebalanceListener):  # type: ignore[misc]
         self._member = member
 
     def on_partitions_assigned(self, assigned: set[Partition]) -> None:
-        self._member.give(set(assigned))
+        self._member.give(set(assigned), self._consumer.group_metadata().generation_id)
 
     def on_partitions_revoked(self, revoked: set[Partition]) -> None:
         if offsets := self._member.take_finished():

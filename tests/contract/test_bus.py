@@ -286,3 +286,21 @@ async def test_ten_thousand_small_records_pass(street: Street, capsys: pytest.Ca
         await taking
     with capsys.disabled():
         print(f"\n{type(street.bus).__name__}: {count / (time.perf_counter() - began):,.0f} records a second")
+
+
+async def test_a_tenure_tells_what_others_may_have_had_and_gives_way_to_a_later_one(street: Street) -> None:
+    await street.publish("key", "early")
+    first = await street.join("llm")
+    (early,) = await read(first, 1)
+    await street.publish("key", "late")
+    (late,) = await read(first, 1)
+    held = first.tenure(early)
+    assert held is not None
+    assert early.offset < held.first_new <= late.offset
+    await first.close()
+    second = await street.join("llm")
+    again = await read(second, 2)
+    later = second.tenure(again[0])
+    assert later is not None
+    assert later.epoch > held.epoch
+    assert again[1].offset < later.first_new
