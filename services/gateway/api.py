@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ from services.gateway.admission import Admission
 from services.gateway.conversations import Conversations
 from services.gateway.description import Description
 from services.gateway.prompt import PromptWriter
+from services.gateway.quota import Quota
 from services.gateway.settings import Settings
 from services.gateway.streams import Streams
 
@@ -43,6 +45,7 @@ class Parts:
     store: Store
     memory: Memory
     admission: Admission
+    quota: Quota
     writer: PromptWriter
     conversations: Conversations
     streams: Streams
@@ -74,9 +77,13 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
             async for event in self._parts.streams.replayed(earlier, call.tenant, 0):
                 yield anygpt_service_pb2.GenerateResponse(event=event)
             return
-        accepted = await self._admit(request, call)
         with self._parts.streams.watch(call.request_id) as watch:
-            await Voice(self._parts.bus, topology.GATEWAY, call).say(0, accepted=accepted)
+            with ExitStack() as undo:
+                undo.callback(self._parts.quota.release, call.request_id)
+                accepted = await self._admit(request, call)
+                await self._claim_turn(call, request.conversation_id)
+                await Voice(self._parts.bus, topology.GATEWAY, call).say(0, accepted=accepted)
+                undo.pop_all()
             client = await self._attend(call, self._grace_ms(request), context)
             async for event in watch.events():
                 client.see(event)
@@ -141,21 +148,28 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
         parts = self._parts
         if call.deadline_ms <= now_ms():
             raise DeadlineExpired("the deadline has passed before the request began")
-        if self.is_draining or len(self._running) >= parts.settings.limits.running_requests:
-            raise Exhausted("this replica is full", retry_after_ms=RETRY_MS)
+        if self.is_draining:
+            raise Exhausted("this replica takes no more requests", reason="DRAINING", retry_after_ms=RETRY_MS)
+        call.priority = request.priority or types_pb2.PRIORITY_INTERACTIVE
+        parts.quota.look(call)
         parts.admission.check(request)
+        history = anygpt_service_pb2.GetConversationResponse()
         if request.conversation_id:
-            await parts.conversations.get(call.tenant, request.conversation_id)
+            history = await parts.conversations.get(call.tenant, request.conversation_id)
         durations_s = await parts.admission.take_media(request, call.tenant)
-        parts.writer.check_fits(request, durations_s)
-        if request.conversation_id:
-            left_s = (call.deadline_ms - now_ms()) / 1000
-            await parts.conversations.claim(call.tenant, request.conversation_id, call.request_id, left_s)
+        tokens = parts.writer.check_fits(request, durations_s) + parts.writer.estimate(history.turns)
         accepted = bus_pb2.Accepted(tenant=call.tenant, request=request, limits=parts.description.limits)
+        accepted.tokens = parts.writer.most_tokens(request, tokens)
         accepted.seed = request.seed if request.HasField("seed") else secrets.randbits(63)
         accepted.accepted_at.GetCurrentTime()
         accepted.deadline.CopyFrom(_timestamp(call.deadline_ms))
+        parts.quota.reserve(call.request_id, accepted)
         return accepted
+
+    async def _claim_turn(self, call: Call, conversation_id: str) -> None:
+        if conversation_id:
+            left_s = (call.deadline_ms - now_ms()) / 1000
+            await self._parts.conversations.claim(call.tenant, conversation_id, call.request_id, left_s)
 
     async def _earlier(self, request: anygpt_service_pb2.GenerateRequest, call: Call) -> str:
         """The request that already has this idempotency key, or none. Raises Conflict for another body."""

@@ -21,8 +21,11 @@ from services.gateway.admission import Admission
 from services.gateway.conversations import Conversations
 from services.gateway.description import Description
 from services.gateway.jobs import JobServicer
+from services.gateway.ledger import Ledger
+from services.gateway.load import Load
 from services.gateway.media import MediaServicer
 from services.gateway.prompt import PromptWriter
+from services.gateway.quota import Quota
 from services.gateway.settings import Settings
 from services.gateway.streams import Streams
 
@@ -37,13 +40,16 @@ class Gateway:
         writer = PromptWriter(pack, settings.answer_tokens)
         conversations = Conversations(runtime.store, runtime.memory)
         admission = Admission(pack, runtime.store, settings.limits)
-        self._streams = Streams(runtime.bus, settings.stream_records)
+        ledger = Ledger(pack.outputs)
+        self._load = Load(runtime.bus)
+        self._streams = Streams(runtime.bus, settings.stream_records, ledger)
         self._composer = composer.Composer(
             composer.Parts(runtime.bus, runtime.memory, pack, writer, conversations, settings.encode_cache_s)
         )
         self._public = api.AnyGPTServicer(
             api.Parts(
-                settings, runtime.bus, runtime.store, runtime.memory, admission, writer, conversations,
+                settings, runtime.bus, runtime.store, runtime.memory, admission,
+                Quota(settings, ledger, self._load, pack.outputs), writer, conversations,
                 self._streams, Description(pack, settings.limits),
             )
         )  # fmt: skip
@@ -60,6 +66,7 @@ class Gateway:
 
     async def open(self) -> None:
         """Begin to read the journal, as a follower and as a member of the group."""
+        await self._load.open()
         await self._streams.open()
         await self._composer.open()
 
@@ -76,6 +83,7 @@ class Gateway:
         await self._public.close()
         await self._composer.close()
         await self._streams.close()
+        await self._load.close()
 
 
 def build(settings: Settings, runtime: Runtime) -> Gateway:

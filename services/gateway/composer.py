@@ -202,6 +202,7 @@ class Composer:
         work = stages_pb2.GenerateTokensRequest(
             prompt=prompt.segments,
             want=request.want,
+            closed=accepted.closed,
             seed=accepted.seed,
             sampling=request.sampling,
             vocabulary_digest=self._parts.pack.vocabulary.digest,

@@ -78,6 +78,7 @@ class Fold:
             seed=reply.accepted.seed,
             deadline=reply.accepted.deadline,
             limits=reply.accepted.limits,
+            closed=reply.accepted.closed,
         )
         return [Event(started=started)]
 

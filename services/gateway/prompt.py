@@ -15,6 +15,7 @@ from anygpt.v1 import anygpt_service_pb2, bus_pb2, stages_pb2, types_pb2
 Segment = stages_pb2.PromptSegment
 Encodings = Mapping[str, bus_pb2.Encoded]
 """Encoded media by object id."""
+BYTES_A_TOKEN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,11 @@ class PromptWriter:
         """Tokens that a prompt may have."""
         return self._context - self._answer_tokens
 
-    def check_fits(self, request: anygpt_service_pb2.GenerateRequest, durations_s: Sequence[float]) -> None:
-        """Raise TooLarge when the message alone exceeds the context; `durations_s` has one entry a part."""
+    def check_fits(self, request: anygpt_service_pb2.GenerateRequest, durations_s: Sequence[float]) -> int:
+        """The message's length in tokens at most; `durations_s` has one entry a part.
+
+        Raises TooLarge when the message alone exceeds the context.
+        """
         lengths = [self.part_length(p, s) for p, s in zip(request.parts, durations_s, strict=True)]
         fixed = self._frame_length(request.system)
         if fixed + sum(lengths) > self.room:
@@ -54,6 +58,24 @@ class PromptWriter:
                 reason="CONTEXT_EXCEEDED",
                 field="parts",
             )
+        return fixed + sum(lengths)
+
+    def estimate(self, turns: Sequence[anygpt_service_pb2.Turn]) -> int:
+        """About the tokens of a history, without tokenising it."""
+        parts = [part for turn in turns for part in (*turn.parts, *turn.answer)]
+        texts = sum(len(part.text.encode()) for part in parts) // BYTES_A_TOKEN
+        media = [part for part in parts if part.HasField("media") and part.modality in self._pack.inputs]
+        return texts + sum(self.part_length(part, part.media.duration_ms / 1000) for part in media)
+
+    def most_tokens(self, request: anygpt_service_pb2.GenerateRequest, prompt_tokens: int) -> int:
+        """Most tokens that prompt and answer can have together."""
+        asked = {entry.modality: entry.sampling for entry in request.sampling}
+        answer = 0
+        for modality in request.want or self._pack.outputs:
+            own = asked.get(modality, types_pb2.Sampling())
+            default = self._pack.outputs[modality].sampling.max_tokens
+            answer += own.max_tokens if own.HasField("max_tokens") else default
+        return min(self._context, min(self.room, prompt_tokens) + answer)
 
     def part_length(self, part: types_pb2.Part, duration_s: float) -> int:
         """Most tokens that a part can become."""

@@ -17,4 +17,16 @@ class Settings(ServiceSettings):
     answer_tokens: int = Field(
         default=512, ge=16, description="Tokens of the context kept free for the answer."
     )
+    running_requests: int = Field(
+        default=256, ge=1, description="Requests in flight in the whole installation; above: SYSTEM_FULL."
+    )
+    running_tokens: int = Field(
+        default=262_144, ge=1, description="Tokens of prompts and answers in flight in the whole installation."
+    )
+    stage_backlog: int = Field(
+        default=16, ge=0, description="Requests that may wait for a stage, for each it works on at once."
+    )
+    tenant_part: float = Field(
+        default=0.75, gt=0, lt=1, description="Most of the room that one tenant alone may take; above: TENANT_FULL."
+    )
     broker: str = Field(default="", description="Celery broker of jobs; empty: SQLite under the data folder.")

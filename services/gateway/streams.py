@@ -17,6 +17,7 @@ from anygpt.identity import request_time_ms
 from anygpt.stage import now_ms
 from anygpt.v1 import bus_pb2
 from services.gateway.journal import Fold
+from services.gateway.ledger import Ledger
 
 log = logging.getLogger(__name__)
 FIRST_RECORD_S = 3.0
@@ -63,9 +64,10 @@ class Watch:
 class Streams:
     """Hands each record of the journal to whoever waits for its request."""
 
-    def __init__(self, bus: Bus, bound: int) -> None:
+    def __init__(self, bus: Bus, bound: int, ledger: Ledger) -> None:
         self._bus = bus
         self._bound = bound
+        self._ledger = ledger
         self._waiting: dict[str, set[Watch]] = {}
         self._reader: asyncio.Task[None] | None = None
 
@@ -116,7 +118,9 @@ class Streams:
 
     async def _read(self, records: AsyncIterator[Record]) -> None:
         async for record in records:
+            reply = parse_reply(record)
+            if reply is None:
+                continue
+            self._ledger.see(reply)
             for watch in tuple(self._waiting.get(record.key, ())):
-                reply = parse_reply(record)
-                if reply is not None:
-                    watch.offer(reply, self._bound)
+                watch.offer(reply, self._bound)

@@ -29,6 +29,8 @@ class Order:
     sampling: Mapping[Modality, SpanSampling]
     seed: int
     forced_ids: Sequence[int] = ()
+    closed: frozenset[Modality] = frozenset()
+    """Modalities that the answer must not have."""
 
 
 @dataclass(slots=True)
@@ -59,7 +61,10 @@ class Generation:
         self._signal_ids = {
             t for m, r in rules.vocabulary.signals.items() if m in rules.outputs for t in r.ids
         }
-        budgets = {modality: sampling.max_tokens for modality, sampling in order.sampling.items()}
+        budgets = {
+            modality: 0 if modality in order.closed else sampling.max_tokens
+            for modality, sampling in order.sampling.items()
+        }
         self._grammar = Grammar(rules, order.want, budgets, context - len(self.keys))
         self._answer = Answer(
             rules, tokeniser, order.sampling[TEXT].stop if TEXT in order.sampling else (), self._emit

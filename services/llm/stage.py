@@ -10,7 +10,7 @@ from anygpt.lane import Lane
 from anygpt.main import Runtime
 from anygpt.pack import Pack
 from anygpt.stage import Call, Stage
-from anygpt.topology import MODALITY_NAMES, Modality
+from anygpt.topology import MODALITY_NAMES, TEXT, Modality
 from anygpt.v1 import stages_pb2
 from services.llm.engine import Engine
 from services.llm.generation import Generation, Order
@@ -93,7 +93,8 @@ class LlmStage(Stage[Request, Response]):
             raise TooLarge(
                 "the prompt leaves no room for an answer", reason="CONTEXT_EXCEEDED", field="prompt"
             )
-        order = Order(prompt, want, sampling, request.seed, tuple(request.forced_ids))
+        closed = frozenset(request.closed) - {TEXT, *want}
+        order = Order(prompt, want, sampling, request.seed, tuple(request.forced_ids), closed=closed)
         return Generation(order, call, self._rules, self._tokeniser, self._context)
 
     def _want(self, request: Request) -> tuple[Modality, ...]:

@@ -74,8 +74,9 @@ class ScriptedGenerator(Stage[stages_pb2.GenerateTokensRequest, Output]):
                 yield Output(span_index=0, text=stages_pb2.TextChunk(text=text, ids=[1]))
             yield Output(span_index=0, span_closed=stages_pb2.SpanClosed())
             index = 1
-        for modality in request.want or [topology.MODALITIES[w] for w in words if w in topology.MODALITIES]:
-            if modality != topology.TEXT:
+        asked = request.want or [topology.MODALITIES[w] for w in words if w in topology.MODALITIES]
+        for modality in asked:
+            if modality not in (topology.TEXT, *request.closed):
                 for output in self._span(index, modality, request.seed):
                     yield output
                 index += 1

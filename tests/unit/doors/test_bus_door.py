@@ -15,6 +15,7 @@ from anygpt.doors import BusDoor
 from anygpt.identity import new_request_id
 from anygpt.stage import Call, now_ms
 from anygpt.store_folder import FolderStore
+from anygpt.turns import Turns
 from anygpt.v1 import bus_pb2, stages_pb2, types_pb2
 from tests.flow.stages import PlainDecoder, ScriptedGenerator
 
@@ -74,7 +75,7 @@ class Bench:
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     """An open door."""
     bus = MemoryBus()
-    door = BusDoor(ENTRY, ScriptedGenerator(), bus, await FolderStore(tmp_path).open(), limit=4)
+    door = BusDoor(ENTRY, ScriptedGenerator(), bus, await FolderStore(tmp_path).open(), Turns(4))
     await door.open(600_000)
     yield Bench(bus, door)
     await door.close()
@@ -135,7 +136,7 @@ async def test_a_span_whose_rest_never_comes_ends_with_its_deadline(tmp_path: Pa
     entry = topology.STAGES["speech_decoder"]
     bus = MemoryBus()
     store = await FolderStore(tmp_path).open()
-    door = BusDoor(entry, PlainDecoder(topology.SPEECH), bus, store, limit=4)
+    door = BusDoor(entry, PlainDecoder(topology.SPEECH), bus, store, Turns(4))
     await door.open(600_000)
     request_id = new_request_id()
     chunk = stages_pb2.DecodeRequest(modality=topology.SPEECH, codes=types_pb2.Codes(ids=[1]))
