@@ -34,7 +34,6 @@ from anygpt.settings import ServiceSettings
 from anygpt.stage import Stage
 from anygpt.store import Store
 from anygpt.turns import Turns
-from anygpt.turns import Turns
 from anygpt.tracing import Tracing, open_tracing
 from anygpt.v1 import stages_pb2, stages_pb2_grpc
 
@@ -157,9 +156,6 @@ class Process:
     def _observed(self, name: str, stage: Stage[Any, Any]) -> Stage[Any, Any]:
         stage.name = name
         return ObservedStage(stage, self._runtime.tracing)
-
-    def _turns(self, service: Service) -> Turns:
-        return Turns(service.concurrency, self._settings.limits.shares)
 
     def _turns(self, service: Service) -> Turns:
         return Turns(service.concurrency, self._settings.limits.shares)
