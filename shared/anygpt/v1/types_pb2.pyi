@@ -158,9 +158,14 @@ class Part(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     INLINE_FIELD_NUMBER: _builtins.int
     MEDIA_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
     modality: Global___Modality.ValueType
     """What the content is. Needed to tell speech from audio; optional for text, images and videos."""
     text: _builtins.str
+    url: _builtins.str
+    """Where the gateway fetches the media from, before the request starts; only from origins that the installation
+    allows, and none by default.
+    """
     @_builtins.property
     def inline(self) -> Global___InlineMedia: ...
     @_builtins.property
@@ -172,12 +177,13 @@ class Part(_message.Message):
         text: _builtins.str = ...,
         inline: Global___InlineMedia | None = ...,
         media: Global___MediaRef | None = ...,
+        url: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "inline", b"inline", "media", b"media", "text", b"text"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "inline", b"inline", "media", b"media", "text", b"text", "url", b"url"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "inline", b"inline", "media", b"media", "modality", b"modality", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "inline", b"inline", "media", b"media", "modality", b"modality", "text", b"text", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["text", "inline", "media"]  # noqa: Y015
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["text", "inline", "media", "url"]  # noqa: Y015
     _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
 
