@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import grpc
 
 from anygpt.client import AsyncClient
+from anygpt.credentials import Credentials
 from anygpt.jobs import RUN_JOB
 from anygpt.main import Runtime
 from anygpt.queue import QueueWorker, broker_url, open_queue
@@ -41,7 +42,10 @@ class Batch:
         self._worker.open(RUN_JOB, run_job)
 
     def _connect(self, tenant: str) -> AsyncClient:
-        return AsyncClient(self._settings.gateway or self._runtime.address, tenant)
+        settings = self._settings
+        if settings.gateway:
+            return AsyncClient(settings.gateway, tenant, Credentials.of(settings.client))
+        return AsyncClient(self._runtime.address, tenant, Credentials(token=self._runtime.own_key))
 
     async def drain(self, seconds: float) -> None:
         """Take no more jobs."""

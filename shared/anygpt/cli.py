@@ -11,6 +11,7 @@ from anygpt.cli_bench import bench
 from anygpt.cli_chat import chat
 from anygpt.cli_generate import PartsCommand, generate
 from anygpt.cli_jobs import jobs
+from anygpt.cli_keys import credential_options, keys
 from anygpt.cli_media import describe, download, upload
 from anygpt.cli_serve import health, init, serve
 
@@ -22,6 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.callback()(credential_options)
 app.command()(serve)
 app.command()(init)
 app.command()(health)
@@ -32,8 +34,13 @@ app.command()(upload)
 app.command()(download)
 app.command()(bench)
 app.add_typer(jobs)
+app.add_typer(keys)
 for point in entry_points(group="anygpt.commands"):
-    app.command(point.name)(point.load())
+    command = point.load()
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=point.name)
+    else:
+        app.command(point.name)(command)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from anygpt.cli_media import GATEWAY, Address, Tenant
+from anygpt.cli_media import GATEWAY, Address, Tenant, credentials
 
 if TYPE_CHECKING:
     from anygpt.bench_trace import Trace
@@ -62,7 +62,7 @@ def bench(
     drawn = draw(mix, requests, seed)
 
     async def run() -> list[Trace]:
-        async with AsyncClient(address, tenant) as client:
+        async with AsyncClient(address, tenant, credentials()) as client:
             load = Bench([client], Patience(timeout, (timeout or 630.0) + 30.0))
             if rate:
                 traces = await load.open_loop(drawn, arrivals(rate, requests, burstiness, seed))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from anygpt.cli_generate import PARTS, piece_of, show
-from anygpt.cli_media import GATEWAY, Address, Tenant
+from anygpt.cli_media import GATEWAY, Address, Tenant, credentials
 
 if TYPE_CHECKING:
     from anygpt.client import AsyncClient, Piece
@@ -30,7 +30,7 @@ async def _chat(out: Path, address: str, tenant: str) -> None:
     from anygpt.client import AsyncClient
 
     print(HELP)
-    async with AsyncClient(address, tenant) as client:
+    async with AsyncClient(address, tenant, credentials()) as client:
         conversation, pieces = await client.new_conversation(), list["Piece"]()
         while (line := await asyncio.to_thread(_read)) is not None:
             command, _, rest = line.partition(" ")

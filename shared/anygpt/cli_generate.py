@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from anygpt.cli_media import GATEWAY, Address, Tenant
+from anygpt.cli_media import GATEWAY, Address, Tenant, credentials
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -83,7 +83,7 @@ async def _generate(
 
     from anygpt.client import AsyncClient
 
-    async with AsyncClient(*where) as client:
+    async with AsyncClient(*where, credentials()) as client:
         if options.conversation_id == "new":
             options = dataclasses.replace(options, conversation_id=await client.new_conversation())
             print(f"conversation {options.conversation_id}")

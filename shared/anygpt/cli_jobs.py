@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from anygpt.cli_media import GATEWAY, Address, Tenant
+from anygpt.cli_media import GATEWAY, Address, Tenant, credentials
 
 jobs = typer.Typer(name="job", help="Batch jobs: a JSONL file of requests in, a JSONL file of results out.")
 
@@ -45,7 +45,7 @@ def cancel(job_id: str, address: Address = GATEWAY, tenant: Tenant = "default") 
 async def _submit(file: Path, key: str, address: str, tenant: str) -> str:
     from anygpt.client import AsyncClient
 
-    async with AsyncClient(address, tenant) as client:
+    async with AsyncClient(address, tenant, credentials()) as client:
         return (await client.submit_job(file, key)).job_id
 
 
@@ -55,7 +55,7 @@ async def _watch(job_id: str, out: Path | None, address: str, tenant: str) -> in
     from anygpt.client import AsyncClient
     from anygpt.v1 import job_service_pb2
 
-    async with AsyncClient(address, tenant) as client:
+    async with AsyncClient(address, tenant, credentials()) as client:
         with Progress() as progress:
             task = progress.add_task("lines", total=None)
             async for job in client.watch_job(job_id):
@@ -72,5 +72,5 @@ async def _watch(job_id: str, out: Path | None, address: str, tenant: str) -> in
 async def _cancel(job_id: str, address: str, tenant: str) -> None:
     from anygpt.client import AsyncClient
 
-    async with AsyncClient(address, tenant) as client:
+    async with AsyncClient(address, tenant, credentials()) as client:
         await client.cancel_job(job_id)

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from anygpt.credentials import Credentials
 
 Address = Annotated[str, typer.Option(envvar="ANYGPT_ADDRESS", help="host:port of the gateway.")]
 Tenant = Annotated[str, typer.Option(envvar="ANYGPT_TENANT", help="Whose conversations and media.")]
 GATEWAY = "127.0.0.1:50051"
+CREDENTIALS: ContextVar[dict[str, Any]] = ContextVar("credentials")
+"""The options before the command that name credentials."""
+
+
+def credentials() -> Credentials:
+    """Those that the options before the command name, and the environment."""
+    from anygpt.credentials import Credentials
+    from anygpt.settings import CommandSettings
+
+    given: dict[str, Any] = {"client": CREDENTIALS.get()}
+    return Credentials.of(CommandSettings(**given).client)
 
 
 def describe(address: Address = GATEWAY, tenant: Tenant = "default") -> None:
@@ -20,7 +35,7 @@ def describe(address: Address = GATEWAY, tenant: Tenant = "default") -> None:
     from anygpt.client import Client
     from anygpt.topology import MODALITY_NAMES
 
-    with Client(address, tenant) as client:
+    with Client(address, tenant, credentials()) as client:
         told = client.describe()
     table = Table("modality", "in", "out", "formats", title=f"pack {told.pack}, version {told.version}")
     for entry in told.modalities:
@@ -47,7 +62,7 @@ def upload(
     """Send a media file; prints its object id, for messages and downloads."""
     from anygpt.client import Client, Media
 
-    with Client(address, tenant) as client:
+    with Client(address, tenant, credentials()) as client:
         print(client.upload(Media(file, modality or None)).object)
 
 
@@ -55,5 +70,5 @@ def download(object_id: str, file: Path, address: Address = GATEWAY, tenant: Ten
     """Fetch media by its object id into a file."""
     from anygpt.client import Client
 
-    with Client(address, tenant) as client:
+    with Client(address, tenant, credentials()) as client:
         file.write_bytes(client.download(object_id))

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from anygpt.cli_media import credentials
+
 Names = Annotated[
     list[str] | None, typer.Argument(help="Services to run; none: all of them, in this process.")
 ]
@@ -29,6 +31,9 @@ def serve(
     deterministic: Annotated[
         bool | None, typer.Option(help="Equal to the bit, alone and in a batch.")
     ] = None,
+    insecure: Annotated[
+        bool | None, typer.Option("--insecure", help="Beyond loopback without TLS, or without credentials.")
+    ] = None,
 ) -> None:
     """Run services until SIGTERM or Ctrl-C; all of them in one process when none is named.
 
@@ -43,6 +48,7 @@ def serve(
     given: dict[str, Any] = {
         "bus": bus, "store": store, "memory": memory, "data": data, "pack": pack, "device": device,
         "host": host, "port": port, "metrics_port": metrics_port, "deterministic": deterministic,
+        "insecure": insecure,
     }  # fmt: skip
     start_logging()
     settings = ServiceSettings(**{name: value for name, value in given.items() if value is not None})
@@ -68,19 +74,32 @@ def health(
     service: Annotated[
         str, typer.Argument(help="Service; empty string: only whether the process is alive.")
     ] = "",
-    address: Annotated[str, typer.Option(help="host:port of the gRPC server.")] = "127.0.0.1:50051",
+    address: Annotated[
+        str, typer.Option(help="host:port of the server; empty: the one on this machine.")
+    ] = "",
 ) -> None:
     """Ask a service whether it is ready; the exit status tells."""
+    import asyncio
+
+    sys.exit(asyncio.run(_health(service, address)))
+
+
+async def _health(service: str, address: str) -> int:
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    with grpc.insecure_channel(address) as channel:
+    from anygpt.credentials import open_channel
+    from anygpt.settings import ServiceSettings
+
+    settings = ServiceSettings()
+    port = settings.health_port if settings.health_port >= 0 else settings.port
+    async with open_channel(address or f"127.0.0.1:{port}", credentials()) as channel:
         try:
             request = health_pb2.HealthCheckRequest(service=service)
             stub: Any = health_pb2_grpc.HealthStub(channel)
-            status = stub.Check(request, timeout=3).status
+            status = (await stub.Check(request, timeout=3)).status
         except grpc.RpcError as error:
             print(f"{service or address}: {error.code().name}")
-            sys.exit(1)
+            return 1
     print(f"{service or address}: {health_pb2.HealthCheckResponse.ServingStatus.Name(status)}")
-    sys.exit(0 if status == health_pb2.HealthCheckResponse.SERVING else 1)
+    return 0 if status == health_pb2.HealthCheckResponse.SERVING else 1

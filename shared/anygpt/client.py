@@ -18,6 +18,7 @@ import grpc
 
 from anygpt import topology
 from anygpt.answer import TERMINALS, Answer, Event
+from anygpt.credentials import Credentials, open_channel
 from anygpt.errors import from_rpc_error
 from anygpt.identity import TENANT_METADATA
 from anygpt.v1 import (
@@ -86,12 +87,16 @@ class Options:
 
 
 class AsyncClient:
-    """A connection to a gateway. Use it as an async context manager."""
+    """A connection to a gateway. Use it as an async context manager.
 
-    def __init__(self, address: str, tenant: str = "default") -> None:
+    With credentials the tenant is theirs; `tenant` is for a gateway that asks for none, and for keys of any tenant.
+    """
+
+    def __init__(self, address: str, tenant: str = "default", credentials: Credentials | None = None) -> None:
         options = [("grpc.max_receive_message_length", RECEIVE_BYTES)]
-        self._channel = grpc.aio.insecure_channel(address, options=options)
-        self._metadata = ((TENANT_METADATA, tenant),)
+        self._credentials = credentials or Credentials()
+        self._tenant = tenant
+        self._channel = open_channel(address, self._credentials, options)
         self._anygpt = anygpt_service_pb2_grpc.AnyGPTServiceStub(self._channel)
         self._media = media_service_pb2_grpc.MediaServiceStub(self._channel)
         self._jobs = job_service_pb2_grpc.JobServiceStub(self._channel)
@@ -107,6 +112,10 @@ class AsyncClient:
     async def close(self) -> None:
         """Disconnect."""
         await self._channel.close()
+
+    @property
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        return ((TENANT_METADATA, self._tenant), *self._credentials.metadata())
 
     async def events(self, *pieces: Piece, options: Options | None = None) -> AsyncIterator[Event]:
         """The events of one turn, to the terminal one; a broken stream is resumed after the last event seen."""
@@ -273,11 +282,11 @@ class AsyncClient:
 class Client:
     """AsyncClient for code without an event loop: the same names, called plainly. Use it as a context manager."""
 
-    def __init__(self, address: str, tenant: str = "default") -> None:
+    def __init__(self, address: str, tenant: str = "default", credentials: Credentials | None = None) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="anygpt-client", daemon=True)
         self._thread.start()
-        self._client = self._run(_made(address, tenant))
+        self._client = self._run(_made(address, tenant, credentials))
 
     def __enter__(self) -> Self:
         return self
@@ -324,8 +333,8 @@ class Client:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
-async def _made(address: str, tenant: str) -> AsyncClient:
-    return AsyncClient(address, tenant)
+async def _made(address: str, tenant: str, credentials: Credentials | None) -> AsyncClient:
+    return AsyncClient(address, tenant, credentials)
 
 
 async def _next(events: AsyncIterator[Event]) -> Event | None:

@@ -1,15 +1,17 @@
-"""A URL to what is behind it: bus, store, memory; a vendor's client is imported only where it is used."""
+"""Settings to what they stand for: bus, store, memory, access; a vendor's client is imported only where it is used."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from anygpt.access import Access, Verifier
 from anygpt.bus import Bus
 from anygpt.bus_memory import MemoryBus
 from anygpt.errors import InvalidInput
+from anygpt.keys import KeyVerifier, OwnKey
 from anygpt.memory import Memory, SqliteMemory
-from anygpt.settings import S3Settings, ServiceSettings
+from anygpt.settings import AccessSettings, S3Settings, ServiceSettings
 from anygpt.store import Store
 from anygpt.store_folder import FolderStore
 
@@ -49,6 +51,18 @@ async def open_memory(settings: ServiceSettings) -> Memory:
 
         return await RedisMemory(settings.memory_url).open()
     raise InvalidInput("a memory is sqlite:///file or redis://host:port/0", field="memory")
+
+
+def open_access(settings: AccessSettings, own_key: str) -> Access:
+    """Keys of a file, tokens of an issuer, and the process's own key; nobody is asked where neither is set."""
+    verifiers: list[Verifier] = [OwnKey(own_key)] if settings.is_asked else []
+    if settings.keys_file:
+        verifiers.append(KeyVerifier(settings.keys_file))
+    if settings.oidc.issuer:
+        from anygpt.tokens import TokenVerifier
+
+        verifiers.append(TokenVerifier(settings.oidc))
+    return Access(verifiers)
 
 
 async def create_infrastructure(settings: ServiceSettings) -> list[str]:

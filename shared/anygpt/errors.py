@@ -3,6 +3,8 @@
 AnyGPTError
 ├── InvalidInput          INVALID_ARGUMENT     the request is wrong, in a named field
 │   └── TooLarge          INVALID_ARGUMENT     ... by its size, length or duration
+├── Unauthenticated       UNAUTHENTICATED      no credential, or none that is known
+├── Denied                PERMISSION_DENIED    a known caller without the scope that this needs
 ├── NotFound              NOT_FOUND            no such thing, or not the caller's
 ├── Conflict              ABORTED              another request holds it, or the key was used for another body
 ├── Precondition          FAILED_PRECONDITION  parts that do not fit together, e.g. another vocabulary
@@ -91,6 +93,20 @@ class TooLarge(InvalidInput):
     default_reason = "TOO_LARGE"
 
 
+class Unauthenticated(AnyGPTError):
+    """The call has no credential, or none that is known and still valid."""
+
+    status = grpc.StatusCode.UNAUTHENTICATED
+    default_reason = "UNAUTHENTICATED"
+
+
+class Denied(AnyGPTError):
+    """The caller is known, and lacks the scope that this needs."""
+
+    status = grpc.StatusCode.PERMISSION_DENIED
+    default_reason = "PERMISSION_DENIED"
+
+
 class NotFound(AnyGPTError):
     """There is no such thing, or it is not the caller's."""
 
@@ -164,7 +180,7 @@ class DeadlineExpired(AnyGPTError):
 _BY_CODE: dict[int, type[AnyGPTError]] = {
     int(kind.status.value[0]): kind
     for kind in (
-        AnyGPTError, InvalidInput, NotFound, Conflict, Precondition, Unserved, OutOfRange,
+        AnyGPTError, InvalidInput, Unauthenticated, Denied, NotFound, Conflict, Precondition, Unserved, OutOfRange,
         Exhausted, Unavailable, DataLoss, RequestCancelled, DeadlineExpired,
     )
 }  # fmt: skip

@@ -11,8 +11,9 @@ import grpc
 from google.protobuf.message import Message
 
 from anygpt import topology
+from anygpt.access import CALLER
 from anygpt.errors import AnyGPTError, InvalidInput, Unserved
-from anygpt.identity import REQUEST_METADATA, TENANT_METADATA, check_tenant, new_id, new_request_id
+from anygpt.identity import REQUEST_METADATA, new_id, new_request_id
 from anygpt.rpc import Behaviour, rebuilt
 from anygpt.stage import Call, Stage, now_ms
 from anygpt.tracing import RPC_TRACE
@@ -21,16 +22,14 @@ from anygpt.v1 import stages_pb2, stages_pb2_grpc
 log = logging.getLogger(__name__)
 
 
-def call_of(
-    context: grpc.aio.ServicerContext[Any, Any], longest_ms: int, default_tenant: str = "default"
-) -> Call:
-    """The errand behind an RPC: its deadline is the client's, or the longest that is allowed."""
+def call_of(context: grpc.aio.ServicerContext[Any, Any], longest_ms: int) -> Call:
+    """The errand behind an RPC: its tenant is the caller's, its deadline the client's or the longest allowed."""
     metadata = dict(context.invocation_metadata() or ())
     remaining = context.time_remaining()
     left_ms = longest_ms if remaining is None else min(longest_ms, int(remaining * 1000))
     return Call(
         request_id=str(metadata.get(REQUEST_METADATA) or new_request_id()),
-        tenant=check_tenant(str(metadata.get(TENANT_METADATA) or default_tenant)),
+        tenant=CALLER.get().tenant,
         deadline_ms=now_ms() + left_ms,
         attempt=new_id(),
         trace=RPC_TRACE.get(),

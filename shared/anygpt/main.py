@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,8 +19,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from anygpt import topology
+from anygpt.access import AccessInterceptor
 from anygpt.bus import Bus
-from anygpt.connections import open_bus, open_memory, open_store
+from anygpt.connections import open_access, open_bus, open_memory, open_store
 from anygpt.doors import BusDoor
 from anygpt.errors import InvalidInput
 from anygpt.grpc_door import ErrorInterceptor, GrpcDoor
@@ -33,8 +35,9 @@ from anygpt.pack import Pack, open_pack
 from anygpt.settings import ServiceSettings
 from anygpt.stage import Stage
 from anygpt.store import Store
-from anygpt.turns import Turns
+from anygpt.tls import bind, check_exposure
 from anygpt.tracing import Tracing, open_tracing
+from anygpt.turns import Turns
 from anygpt.v1 import stages_pb2, stages_pb2_grpc
 
 log = logging.getLogger(__name__)
@@ -52,7 +55,9 @@ class Runtime:
     lane: Lane
     tracing: Tracing = field(default_factory=Tracing)
     address: str = ""
-    """Where this process serves, once it does."""
+    """Where the services of this process reach one another, once it serves."""
+    own_key: str = field(default_factory=secrets.token_urlsafe)
+    """The credential by which they do."""
 
     @cached_property
     def pack(self) -> Pack:
@@ -107,6 +112,7 @@ def find_services(names: Sequence[str]) -> list[Service]:
 @asynccontextmanager
 async def opened_runtime(settings: ServiceSettings) -> AsyncIterator[Runtime]:
     """Connect to bus, store and memory; disconnect in reverse order."""
+    check_exposure(settings)
     async with AsyncExitStack() as stack:
         store = await open_store(settings)
         stack.push_async_callback(store.close)
@@ -134,7 +140,9 @@ class Process:
             ("grpc.so_reuseport", 0),
         ]
         observer = RpcObserver(runtime.tracing, services[0].name if len(services) == 1 else "anygpt")
-        self.server = grpc.aio.server(interceptors=[ErrorInterceptor(), observer], options=options)
+        access = AccessInterceptor(open_access(self._settings.access, runtime.own_key))
+        self.server = grpc.aio.server(interceptors=[ErrorInterceptor(), observer, access], options=options)
+        self._probe = grpc.aio.server(options=options)
         self.port = 0
         built = {service: service.build(service.settings(**self._shared()), runtime) for service in services}
         self._stages = {
@@ -178,13 +186,19 @@ class Process:
             self.server,
             pool=descriptor_pool.Default(),
         )
-        self.port = self.server.add_insecure_port(f"{self._settings.host}:{self._settings.port}")
-        self._runtime.address = f"127.0.0.1:{self.port}"
+        self.port, self._runtime.address = bind(self.server, self._settings)
         await self.server.start()
+        await self._serve_health()
         serve_metrics(self._settings.metrics_port)
         await self._open()
         for name in (*self._stages, *self._apps, *names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def _serve_health(self) -> None:
+        if self._settings.health_port >= 0:
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probe)
+            self._probe.add_insecure_port(f"{self._settings.host}:{self._settings.health_port}")
+            await self._probe.start()
 
     async def _open(self) -> None:
         for name, stage in self._stages.items():
@@ -223,7 +237,7 @@ class Process:
         await self._health.enter_graceful_shutdown()
         await asyncio.gather(*(app.drain(seconds) for app in self._open_apps))
         await asyncio.gather(*(door.drain(seconds) for door in self._doors))
-        await self.server.stop(grace=1.0)
+        await asyncio.gather(self.server.stop(grace=1.0), self._probe.stop(grace=1.0))
         await self._heart.stop()
         for app in reversed(self._open_apps):
             await app.close()

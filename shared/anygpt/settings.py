@@ -1,12 +1,21 @@
-"""Settings that every service has; read once, from the environment (prefix ANYGPT_) or a caller, then frozen."""
+"""Settings that every service has, read once, then frozen: from a caller, the environment (prefix ANYGPT_), or files.
+
+The files lie in the folder that ANYGPT_SECRETS names, each called as its variable: what is secret stays out of sight.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, SecretStr, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NestedSecretsSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 MIB = 1024 * 1024
 
@@ -49,6 +58,71 @@ class TraceSettings(_Frozen):
 
     endpoint: str = Field(default="", description="E.g. http://collector:4317; empty: no spans are made.")
     ratio: float = Field(default=1.0, ge=0, le=1, description="Share of new traces that are kept.")
+
+
+class TlsSettings(_Frozen):
+    """The server's certificate; files are read again when they change."""
+
+    cert_file: Path | None = Field(default=None, description="PEM, the chain included.")
+    key_file: Path | None = None
+    client_ca_file: Path | None = Field(
+        default=None, description="Clients must show a certificate of these authorities (mTLS)."
+    )
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("a certificate and its key come together")
+        if self.client_ca_file and not self.cert_file:
+            raise ValueError("certificates of clients can be asked for by a server that has one")
+        return self
+
+
+class OidcSettings(_Frozen):
+    """Tokens of one issuer, taken as credentials."""
+
+    issuer: str = Field(default="", description="Claim `iss`; empty: no tokens are taken.")
+    audience: str = Field(default="", description="Claim `aud`.")
+    jwks: str = Field(default="", description="The issuer's keys: https://... or a file.")
+    tenant_claim: str = Field(default="tenant", description="Claim that names the tenant.")
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.issuer and not (self.audience and self.jwks):
+            raise ValueError("an issuer needs an audience and its keys (jwks)")
+        return self
+
+
+class AccessSettings(_Frozen):
+    """Who may call. With neither keys nor an issuer everybody may, which a public door refuses to do."""
+
+    keys_file: Path | None = Field(default=None, description="API keys, as `anygpt key create` writes them.")
+    oidc: OidcSettings = OidcSettings()
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether callers are asked for a credential."""
+        return self.keys_file is not None or bool(self.oidc.issuer)
+
+
+class ClientSettings(_Frozen):
+    """How a client of the gateway proves itself and what it trusts."""
+
+    token: SecretStr = Field(default=SecretStr(""), description="API key or OIDC token.")
+    token_file: Path | None = Field(default=None, description="File with the token, read at every call.")
+    ca_file: Path | None = Field(default=None, description="Authorities; unset: the system's.")
+    cert_file: Path | None = Field(default=None, description="The client's own certificate (mTLS).")
+    key_file: Path | None = None
+    insecure: bool = Field(default=False, description="Without TLS beyond this machine.")
+
+
+class SandboxSettings(_Frozen):
+    """Child processes that read media, and what each of them may take."""
+
+    children: int = Field(default=2, ge=1, description="How many read at once.")
+    memory_bytes: int = Field(default=2048 * MIB, description="Address space of a child.")
+    seconds: float = Field(default=30.0, gt=0, description="Longest time for one file.")
+    output_bytes: int = Field(default=64 * MIB, description="Most bytes that come of one file.")
 
 
 class LimitSettings(_Frozen):
@@ -94,12 +168,35 @@ class ServiceSettings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address that the gRPC server binds.")
     port: int = Field(default=50051, ge=0, le=65535, description="gRPC port; 0: any free one, printed.")
+    health_port: int = Field(
+        default=-1, ge=-1, le=65535, description="Health alone, without TLS, for probes; -1: none."
+    )
     metrics_port: int = Field(default=-1, ge=-1, le=65535, description="Prometheus port; -1: none.")
     drain_s: float = Field(default=20.0, ge=0, description="Seconds that running work gets after SIGTERM.")
+    insecure: bool = Field(default=False, description="Serve beyond loopback without TLS, or whoever calls.")
+    tls: TlsSettings = TlsSettings()
+    access: AccessSettings = AccessSettings()
     kafka: KafkaSettings = KafkaSettings()
     s3: S3Settings = S3Settings()
     limits: LimitSettings = LimitSettings()
     trace: TraceSettings = TraceSettings()
+    sandbox: SandboxSettings = SandboxSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """A caller's values, then the environment, then the folder of secrets."""
+        folder = os.environ.get("ANYGPT_SECRETS")
+        files = NestedSecretsSettingsSource(
+            file_secret_settings, secrets_dir=folder, secrets_dir_missing="error"
+        )
+        return init_settings, env_settings, files
 
     @property
     def data_folder(self) -> Path:
@@ -115,3 +212,13 @@ class ServiceSettings(BaseSettings):
     def memory_url(self) -> str:
         """The memory, by default a file below the data folder."""
         return self.memory or f"sqlite:///{self.data_folder.absolute() / 'memory.sqlite'}"
+
+
+class CommandSettings(BaseSettings):
+    """What commands that call a gateway take from the environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ANYGPT_", env_nested_delimiter="__", frozen=True, extra="ignore"
+    )
+
+    client: ClientSettings = ClientSettings()
