@@ -28,7 +28,7 @@ from anygpt.v1 import types_pb2 as anygpt_dot_v1_dot_types__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x61nygpt/v1/bus.proto\x12\tanygpt.v1\x1a\x1e\x61nygpt/v1/anygpt_service.proto\x1a\x16\x61nygpt/v1/stages.proto\x1a\x15\x61nygpt/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf5\x03\n\x05Reply\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\nspan_index\x18\x02 \x01(\r\x12\x0b\n\x03seq\x18\x03 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\t\x12\r\n\x05stage\x18\x05 \x01(\t\x12\'\n\x08\x61\x63\x63\x65pted\x18\x06 \x01(\x0b\x32\x13.anygpt.v1.AcceptedH\x00\x12%\n\x07\x65ncoded\x18\x07 \x01(\x0b\x32\x12.anygpt.v1.EncodedH\x00\x12-\n\x08\x63omposed\x18\x08 \x01(\x0b\x32\x19.anygpt.v1.PromptComposedH\x00\x12\x36\n\tgenerated\x18\t \x01(\x0b\x32!.anygpt.v1.GenerateTokensResponseH\x00\x12,\n\x07\x64\x65\x63oded\x18\n \x01(\x0b\x32\x19.anygpt.v1.DecodeResponseH\x00\x12\x30\n\rspan_finished\x18\x0b \x01(\x0b\x32\x17.anygpt.v1.SpanFinishedH\x00\x12%\n\x07\x66\x61ilure\x18\x0c \x01(\x0b\x32\x12.anygpt.v1.FailureH\x00\x12(\n\x06\x63\x61ncel\x18\r \x01(\x0b\x32\x16.anygpt.v1.CancelOrderH\x00\x12\'\n\x08terminal\x18\x0e \x01(\x0b\x32\x13.anygpt.v1.TerminalH\x00\x42\x06\n\x04\x62ody\"\x8c\x02\n\x08\x41\x63\x63\x65pted\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12+\n\x07request\x18\x02 \x01(\x0b\x32\x1a.anygpt.v1.GenerateRequest\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12/\n\x0b\x61\x63\x63\x65pted_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64\x65\x61\x64line\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x06limits\x18\x06 \x01(\x0b\x32\x11.anygpt.v1.Limits\x12\x0e\n\x06tokens\x18\x07 \x01(\r\x12#\n\x06\x63losed\x18\x08 \x03(\x0e\x32\x13.anygpt.v1.Modality\"X\n\x07\x45ncoded\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12*\n\x07outputs\x18\x02 \x03(\x0b\x32\x19.anygpt.v1.EncodeResponse\x12\x11\n\tencode_ms\x18\x03 \x01(\x04\"\xb5\x01\n\x08Terminal\x12\'\n\x08\x66inished\x18\x01 \x01(\x0b\x32\x13.anygpt.v1.FinishedH\x00\x12#\n\x06\x66\x61iled\x18\x02 \x01(\x0b\x32\x11.anygpt.v1.FailedH\x00\x12)\n\tcancelled\x18\x03 \x01(\x0b\x32\x14.anygpt.v1.CancelledH\x00\x12%\n\x07\x65xpired\x18\x04 \x01(\x0b\x32\x12.anygpt.v1.ExpiredH\x00\x42\t\n\x07outcome\"g\n\x07\x43ontrol\x12(\n\x06\x63\x61ncel\x18\x01 \x01(\x0b\x32\x16.anygpt.v1.CancelOrderH\x00\x12)\n\theartbeat\x18\x02 \x01(\x0b\x32\x14.anygpt.v1.HeartbeatH\x00\x42\x07\n\x05order\"\x93\x02\n\nDeadLetter\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x0b\n\x03key\x18\x04 \x01(\x0c\x12\r\n\x05value\x18\x05 \x01(\x0c\x12\x33\n\x07headers\x18\x06 \x03(\x0b\x32\".anygpt.v1.DeadLetter.HeadersEntry\x12#\n\x07\x66\x61ilure\x18\x07 \x01(\x0b\x32\x12.anygpt.v1.Failure\x12-\n\tfailed_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x61nygpt/v1/bus.proto\x12\tanygpt.v1\x1a\x1e\x61nygpt/v1/anygpt_service.proto\x1a\x16\x61nygpt/v1/stages.proto\x1a\x15\x61nygpt/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd3\x04\n\x05Reply\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\nspan_index\x18\x02 \x01(\r\x12\x0b\n\x03seq\x18\x03 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\t\x12\r\n\x05stage\x18\x05 \x01(\t\x12\'\n\x08\x61\x63\x63\x65pted\x18\x06 \x01(\x0b\x32\x13.anygpt.v1.AcceptedH\x00\x12%\n\x07\x65ncoded\x18\x07 \x01(\x0b\x32\x12.anygpt.v1.EncodedH\x00\x12-\n\x08\x63omposed\x18\x08 \x01(\x0b\x32\x19.anygpt.v1.PromptComposedH\x00\x12\x36\n\tgenerated\x18\t \x01(\x0b\x32!.anygpt.v1.GenerateTokensResponseH\x00\x12,\n\x07\x64\x65\x63oded\x18\n \x01(\x0b\x32\x19.anygpt.v1.DecodeResponseH\x00\x12\x30\n\rspan_finished\x18\x0b \x01(\x0b\x32\x17.anygpt.v1.SpanFinishedH\x00\x12%\n\x07\x66\x61ilure\x18\x0c \x01(\x0b\x32\x12.anygpt.v1.FailureH\x00\x12(\n\x06\x63\x61ncel\x18\r \x01(\x0b\x32\x16.anygpt.v1.CancelOrderH\x00\x12\'\n\x08terminal\x18\x0e \x01(\x0b\x32\x13.anygpt.v1.TerminalH\x00\x12,\n\x07\x63laimed\x18\x0f \x01(\x0b\x32\x19.anygpt.v1.AttemptClaimedH\x00\x12.\n\x08released\x18\x10 \x01(\x0b\x32\x1a.anygpt.v1.AttemptReleasedH\x00\x42\x06\n\x04\x62ody\"\x10\n\x0e\x41ttemptClaimed\"\x11\n\x0f\x41ttemptReleased\"\x8c\x02\n\x08\x41\x63\x63\x65pted\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12+\n\x07request\x18\x02 \x01(\x0b\x32\x1a.anygpt.v1.GenerateRequest\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12/\n\x0b\x61\x63\x63\x65pted_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64\x65\x61\x64line\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x06limits\x18\x06 \x01(\x0b\x32\x11.anygpt.v1.Limits\x12\x0e\n\x06tokens\x18\x07 \x01(\r\x12#\n\x06\x63losed\x18\x08 \x03(\x0e\x32\x13.anygpt.v1.Modality\"X\n\x07\x45ncoded\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12*\n\x07outputs\x18\x02 \x03(\x0b\x32\x19.anygpt.v1.EncodeResponse\x12\x11\n\tencode_ms\x18\x03 \x01(\x04\"\xb5\x01\n\x08Terminal\x12\'\n\x08\x66inished\x18\x01 \x01(\x0b\x32\x13.anygpt.v1.FinishedH\x00\x12#\n\x06\x66\x61iled\x18\x02 \x01(\x0b\x32\x11.anygpt.v1.FailedH\x00\x12)\n\tcancelled\x18\x03 \x01(\x0b\x32\x14.anygpt.v1.CancelledH\x00\x12%\n\x07\x65xpired\x18\x04 \x01(\x0b\x32\x12.anygpt.v1.ExpiredH\x00\x42\t\n\x07outcome\"g\n\x07\x43ontrol\x12(\n\x06\x63\x61ncel\x18\x01 \x01(\x0b\x32\x16.anygpt.v1.CancelOrderH\x00\x12)\n\theartbeat\x18\x02 \x01(\x0b\x32\x14.anygpt.v1.HeartbeatH\x00\x42\x07\n\x05order\"\x93\x02\n\nDeadLetter\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x0b\n\x03key\x18\x04 \x01(\x0c\x12\r\n\x05value\x18\x05 \x01(\x0c\x12\x33\n\x07headers\x18\x06 \x03(\x0b\x32\".anygpt.v1.DeadLetter.HeadersEntry\x12#\n\x07\x66\x61ilure\x18\x07 \x01(\x0b\x32\x12.anygpt.v1.Failure\x12-\n\tfailed_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,17 +38,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEADLETTER_HEADERSENTRY']._loaded_options = None
   _globals['_DEADLETTER_HEADERSENTRY']._serialized_options = b'8\001'
   _globals['_REPLY']._serialized_start=147
-  _globals['_REPLY']._serialized_end=648
-  _globals['_ACCEPTED']._serialized_start=651
-  _globals['_ACCEPTED']._serialized_end=919
-  _globals['_ENCODED']._serialized_start=921
-  _globals['_ENCODED']._serialized_end=1009
-  _globals['_TERMINAL']._serialized_start=1012
-  _globals['_TERMINAL']._serialized_end=1193
-  _globals['_CONTROL']._serialized_start=1195
-  _globals['_CONTROL']._serialized_end=1298
-  _globals['_DEADLETTER']._serialized_start=1301
-  _globals['_DEADLETTER']._serialized_end=1576
-  _globals['_DEADLETTER_HEADERSENTRY']._serialized_start=1530
-  _globals['_DEADLETTER_HEADERSENTRY']._serialized_end=1576
+  _globals['_REPLY']._serialized_end=742
+  _globals['_ATTEMPTCLAIMED']._serialized_start=744
+  _globals['_ATTEMPTCLAIMED']._serialized_end=760
+  _globals['_ATTEMPTRELEASED']._serialized_start=762
+  _globals['_ATTEMPTRELEASED']._serialized_end=779
+  _globals['_ACCEPTED']._serialized_start=782
+  _globals['_ACCEPTED']._serialized_end=1050
+  _globals['_ENCODED']._serialized_start=1052
+  _globals['_ENCODED']._serialized_end=1140
+  _globals['_TERMINAL']._serialized_start=1143
+  _globals['_TERMINAL']._serialized_end=1324
+  _globals['_CONTROL']._serialized_start=1326
+  _globals['_CONTROL']._serialized_end=1429
+  _globals['_DEADLETTER']._serialized_start=1432
+  _globals['_DEADLETTER']._serialized_end=1707
+  _globals['_DEADLETTER_HEADERSENTRY']._serialized_start=1661
+  _globals['_DEADLETTER_HEADERSENTRY']._serialized_end=1707
 # @@protoc_insertion_point(module_scope)

@@ -46,6 +46,8 @@ class Reply(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
     TERMINAL_FIELD_NUMBER: _builtins.int
+    CLAIMED_FIELD_NUMBER: _builtins.int
+    RELEASED_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     span_index: _builtins.int
     """The answer's span; for `encoded` the media's place in the prompt."""
@@ -91,6 +93,14 @@ class Reply(_message.Message):
     def terminal(self) -> Global___Terminal:
         """gateway: the terminal event. Nothing after it counts."""
 
+    @_builtins.property
+    def claimed(self) -> Global___AttemptClaimed:
+        """Anyone but a door of the gateway: `attempt` begins; records of earlier attempts at this work count no more."""
+
+    @_builtins.property
+    def released(self) -> Global___AttemptReleased:
+        """Whoever claimed: `attempt` is given back, by no fault of the work."""
+
     def __init__(
         self,
         *,
@@ -108,16 +118,52 @@ class Reply(_message.Message):
         failure: _types_pb2.Failure | None = ...,
         cancel: _types_pb2.CancelOrder | None = ...,
         terminal: Global___Terminal | None = ...,
+        claimed: Global___AttemptClaimed | None = ...,
+        released: Global___AttemptReleased | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "body", b"body", "cancel", b"cancel", "composed", b"composed", "decoded", b"decoded", "encoded", b"encoded", "failure", b"failure", "generated", b"generated", "span_finished", b"span_finished", "terminal", b"terminal"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "body", b"body", "cancel", b"cancel", "claimed", b"claimed", "composed", b"composed", "decoded", b"decoded", "encoded", b"encoded", "failure", b"failure", "generated", b"generated", "released", b"released", "span_finished", b"span_finished", "terminal", b"terminal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "attempt", b"attempt", "body", b"body", "cancel", b"cancel", "composed", b"composed", "decoded", b"decoded", "encoded", b"encoded", "failure", b"failure", "generated", b"generated", "request_id", b"request_id", "seq", b"seq", "span_finished", b"span_finished", "span_index", b"span_index", "stage", b"stage", "terminal", b"terminal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "attempt", b"attempt", "body", b"body", "cancel", b"cancel", "claimed", b"claimed", "composed", b"composed", "decoded", b"decoded", "encoded", b"encoded", "failure", b"failure", "generated", b"generated", "released", b"released", "request_id", b"request_id", "seq", b"seq", "span_finished", b"span_finished", "span_index", b"span_index", "stage", b"stage", "terminal", b"terminal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["accepted", "encoded", "composed", "generated", "decoded", "span_finished", "failure", "cancel", "terminal"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["accepted", "encoded", "composed", "generated", "decoded", "span_finished", "failure", "cancel", "terminal", "claimed", "released"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
 Global___Reply: _TypeAlias = Reply  # noqa: Y015
+
+@_typing.final
+class AttemptClaimed(_message.Message):
+    """An attempt begins with the epoch, 8 hex digits, of its writer's hold of the partition that its work came from. A
+    claim of a lower epoch than the last one is void.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttemptClaimed: _TypeAlias = AttemptClaimed  # noqa: Y015
+
+@_typing.final
+class AttemptReleased(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttemptReleased: _TypeAlias = AttemptReleased  # noqa: Y015
 
 @_typing.final
 class Accepted(_message.Message):
