@@ -7,7 +7,7 @@ PROTOS := $(sort $(wildcard protos/anygpt/v1/*.proto))
 IMAGE := protos/anygpt.binpb
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve servers test test-full bench lint format proto clean
+.PHONY: help install demo serve servers test test-full bench chaos lint format proto clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -38,6 +38,9 @@ test-full: servers  ## run all tests
 
 bench: servers  ## measure what the pipeline adds, in process and over Kafka, and the mini pack
 	$(BIN)/python -m tests.bench
+
+chaos: servers  ## break everything under load, on real servers, and print what became of the requests
+	$(BIN)/python -m tests.chaos
 
 lint: $(STAMP)  ## check style, types, imports and protos
 	$(BIN)/ruff check

@@ -10,7 +10,7 @@ import hashlib
 import math
 import random
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from anygpt.answer import TERMINALS, Event
@@ -34,18 +34,17 @@ class Patience:
     """After it the request counts as lost."""
 
 
-def arrivals(rate: float, count: int, burstiness: float, seed: int) -> list[float]:
-    """Seconds at which requests are due: gaps are gamma distributed around 1 / rate.
+def arrivals(rate: float, burstiness: float, seed: int) -> Iterator[float]:
+    """Seconds at which requests are due, without end: gaps are gamma distributed around 1 / rate.
 
     A burstiness of 1 is Poisson, below 1 burstier, infinity a steady beat.
     """
-    if math.isinf(burstiness):
-        return [number / rate for number in range(count)]
-    drawn, at_s, due = random.Random(seed), 0.0, []
-    for _ in range(count):
-        due.append(at_s)
-        at_s += drawn.gammavariate(burstiness, 1 / (rate * burstiness))
-    return due
+    drawn, at_s = random.Random(seed), 0.0
+    while True:
+        yield at_s
+        at_s += (
+            1 / rate if math.isinf(burstiness) else drawn.gammavariate(burstiness, 1 / (rate * burstiness))
+        )
 
 
 class Bench:
@@ -61,12 +60,18 @@ class Bench:
         """Seconds since the bench was made, the clock of its traces."""
         return time.perf_counter() - self._began
 
-    async def open_loop(self, requests: Iterable[Request], due_s: Sequence[float]) -> list[Trace]:
-        """Send each request at its time after now, whether or not earlier ones have ended."""
+    async def open_loop(self, requests: Iterable[Request], due_s: Iterable[float]) -> list[Trace]:
+        """Send each request at its time after now, whether or not earlier ones have ended.
+
+        Requests are drawn when they are due, so that their iterator can say when it is enough.
+        """
         start_s = self.now_s()
-        tasks = []
-        for request, after_s in zip(requests, due_s, strict=False):
+        tasks, left = [], iter(requests)
+        for after_s in due_s:
             await asyncio.sleep(max(0.0, start_s + after_s - self.now_s()))
+            request = next(left, None)
+            if request is None:
+                break
             tasks.append(asyncio.create_task(self._follow(self._trace(start_s + after_s), request)))
         return list(await asyncio.gather(*tasks))
 

@@ -65,7 +65,7 @@ def bench(
         async with AsyncClient(address, tenant, credentials()) as client:
             load = Bench([client], Patience(timeout, (timeout or 630.0) + 30.0))
             if rate:
-                traces = await load.open_loop(drawn, arrivals(rate, requests, burstiness, seed))
+                traces = await load.open_loop(drawn, arrivals(rate, burstiness, seed))
             else:
                 traces = await load.closed_loop(drawn, at_once)
             if verify:

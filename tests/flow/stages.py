@@ -55,7 +55,8 @@ class ScriptedGenerator(Stage[stages_pb2.GenerateTokensRequest, Output]):
     """Does what the last text of the prompt says, word by word: a modality's name makes such a span.
 
     Other words are answered as text; `slow` waits 50 ms, `hang` waits for the deadline or a cancel, `crash` raises
-    what nobody expects, `refuse` raises InvalidInput, `recall` tells how many segments the prompt has.
+    what nobody expects, `refuse` raises InvalidInput, `recall` tells how many segments the prompt has, `digest` names
+    all of the prompt.
     """
 
     async def handle(
@@ -70,8 +71,7 @@ class ScriptedGenerator(Stage[stages_pb2.GenerateTokensRequest, Output]):
             yield Output(span_index=0, span_opened=stages_pb2.SpanOpened(modality=topology.TEXT))
             for word in words:
                 await self._obey(word, call)
-                text = f"{word}:{len(request.prompt)} " if word == "recall" else f"{word} "
-                yield Output(span_index=0, text=stages_pb2.TextChunk(text=text, ids=[1]))
+                yield Output(span_index=0, text=stages_pb2.TextChunk(text=self._said(word, request), ids=[1]))
             yield Output(span_index=0, span_closed=stages_pb2.SpanClosed())
             index = 1
         asked = request.want or [topology.MODALITIES[w] for w in words if w in topology.MODALITIES]
@@ -90,6 +90,15 @@ class ScriptedGenerator(Stage[stages_pb2.GenerateTokensRequest, Output]):
     def _words(request: stages_pb2.GenerateTokensRequest) -> list[str]:
         texts = [segment.text for segment in request.prompt if segment.HasField("text")]
         return texts[-1].split() if texts else ["nothing"]
+
+    @staticmethod
+    def _said(word: str, request: stages_pb2.GenerateTokensRequest) -> str:
+        if word == "recall":
+            return f"recall:{len(request.prompt)} "
+        if word == "digest":
+            prompt = b"".join(segment.SerializeToString(deterministic=True) for segment in request.prompt)
+            return f"digest:{hashlib.sha256(prompt).hexdigest()[:12]} "
+        return f"{word} "
 
     @staticmethod
     async def _obey(word: str, call: Call) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
@@ -53,12 +53,12 @@ def whole(due_s: float = 0.0) -> Trace:
 
 
 def test_a_steady_beat_has_equal_gaps() -> None:
-    assert arrivals(4, 5, math.inf, 0) == [0, 0.25, 0.5, 0.75, 1.0]
+    assert list(islice(arrivals(4, math.inf, 0), 5)) == [0, 0.25, 0.5, 0.75, 1.0]
 
 
 @pytest.mark.parametrize("burstiness", [0.2, 1.0, 5.0])
 def test_arrivals_keep_their_rate_and_are_as_bursty_as_asked(burstiness: float) -> None:
-    due = arrivals(10, 20_000, burstiness, 7)
+    due = islice(arrivals(10, burstiness, 7), 20_000)
     gaps = [after - before for before, after in pairwise(due)]
     assert statistics.mean(gaps) == pytest.approx(0.1, rel=0.1)
     variation = statistics.stdev(gaps) / statistics.mean(gaps)

@@ -1,0 +1,141 @@
+"""A storm: a load on the cluster, a fault in the middle of it, and what the load generator saw."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from itertools import islice, takewhile
+
+from anygpt.bench import Bench, Patience, arrivals
+from anygpt.bench_report import percentile
+from anygpt.bench_trace import LOST, REFUSED, Trace
+from tests.chaos.catalogue import Answer, Request, catalogue, drawn
+from tests.chaos.cluster import Cluster
+
+LEAD_S = 3.0
+"""The load runs so long before the fault, and after it."""
+DEADLINE_S = 60.0
+GIVE_UP_S = 90.0
+SEED = 1
+
+Strike = Callable[[Cluster], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that goes wrong: `strike` breaks it, and mends what does not mend itself."""
+
+    name: str
+    strike: Strike
+    phase: str = ""
+    """The fault waits until some request is in this phase."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """How much is asked of the cluster, and how fast; it goes on until the fault is over."""
+
+    requests: int = 40
+    """At least."""
+    rate: float = 4.0
+    burstiness: float = 1.0
+
+
+@dataclass
+class Row:
+    """What one storm came to."""
+
+    fault: str
+    traces: Sequence[Trace]
+    struck_s: float
+    wrong: list[int] = field(default_factory=list)
+    """Requests whose whole answer is not the undisturbed one."""
+
+    @property
+    def lost(self) -> int:
+        """Accepted requests without a terminal event."""
+        return sum(trace.outcome == LOST for trace in self.traces)
+
+    @property
+    def breaches(self) -> Counter[str]:
+        """Broken promises of streams, by kind."""
+        return Counter(breach for trace in self.traces for breach in trace.breaches)
+
+    @property
+    def failures(self) -> Counter[str]:
+        """How requests ended that did not finish."""
+        return Counter(
+            f"{trace.outcome} {trace.reason}".strip() for trace in self.traces if not trace.is_finished
+        )
+
+    @property
+    def phases(self) -> Counter[str]:
+        """How many requests the fault found in each phase."""
+        found = (trace.phase(self.struck_s) for trace in self.traces)
+        return Counter(phase for phase in found if phase)
+
+    @property
+    def recoveries_s(self) -> list[float]:
+        """For each request that the fault found or that came later, the longest wait for a next event."""
+        return sorted(
+            trace.silence_s(self.struck_s)
+            for trace in self.traces
+            if trace.outcome != REFUSED and trace.ended_s > self.struck_s
+        )
+
+    @property
+    def recovery_p95_s(self) -> float:
+        """The wait that 95 % of them did not exceed."""
+        return percentile(self.recoveries_s, 95) if self.recoveries_s else 0.0
+
+
+class Weather:
+    """Raises storms on one cluster; knows the undisturbed answers."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._templates: list[Request] = []
+        self._answers: list[Answer] = []
+
+    async def learn(self) -> None:
+        """Ask for every answer once, undisturbed."""
+        async with self._cluster.client() as client:
+            self._templates = await catalogue(client, self._cluster.shape.services)
+            bench = Bench([client], Patience(DEADLINE_S, GIVE_UP_S))
+            traces = await bench.closed_loop(islice(drawn(self._templates), len(self._templates)), 2)
+        assert all(trace.is_finished and not trace.breaches for trace in traces), traces
+        self._answers = [trace.answer for trace in sorted(traces, key=lambda trace: trace.number)]
+
+    async def storm(self, fault: Fault, load: Load) -> Row:
+        """Put on the load, strike, wait for every request's end, then check what came."""
+        async with AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(self._cluster.client(first)) for first in (0, 1)]
+            bench = Bench(clients, Patience(DEADLINE_S, GIVE_UP_S))
+            is_over = asyncio.Event()
+            requests = takewhile(
+                lambda _: not is_over.is_set() or len(bench.traces) < load.requests, drawn(self._templates)
+            )
+            due_s = arrivals(load.rate, load.burstiness, SEED)
+            running = asyncio.create_task(bench.open_loop(requests, due_s))
+            await asyncio.sleep(LEAD_S)
+            await _found_in(bench, fault.phase)
+            struck_s = bench.now_s()
+            await fault.strike(self._cluster)
+            await asyncio.sleep(LEAD_S)
+            is_over.set()
+            traces = await running
+            await bench.verify(traces)
+        return Row(fault.name, traces, struck_s, [t.number for t in traces if self._is_wrong(t)])
+
+    def _is_wrong(self, trace: Trace) -> bool:
+        expected = self._answers[trace.number % len(self._answers)]
+        has_failed_span = any(span.is_failed for _, span in trace.answer)
+        return trace.is_finished and not has_failed_span and trace.answer != expected
+
+
+async def _found_in(bench: Bench, phase: str) -> None:
+    while phase and not any(trace.phase(bench.now_s()) == phase for trace in bench.traces):
+        await asyncio.sleep(0.005)

@@ -1,0 +1,78 @@
+"""What must return to where it was when a storm is over: lag, memory, file handles, objects."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+
+from anygpt import topology
+from anygpt.bench_trace import Trace
+from anygpt.connections import open_store
+from tests.chaos.cluster import Cluster
+
+CALM_S = 30.0
+"""How long after the last request the groups may take to finish what they read."""
+GENERATED = "default/media/"
+
+
+@dataclass(frozen=True)
+class Vitals:
+    """The state of a cluster at rest."""
+
+    lag: int
+    """Records that no member of a group has finished."""
+    resident_mb: float
+    handles: int
+
+
+async def at_rest(cluster: Cluster) -> Vitals:
+    """Wait until nothing is left to read, then look."""
+    deadline = time.monotonic() + CALM_S
+    while (lag := await asyncio.to_thread(_lag, cluster)) and time.monotonic() < deadline:
+        await asyncio.sleep(0.5)
+    replicas = cluster.all_replicas
+    return Vitals(lag, sum(each.resident_mb for each in replicas), sum(each.handles for each in replicas))
+
+
+async def unnamed_objects(cluster: Cluster, traces: Sequence[Trace]) -> list[str]:
+    """Generated media in the store that no event of these requests named, though it belongs to one of them."""
+    named = {media.object for trace in traces for media in trace.media}
+    finished = {trace.request_id for trace in traces if trace.is_finished}
+    store = await open_store(cluster.settings)
+    try:
+        kept = [each.key.removeprefix("default/") for each in await store.list(GENERATED)]
+    finally:
+        await store.close()
+    return [key for key in kept if key not in named and key.split("/")[1] in finished]
+
+
+def _lag(cluster: Cluster) -> int:
+    admin = KafkaAdminClient(bootstrap_servers=cluster.kafka.bootstrap)
+    reader = KafkaConsumer(bootstrap_servers=cluster.kafka.bootstrap)
+    try:
+        groups = {name: _partitions(name) for name in cluster.shape.services if _partitions(name)}
+        ends = reader.end_offsets([each for partitions in groups.values() for each in partitions])
+        found = admin.list_group_offsets(groups)
+        return sum(
+            ends[each] - max(found[name][each].offset, 0)
+            for name, partitions in groups.items()
+            for each in partitions
+        )
+    finally:
+        reader.close()
+        admin.close()
+
+
+def _partitions(service: str) -> list[TopicPartition]:
+    """What a service's group reads."""
+    if service == topology.GATEWAY:
+        topics = [topology.REPLIES]
+    elif service in topology.STAGES:
+        topics = [topology.STAGES[service].topic, topology.STAGES[service].batch_topic]
+    else:
+        topics = []
+    return [TopicPartition(name, i) for name in topics for i in range(topology.TOPICS[name].partitions)]
