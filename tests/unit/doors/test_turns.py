@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anygpt import topology
 from anygpt.stage import Call, now_ms
 from anygpt.turns import Turns
 from anygpt.v1 import types_pb2
 
 
-def errand(tenant: str, priority: types_pb2.Priority = types_pb2.PRIORITY_INTERACTIVE) -> Call:
+def errand(tenant: str, priority: topology.Priority = types_pb2.PRIORITY_INTERACTIVE) -> Call:
     """A call of that tenant."""
     return Call("", tenant, now_ms() + 60_000, priority)
 
