@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from anygpt.main import Runtime
 from anygpt.topology import AUDIO
-from anygpt_models.input import Clips, Hearing, Source, open_waveform, spread
+from anygpt_models.input import Clips, Hearing, Source, spread
 from anygpt_models.serving.batching import Batching
 from anygpt_models.serving.device import prepare_device
 from anygpt_models.serving.encoding import EncoderStage
@@ -33,7 +33,7 @@ class AudioEncoder(EncoderStage):
     def adapt(self, source: Source) -> NDArray[np.float32]:
         """Samples [clips, 81920] at 16 kHz, as loud as they are."""
         count = self._settings.audio_clips if self.entry.path == "features" else 1
-        samples = open_waveform(source, Hearing(SAMPLE_RATE))
+        samples = self.reader.waveform(source, Hearing(SAMPLE_RATE))
         return spread(samples, Clips(CLIP_S, count), SAMPLE_RATE)
 
     def encode(self, items: list[NDArray[Any]]) -> list[NDArray[Any]]:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 from anygpt import topology
-from anygpt.errors import InvalidInput, NotFound, TooLarge, Unserved
-from anygpt.identity import ref_key, upload_object
-from anygpt.keeping import keep_media
+from anygpt.errors import InvalidInput, TooLarge
 from anygpt.pack import Pack
 from anygpt.settings import LimitSettings
-from anygpt.store import Store
 from anygpt.v1 import anygpt_service_pb2, types_pb2
 from services.gateway.formats import FORMATS
-from services.gateway.media_facts import read_facts
+from services.gateway.intake import Intake, check_served
 
 Request = anygpt_service_pb2.GenerateRequest
-REF_LIMIT = 64 * 1024
 KEY_BYTES = 128
 
 SAMPLING_RANGES = {
@@ -40,11 +34,11 @@ OUTPUT_RANGES = {
 
 
 class Admission:
-    """Checks a request and brings its inline media into the store, so that history can keep references."""
+    """Checks a request, then has its media taken in."""
 
-    def __init__(self, pack: Pack, store: Store, limits: LimitSettings) -> None:
+    def __init__(self, pack: Pack, intake: Intake, limits: LimitSettings) -> None:
         self._pack = pack
-        self._store = store
+        self._intake = intake
         self._limits = limits
 
     def check(self, request: Request) -> None:
@@ -62,22 +56,14 @@ class Admission:
         for i, part in enumerate(request.parts):
             self._check_part(part, f"parts[{i}]")
         for i, modality in enumerate(request.want):
-            self._check_served(modality, f"want[{i}]", self._pack.outputs)
+            check_served(modality, f"want[{i}]", self._pack.outputs)
         self._check_settings(request)
         if request.voice and request.voice not in self._pack.manifest.voices:
             raise InvalidInput("there is no such voice", reason="VOICE_UNKNOWN", field="voice")
 
     async def take_media(self, request: Request, tenant: str) -> list[float]:
-        """Replace inline media by references and complete the others; return the seconds of each part."""
-        durations_s = []
-        for i, part in enumerate(request.parts):
-            field = f"parts[{i}]"
-            if part.HasField("inline"):
-                await self._take_inline(part, tenant, field)
-            elif part.HasField("media"):
-                await self._complete(part, tenant, field)
-            durations_s.append(part.media.duration_ms / 1000)
-        return durations_s
+        """See Intake."""
+        return await self._intake.take(request, tenant)
 
     def _check_part(self, part: types_pb2.Part, field: str) -> None:
         kind = part.WhichOneof("content")
@@ -92,7 +78,9 @@ class Admission:
         elif part.modality == topology.TEXT:
             raise InvalidInput("text goes into `text`", reason="MODALITY_MISMATCH", field=f"{field}.modality")
         elif part.modality:
-            self._check_served(part.modality, f"{field}.modality", self._pack.inputs)
+            check_served(part.modality, f"{field}.modality", self._pack.inputs)
+        if kind == "url":
+            self._intake.check_url(part.url, f"{field}.url")
         if kind == "inline" and len(part.inline.data) > self._limits.inline_bytes:
             raise TooLarge(
                 f"inline media has at most {self._limits.inline_bytes} bytes; upload it",
@@ -110,61 +98,15 @@ class Admission:
             raise TooLarge(f"text has at most {self._limits.inline_bytes} bytes", field=f"{field}.text")
         part.modality = topology.TEXT
 
-    def _check_served(self, modality: int, field: str, served: object) -> None:
-        name = topology.MODALITY_NAMES.get(modality)  # type: ignore[call-overload]
-        if name is None:
-            raise InvalidInput("there is no such modality", reason="MODALITY_UNKNOWN", field=field)
-        if modality not in served:  # type: ignore[operator]
-            raise Unserved(f"the pack does not serve {name} here", reason="MODALITY_UNSERVED", field=field)
-
     def _check_settings(self, request: Request) -> None:
         _check_unique([s.modality for s in request.sampling], "sampling")
         _check_unique([o.modality for o in request.output], "output")
         for i, entry in enumerate(request.sampling):
-            self._check_served(entry.modality, f"sampling[{i}].modality", self._pack.outputs)
+            check_served(entry.modality, f"sampling[{i}].modality", self._pack.outputs)
             _check_sampling(entry.sampling, f"sampling[{i}].sampling")
         for i, options in enumerate(request.output):
-            self._check_served(options.modality, f"output[{i}].modality", self._pack.outputs)
+            check_served(options.modality, f"output[{i}].modality", self._pack.outputs)
             _check_output(options, f"output[{i}]")
-
-    async def _take_inline(self, part: types_pb2.Part, tenant: str, field: str) -> None:
-        data = part.inline.data
-        reference = await read_facts(
-            data, part.modality, self._limits, part.inline.media_type, f"{field}.inline"
-        )
-        self._check_served(reference.modality, f"{field}.modality", self._pack.inputs)
-        reference.sha256 = hashlib.sha256(data).hexdigest()
-        reference.object = upload_object(reference.sha256)
-        await self.keep(tenant, reference, data)
-        part.modality = reference.modality
-        part.media.CopyFrom(reference)
-
-    async def keep(self, tenant: str, reference: types_pb2.MediaRef, data: bytes | Path) -> None:
-        """Write media and, beside it, the facts about it."""
-        await keep_media(self._store, tenant, reference, data)
-
-    async def _complete(self, part: types_pb2.Part, tenant: str, field: str) -> None:
-        reference = await self.find(tenant, part.media.object, f"{field}.media")
-        wanted = part.modality or reference.modality
-        if wanted != reference.modality and {wanted, reference.modality} != {topology.SPEECH, topology.AUDIO}:
-            raise InvalidInput(
-                f"the object is {topology.MODALITY_NAMES[reference.modality]}",
-                reason="MODALITY_MISMATCH",
-                field=f"{field}.modality",
-            )
-        self._check_served(wanted, f"{field}.modality", self._pack.inputs)
-        reference.modality = wanted
-        part.modality = wanted
-        part.media.CopyFrom(reference)
-
-    async def find(self, tenant: str, object_id: str, field: str) -> types_pb2.MediaRef:
-        """The facts about an object. Raises NotFound."""
-        reference = types_pb2.MediaRef()
-        try:
-            reference.ParseFromString(await self._store.get(ref_key(tenant, object_id, field), REF_LIMIT))
-        except NotFound:
-            raise NotFound("there is no such object", reason="OBJECT_NOT_FOUND", field=field) from None
-        return reference
 
 
 def _check_unique(modalities: Sequence[int], field: str) -> None:

@@ -20,10 +20,13 @@ from services.gateway import api, composer
 from services.gateway.admission import Admission
 from services.gateway.conversations import Conversations
 from services.gateway.description import Description
+from services.gateway.intake import Intake
 from services.gateway.jobs import JobServicer
 from services.gateway.ledger import Ledger
 from services.gateway.load import Load
 from services.gateway.media import MediaServicer
+from services.gateway.media_facts import FactsReader
+from services.gateway.media_url import Internet, UrlFetcher
 from services.gateway.prompt import PromptWriter
 from services.gateway.quota import Quota
 from services.gateway.settings import Settings
@@ -39,7 +42,10 @@ class Gateway:
         pack = runtime.pack
         writer = PromptWriter(pack, settings.answer_tokens)
         conversations = Conversations(runtime.store, runtime.memory)
-        admission = Admission(pack, runtime.store, settings.limits)
+        facts = FactsReader(runtime.sandbox, settings.limits)
+        fetcher = UrlFetcher(settings.urls, settings.limits.media_bytes, Internet())
+        intake = Intake(pack, runtime.store, facts, fetcher)
+        admission = Admission(pack, intake, settings.limits)
         ledger = Ledger(pack.outputs)
         self._load = Load(runtime.bus)
         self._streams = Streams(runtime.bus, settings.stream_records, ledger)
@@ -53,8 +59,8 @@ class Gateway:
                 self._streams, Description(pack, settings.limits),
             )
         )  # fmt: skip
-        self._media = MediaServicer(settings, runtime.store, admission)
-        self._jobs = JobServicer(settings, runtime.store, admission)
+        self._media = MediaServicer(settings, runtime.store, intake, facts)
+        self._jobs = JobServicer(settings, runtime.store, intake)
 
     def mount(self, server: grpc.aio.Server) -> Sequence[str]:
         """Add the three public services."""

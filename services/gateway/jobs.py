@@ -13,7 +13,7 @@ from anygpt.jobs import ENDED, RUN_JOB, JobBook
 from anygpt.queue import broker_url, open_queue
 from anygpt.store import Store
 from anygpt.v1 import job_service_pb2, job_service_pb2_grpc
-from services.gateway.admission import Admission
+from services.gateway.intake import Intake
 from services.gateway.media import LINES
 from services.gateway.settings import Settings
 
@@ -23,17 +23,17 @@ WATCH_S = 0.5
 class JobServicer(job_service_pb2_grpc.JobServiceServicer):
     """Creates, tells about and cancels batch jobs."""
 
-    def __init__(self, settings: Settings, store: Store, admission: Admission) -> None:
+    def __init__(self, settings: Settings, store: Store, intake: Intake) -> None:
         self._settings = settings
         self._store = store
-        self._admission = admission
+        self._intake = intake
         self._book = JobBook(store)
         self._queue = open_queue(broker_url(settings, settings.broker))
 
     async def CreateJob(self, request: job_service_pb2.CreateJobRequest, context: Any) -> Any:
         """See JobService."""
         tenant = self._tenant(context)
-        reference = await self._admission.find(tenant, request.requests.object, "requests.object")
+        reference = await self._intake.find(tenant, request.requests.object, "requests.object")
         if reference.media_type not in LINES:
             raise InvalidInput("requests are one JSON object a line", reason="NOT_JSONL", field="requests")
         earlier = await self._earlier(tenant, request)

@@ -18,8 +18,8 @@ from anygpt.settings import LimitSettings
 from anygpt.stage import now_ms
 from anygpt.store import Store
 from anygpt.v1 import media_service_pb2, media_service_pb2_grpc, types_pb2
-from services.gateway.admission import Admission
-from services.gateway.media_facts import read_facts
+from services.gateway.intake import Intake
+from services.gateway.media_facts import FactsReader
 from services.gateway.settings import Settings
 
 LINES = frozenset({"application/jsonl", "application/x-ndjson"})
@@ -30,11 +30,12 @@ PENDING = "application/x-pending"
 class MediaServicer(media_service_pb2_grpc.MediaServiceServicer):
     """Uploads, downloads and presigned URLs."""
 
-    def __init__(self, settings: Settings, store: Store, admission: Admission) -> None:
+    def __init__(self, settings: Settings, store: Store, intake: Intake, facts: FactsReader) -> None:
         self._settings = settings
         self._limits: LimitSettings = settings.limits
         self._store = store
-        self._admission = admission
+        self._intake = intake
+        self._facts = facts
 
     async def Upload(self, request_iterator: Any, context: Any) -> media_service_pb2.UploadResponse:
         """See MediaService."""
@@ -53,7 +54,7 @@ class MediaServicer(media_service_pb2_grpc.MediaServiceServicer):
     async def Download(self, request: Any, context: Any) -> AsyncIterator[media_service_pb2.DownloadResponse]:
         """See MediaService."""
         tenant = self._tenant(context)
-        reference = await self._admission.find(tenant, request.object, "object")
+        reference = await self._intake.find(tenant, request.object, "object")
         yield media_service_pb2.DownloadResponse(media=reference)
         async for chunk in self._store.stream(object_key(tenant, request.object)):
             yield media_service_pb2.DownloadResponse(chunk=chunk)
@@ -93,7 +94,7 @@ class MediaServicer(media_service_pb2_grpc.MediaServiceServicer):
     ) -> media_service_pb2.CreateDownloadUrlResponse:
         """See MediaService."""
         tenant = self._tenant(context)
-        await self._admission.find(tenant, request.object, "object")
+        await self._intake.find(tenant, request.object, "object")
         url = await self._store.presign(object_key(tenant, request.object), "GET", self._settings.url_s)
         return media_service_pb2.CreateDownloadUrlResponse(url=url, expires_at=self._expiry())
 
@@ -117,10 +118,10 @@ class MediaServicer(media_service_pb2_grpc.MediaServiceServicer):
             size = await asyncio.to_thread(lambda: path.stat().st_size)
             reference = types_pb2.MediaRef(media_type=header.media_type, size_bytes=size)
         else:
-            reference = await read_facts(path, header.modality, self._limits, header.media_type, "chunk")
+            reference = await self._facts.read(path, header.modality, header.media_type, "chunk")
         reference.sha256 = digest
         reference.object = upload_object(digest)
-        await self._admission.keep(tenant, reference, path)
+        await self._intake.keep(tenant, reference, path)
         return reference
 
     def _tenant(self, context: Any) -> str:

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from anygpt.settings import ServiceSettings
+
+
+class UrlSettings(BaseModel):
+    """Which URLs of media the gateway fetches for its clients."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    origins: tuple[str, ...] = Field(
+        default=(), description='Allowed ones, e.g. ["https://media.example.com", "https://*.example.org"].'
+    )
+    redirects: int = Field(default=3, ge=0, description="How many are followed, each to an allowed origin.")
+    seconds: float = Field(
+        default=30.0, gt=0, description="Longest time for one file, all redirects together."
+    )
+    at_once: int = Field(default=8, ge=1, description="How many are fetched at once; more wait.")
 
 
 class Settings(ServiceSettings):
@@ -21,12 +36,18 @@ class Settings(ServiceSettings):
         default=256, ge=1, description="Requests in flight in the whole installation; above: SYSTEM_FULL."
     )
     running_tokens: int = Field(
-        default=262_144, ge=1, description="Tokens of prompts and answers in flight in the whole installation."
+        default=262_144,
+        ge=1,
+        description="Tokens of prompts and answers in flight in the whole installation.",
     )
     stage_backlog: int = Field(
         default=16, ge=0, description="Requests that may wait for a stage, for each it works on at once."
     )
     tenant_part: float = Field(
-        default=0.75, gt=0, lt=1, description="Most of the room that one tenant alone may take; above: TENANT_FULL."
+        default=0.75,
+        gt=0,
+        lt=1,
+        description="Most of the room that one tenant alone may take; above: TENANT_FULL.",
     )
     broker: str = Field(default="", description="Celery broker of jobs; empty: SQLite under the data folder.")
+    urls: UrlSettings = UrlSettings()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from anygpt.main import Runtime
 from anygpt.topology import IMAGE
-from anygpt_models.input import Fit, Source, open_image
+from anygpt_models.input import Fit, Source
 from anygpt_models.serving.batching import Batching
 from anygpt_models.serving.device import prepare_device
 from anygpt_models.serving.encoding import EncoderStage
@@ -31,7 +31,7 @@ class ImageEncoder(EncoderStage):
 
     def adapt(self, source: Source) -> NDArray[np.uint8]:
         """Pixels [128, 128, 3]."""
-        return self._fit(open_image(source))
+        return self.reader.image(source, self._fit)
 
     def encode(self, items: list[NDArray[Any]]) -> list[NDArray[Any]]:
         """See EncoderStage."""

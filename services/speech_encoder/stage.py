@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from anygpt.main import Runtime
 from anygpt.topology import SPEECH
-from anygpt_models.input import Hearing, Source, open_waveform
+from anygpt_models.input import Hearing, Source
 from anygpt_models.serving.batching import Batching
 from anygpt_models.serving.device import prepare_device
 from anygpt_models.serving.encoding import EncoderStage
@@ -32,7 +32,7 @@ class SpeechEncoder(EncoderStage):
 
     def adapt(self, source: Source) -> NDArray[np.float32]:
         """Samples [S] at 16 kHz, as loud as they are."""
-        return open_waveform(source, Hearing(SAMPLE_RATE, cut_s=self.entry.max_duration_s))
+        return self.reader.waveform(source, Hearing(SAMPLE_RATE, cut_s=self.entry.max_duration_s))
 
     def encode(self, items: list[NDArray[Any]]) -> list[NDArray[Any]]:
         """See EncoderStage."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from anygpt.main import Runtime
 from anygpt.topology import VIDEO
-from anygpt_models.input import Clips, Fit, Source, Viewing, open_video
+from anygpt_models.input import Clips, Fit, Source, Viewing
 from anygpt_models.motion import FRAMES
 from anygpt_models.serving.batching import Batching
 from anygpt_models.serving.device import prepare_device
@@ -32,7 +32,7 @@ class VideoEncoder(EncoderStage):
     def adapt(self, source: Source) -> NDArray[np.uint8]:
         """Frames [clips, 24, 128, 128, 3] at 8 a second."""
         count = self._settings.video_clips if self.entry.path == "features" else 1
-        return open_video(source, Viewing(Clips(CLIP_S, count), FRAMES), Fit(SIZE))
+        return self.reader.video(source, Viewing(Clips(CLIP_S, count), FRAMES), Fit(SIZE))
 
     def encode(self, items: list[NDArray[Any]]) -> list[NDArray[Any]]:
         """See EncoderStage."""

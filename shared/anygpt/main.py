@@ -32,6 +32,7 @@ from anygpt.memory import Memory
 from anygpt.metrics import STAGE_WAITING, serve_metrics
 from anygpt.observing import ObservedStage, RpcObserver
 from anygpt.pack import Pack, open_pack
+from anygpt.sandbox import Sandbox
 from anygpt.settings import ServiceSettings
 from anygpt.stage import Stage
 from anygpt.store import Store
@@ -53,6 +54,7 @@ class Runtime:
     store: Store
     memory: Memory
     lane: Lane
+    sandbox: Sandbox
     tracing: Tracing = field(default_factory=Tracing)
     address: str = ""
     """Where the services of this process reach one another, once it serves."""
@@ -124,7 +126,9 @@ async def opened_runtime(settings: ServiceSettings) -> AsyncIterator[Runtime]:
         stack.callback(lane.close)
         tracing = open_tracing(settings.trace)
         stack.callback(tracing.close)
-        yield Runtime(settings, bus, store, memory, lane, tracing)
+        sandbox = Sandbox(settings.sandbox)
+        stack.callback(sandbox.close)
+        yield Runtime(settings, bus, store, memory, lane, sandbox, tracing)
 
 
 class Process:

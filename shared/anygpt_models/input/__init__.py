@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from anygpt_models.input.apart import MediaReader
 from anygpt_models.input.clips import Clips
 from anygpt_models.input.fit import Fit
 from anygpt_models.input.image import open_image
@@ -11,6 +12,6 @@ from anygpt_models.input.video import Viewing, open_video
 from anygpt_models.input.waveform import Hearing, open_waveform, spread
 
 __all__ = [
-    "Clips", "Fit", "Hearing", "MediaFacts", "Source", "Viewing",
+    "Clips", "Fit", "Hearing", "MediaFacts", "MediaReader", "Source", "Viewing",
     "open_image", "open_video", "open_waveform", "probe", "probe_claimed", "spread",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ TRUNCATED = "MEDIA_TRUNCATED"
 TOO_LARGE = "MEDIA_TOO_LARGE"
 TOO_LONG = "MEDIA_TOO_LONG"
 UNSUPPORTED = "MEDIA_UNSUPPORTED"
+TOO_SLOW = "MEDIA_TOO_SLOW"
 
 FIELD = "media"
 """Where the media stand in a request, unless a caller knows better."""
@@ -39,6 +40,11 @@ def truncated(field: str) -> InvalidInput:
 def unsupported(message: str, field: str) -> InvalidInput:
     """The bytes are known, but nothing here takes them."""
     return InvalidInput(message, reason=UNSUPPORTED, field=field)
+
+
+def too_slow(field: str) -> TooLarge:
+    """Reading them takes longer than anything may."""
+    return TooLarge("the media take too long to read", reason=TOO_SLOW, field=field)
 
 
 def too_large(message: str, field: str) -> TooLarge:

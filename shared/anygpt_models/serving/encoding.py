@@ -6,6 +6,7 @@ import asyncio
 import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from anygpt.pack import InputEntry
 from anygpt.stage import Call, Stage
 from anygpt.topology import MODALITY_NAMES, Modality
 from anygpt.v1 import stages_pb2, types_pb2
-from anygpt_models.input import Source, probe_claimed
+from anygpt_models.input import MediaReader, Source
 from anygpt_models.serving.batching import Batcher, Batching
 from anygpt_models.serving.fetching import Fetched, Fetcher
 from anygpt_models.serving.tensors import to_tensor
@@ -29,6 +30,7 @@ class EncoderStage(Stage[stages_pb2.EncodeRequest, stages_pb2.EncodeResponse]):
     def __init__(self, modality: Modality, runtime: Runtime, batching: Batching) -> None:
         self.modality = modality
         self._runtime = runtime
+        self.reader = MediaReader(runtime.sandbox)
         self._fetcher = Fetcher(runtime.store, runtime.settings.limits)
         one = Batching() if runtime.settings.deterministic else batching
         self._batcher = Batcher[NDArray[Any]](runtime.lane, self.encode, one)
@@ -47,7 +49,7 @@ class EncoderStage(Stage[stages_pb2.EncodeRequest, stages_pb2.EncodeResponse]):
 
     @abstractmethod
     def adapt(self, source: Source) -> NDArray[Any]:
-        """Media as the models take them; in a thread of its own. Raises InvalidInput for bad media."""
+        """Media as the models take them, through `reader`; blocks. Raises InvalidInput for bad media."""
 
     @abstractmethod
     def encode(self, items: list[NDArray[Any]]) -> Sequence[NDArray[Any]]:
@@ -77,7 +79,7 @@ class EncoderStage(Stage[stages_pb2.EncodeRequest, stages_pb2.EncodeResponse]):
         self._runtime.pack.vocabulary.check_digest(request.vocabulary_digest)
         fetched = await self._fetcher.fetch(request, call)
         call.check()
-        adapted, adapting_s = await asyncio.to_thread(self._adapted, fetched)
+        adapted, adapting_s = await self._runtime.sandbox.aside(partial(self._adapted, fetched))
         call.check()
         try:
             output, encoding_s = await self._batcher.run(adapted, call)
@@ -88,7 +90,7 @@ class EncoderStage(Stage[stages_pb2.EncodeRequest, stages_pb2.EncodeResponse]):
 
     def _adapted(self, fetched: Fetched) -> tuple[NDArray[Any], float]:
         began = time.perf_counter()
-        probe_claimed(fetched.source, fetched.claim, self.modality)
+        self.reader.facts(fetched.source, fetched.claim, self.modality)
         return self.adapt(fetched.source), time.perf_counter() - began
 
     def _response(self, output: NDArray[Any], seconds: float) -> stages_pb2.EncodeResponse:
