@@ -6,13 +6,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import sqlite3
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from anygpt.errors import Unavailable
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+SILENT_S = 1.0
+"""How long a memory that failed is not asked again."""
 
 
 class Memory(Protocol):
@@ -30,9 +38,53 @@ class Memory(Protocol):
         """Remove a value, only if it equals `expected` when that is given, atomically; tell whether it did."""
         ...
 
+    async def delete_all(self, prefix: str) -> None:
+        """Remove every value whose key begins so."""
+        ...
+
     async def close(self) -> None:
         """Disconnect."""
         ...
+
+
+class LossyMemory:
+    """A memory that is empty while its server does not answer: what is in it may be lost at any time anyway.
+
+    After a failure the server is left alone for a moment, so that nobody waits for it again and again.
+    """
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._silent_until = 0.0
+
+    async def get(self, key: str) -> bytes | None:
+        """See Memory."""
+        return await self._try(lambda: self._memory.get(key), None)
+
+    async def set(self, key: str, value: bytes, ttl_s: float, *, if_absent: bool = False) -> bool:
+        """See Memory. A claim that nobody can remember is granted."""
+        return await self._try(lambda: self._memory.set(key, value, ttl_s, if_absent=if_absent), True)
+
+    async def delete(self, key: str, expected: bytes | None = None) -> bool:
+        """See Memory."""
+        return await self._try(lambda: self._memory.delete(key, expected), False)
+
+    async def delete_all(self, prefix: str) -> None:
+        """See Memory; this alone raises Unavailable, for whoever asks wants to be sure."""
+        await self._memory.delete_all(prefix)
+
+    async def close(self) -> None:
+        """Nothing: the memory belongs to whoever opened it."""
+
+    async def _try(self, call: Callable[[], Awaitable[T]], otherwise: T) -> T:
+        if time.monotonic() < self._silent_until:
+            return otherwise
+        try:
+            return await call()
+        except Unavailable as error:
+            log.warning("going on without memory: %s", error.message)
+            self._silent_until = time.monotonic() + SILENT_S
+            return otherwise
 
 
 SCHEMA = """
@@ -48,6 +100,7 @@ WHERE ?4 OR memory.expires_ms <= ?5
 """
 GET = "SELECT value FROM memory WHERE key = ? AND expires_ms > ?"
 DELETE = "DELETE FROM memory WHERE key = ?1 AND expires_ms > ?2 AND (?3 IS NULL OR value = ?3)"
+DELETE_ALL = "DELETE FROM memory WHERE substr(key, 1, length(?1)) = ?1"
 FORGET_EXPIRED = """
 DELETE FROM memory WHERE key IN (SELECT key FROM memory WHERE expires_ms <= ? ORDER BY expires_ms LIMIT 256)
 """
@@ -90,6 +143,10 @@ class SqliteMemory:
     async def delete(self, key: str, expected: bytes | None = None) -> bool:
         """See Memory."""
         return self._execute(DELETE, (key, _now_ms(), expected)).rowcount == 1
+
+    async def delete_all(self, prefix: str) -> None:
+        """See Memory."""
+        self._execute(DELETE_ALL, (prefix,))
 
     async def close(self) -> None:
         """See Memory."""

@@ -73,6 +73,10 @@ class MinioStore:
         """See Store."""
         return await self._run(lambda: [*self._list(prefix)])
 
+    async def folders(self, prefix: str) -> list[str]:
+        """See Store."""
+        return await self._run(lambda: [*self._folders(prefix)])
+
     async def delete(self, key: str) -> None:
         """See Store."""
         check_key(key)
@@ -141,6 +145,11 @@ class MinioStore:
             if found.object_name and found.last_modified:
                 modified_ms = round(found.last_modified.timestamp() * 1000)
                 yield StoredObject(found.object_name, found.size or 0, modified_ms)
+
+    def _folders(self, prefix: str) -> Iterator[str]:
+        for found in self._client.list_objects(self._bucket, prefix=prefix):
+            if found.is_dir and found.object_name:
+                yield found.object_name.removeprefix(prefix).removesuffix("/")
 
     def _make_bucket(self) -> bool:
         if self._client.bucket_exists(self._bucket):

@@ -49,6 +49,13 @@ class RedisMemory:
                 return bool(await self._redis.delete(key))
             return bool(await self._delete_if_equal(keys=[key], args=[expected]))
 
+    async def delete_all(self, prefix: str) -> None:
+        """See Memory."""
+        pattern = "".join(f"\\{letter}" if letter in "*?[]\\" else letter for letter in prefix) + "*"
+        with _translating():
+            async for key in self._redis.scan_iter(match=pattern, count=1000):
+                await self._redis.delete(key)
+
     async def close(self) -> None:
         """See Memory."""
         await self._redis.aclose()

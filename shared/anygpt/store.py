@@ -49,6 +49,10 @@ class Store(Protocol):
         """The objects below `prefix`, in the order of their keys."""
         ...
 
+    async def folders(self, prefix: str) -> list[str]:
+        """The segments that follow `prefix`, which is empty or ends with `/`, in keys that go on behind them."""
+        ...
+
     async def delete(self, key: str) -> None:
         """Remove an object; a missing one is no error."""
         ...

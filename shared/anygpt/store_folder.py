@@ -62,6 +62,11 @@ class FolderStore:
         """See Store."""
         return await self._run(lambda: sorted(self._list(prefix), key=lambda stored: stored.key))
 
+    async def folders(self, prefix: str) -> list[str]:
+        """See Store."""
+        top = self._folder / check_key(prefix.removesuffix("/")) if prefix else self._folder
+        return await self._run(lambda: sorted(_folders(top)))
+
     async def delete(self, key: str) -> None:
         """See Store."""
         path = self._path(key)
@@ -140,6 +145,12 @@ class FolderStore:
         with contextlib.suppress(OSError):
             for folder in itertools.takewhile(lambda parent: parent != self._folder, path.parents):
                 folder.rmdir()
+
+
+def _folders(top: Path) -> list[str]:
+    if not top.is_dir():
+        return []
+    return [entry.name for entry in os.scandir(top) if entry.is_dir() and not entry.name.startswith(".")]
 
 
 def _get(path: Path, limit_bytes: int) -> bytes:

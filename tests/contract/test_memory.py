@@ -89,3 +89,13 @@ async def test_only_the_holder_gives_up_a_claim(memory: Memory, key: str) -> Non
     assert await memory.get(key) == b"holder"
     assert await memory.delete(key, b"holder")
     assert not await memory.delete(key, b"holder")
+
+
+async def test_all_values_under_a_prefix_are_removed_and_no_other(memory: Memory, key: str) -> None:
+    for name in (f"{key}/a/1", f"{key}/a/2", f"{key}/ab", f"{key}/*", f"x{key}/a/1"):
+        await memory.set(name, b"value", 10)
+    await memory.delete_all(f"{key}/a/")
+    await memory.delete_all(f"{key}/*")
+    left = [await memory.get(name) for name in (f"{key}/a/1", f"{key}/a/2", f"{key}/*")]
+    assert left == [None, None, None]
+    assert await memory.get(f"{key}/ab") == await memory.get(f"x{key}/a/1") == b"value"

@@ -56,6 +56,20 @@ async def test_a_later_object_replaces_the_earlier(store: Store) -> None:
     assert await store.get("tenant/turn", LIMIT) == b"second"
 
 
+async def test_folders_are_told_by_name_and_objects_are_not(store: Store) -> None:
+    for key in (
+        "tenant/jobs/b/state",
+        "tenant/jobs/b/lines/1",
+        "tenant/jobs/a/state",
+        "tenant/jobs/c",
+        "other/x",
+    ):
+        await store.put(key, b"", "text/plain")
+    assert await store.folders("tenant/jobs/") == ["a", "b"]
+    assert await store.folders("") == ["other", "tenant"]
+    assert await store.folders("tenant/none/") == []
+
+
 async def test_if_absent_keeps_what_exists(store: Store) -> None:
     assert await store.put("tenant/turn", b"first", "text/plain", if_absent=True)
     assert not await store.put("tenant/turn", b"second", "text/plain", if_absent=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 
@@ -9,6 +10,7 @@ import pytest
 
 from anygpt.connections import open_memory
 from anygpt.errors import Unavailable
+from anygpt.memory import LossyMemory
 from anygpt.settings import ServiceSettings
 from tests.servers import Redis
 
@@ -46,4 +48,19 @@ async def test_a_frozen_server_is_given_up_within_seconds(server: Redis) -> None
         with pytest.raises(Unavailable):
             await memory.get("key")
         assert time.monotonic() - began < 10
+    await memory.close()
+
+
+async def test_a_lossy_memory_is_empty_while_its_server_is_away(server: Redis) -> None:
+    memory = await open_memory(ServiceSettings(memory=server.url))
+    lossy = LossyMemory(memory)
+    await lossy.set("key", b"value", 60)
+    server.stop()
+    assert await lossy.get("key") is None
+    assert await lossy.set("claim", b"holder", 60, if_absent=True)
+    server.start()
+    async with asyncio.timeout(10):
+        while not await memory.get("back"):
+            await lossy.set("back", b"again", 60)
+            await asyncio.sleep(0.1)
     await memory.close()
