@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,9 +16,9 @@ from anygpt.answer import Answer, Event
 from anygpt.cli_generate import EXTENSIONS, show
 from anygpt.client import AsyncClient, Options, Piece, image, speech
 from anygpt.demo_page import Shown, write_page
+from anygpt.embedded import embedded
 from anygpt.pack import packs_folder
 
-READY_S = 120.0
 SAMPLES = "samples"
 
 
@@ -82,30 +79,12 @@ def run_demo(out: str, data: str) -> None:
     began = time.perf_counter()
     with (
         tempfile.TemporaryDirectory(prefix="anygpt-demo-") as temporary,
-        _served(data or temporary) as address,
+        embedded(Path(data or temporary)) as address,
     ):
         console.print(f"the system is ready after {time.perf_counter() - began:.1f} s")
         shown = asyncio.run(_converse(address, Path(out), console))
     page = write_page(Path(out), shown)
     console.print(f"all in {time.perf_counter() - began:.1f} s; see {page}")
-
-
-@contextmanager
-def _served(data: str) -> Iterator[str]:
-    log = Path(data) / "serve.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "anygpt", "serve", "--port", "0", "--data", data]
-    with log.open("w") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if not line.startswith("ready on "):
-            raise SystemExit(f"the system did not start:\n{log.read_text()[-4000:]}")
-        yield line.removeprefix("ready on ").strip()
-    finally:
-        process.terminate()
-        process.wait(READY_S)
 
 
 async def _converse(address: str, out: Path, console: Console) -> list[Shown]:

@@ -16,6 +16,8 @@ from anygpt.topology import MODALITIES, Modality
 from anygpt.vocabulary import ModalityName, Vocabulary, VocabularyLayout
 
 MANIFEST = "manifest.json"
+PICKLES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
+"""Endings of files whose reading can run code."""
 
 
 class _Entry(BaseModel):
@@ -160,7 +162,14 @@ class Pack:
 
 
 def open_pack(name: str) -> Pack:
-    """Open a pack by name or path. Raises Precondition for what is missing, malformed or changed."""
+    """Open a pack by name or path. Raises Precondition for what is missing, malformed, changed or a pickle."""
+    pack = read_pack(name)
+    check_files(pack.folder, pack.manifest)
+    return pack
+
+
+def read_pack(name: str) -> Pack:
+    """A pack whose files nobody has looked at. Raises Precondition for a manifest that is missing or malformed."""
     folder = Path(name) if "/" in name else packs_folder() / name
     path = folder / MANIFEST
     if not path.is_file():
@@ -172,14 +181,15 @@ def open_pack(name: str) -> Pack:
         raise Precondition(
             f"{MANIFEST} is malformed: {error}", reason="PACK_MALFORMED", field="pack"
         ) from error
-    check_files(folder, manifest)
     return Pack(folder, manifest, hashlib.sha256(raw).hexdigest())
 
 
 def check_files(folder: Path, manifest: Manifest) -> None:
-    """Compare every file with its digest. Raises Precondition naming the first that is missing or changed."""
+    """Compare every file with its digest. Raises Precondition naming the first that is missing, changed or a pickle."""
     for path, digest in manifest.files.items():
         file = folder / path
+        if file.suffix in PICKLES:
+            raise Precondition(f"the pack's file {path} is a pickle", reason="PACK_PICKLE", field=path)
         if not file.is_file():
             raise Precondition(f"the pack's file {path} is missing", reason="PACK_FILE_MISSING", field=path)
         if file_digest(file) != digest:

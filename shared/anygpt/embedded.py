@@ -1,0 +1,33 @@
+"""The whole system in a process of its own, for commands that talk to it as any client does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+STOP_S = 120.0
+
+
+@contextmanager
+def embedded(data: Path, pack: str = "mini") -> Iterator[str]:
+    """Start every service on a free port over a data folder; gives the gateway's address.
+
+    Raises SystemExit with the end of its log when it does not start.
+    """
+    data.mkdir(parents=True, exist_ok=True)
+    log = data / "serve.log"
+    command = [sys.executable, "-m", "anygpt", "serve", "--port", "0", "--data", str(data), "--pack", pack]
+    with log.open("w") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line.startswith("ready on "):
+            raise SystemExit(f"the system did not start:\n{log.read_text()[-4000:]}")
+        yield line.removeprefix("ready on ").strip()
+    finally:
+        process.terminate()
+        process.wait(STOP_S)

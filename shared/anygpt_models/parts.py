@@ -1,0 +1,54 @@
+"""The classes of parts by the name that their `config.json` keeps."""
+
+from __future__ import annotations
+
+import json
+import pkgutil
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import safe_open
+
+import anygpt_models
+from anygpt.errors import Precondition
+from anygpt_models.eight_bits import SCALE
+from anygpt_models.part import WEIGHTS, Part
+
+CONFIG = "config.json"
+Shapes = dict[str, tuple[int, ...]]
+
+
+@cache
+def part_classes() -> dict[str, type[Part]]:
+    """Every class of part, by name."""
+    for module in pkgutil.iter_modules(anygpt_models.__path__):
+        if not module.ispkg:
+            import_module(f"{anygpt_models.__name__}.{module.name}")
+    return {kind.__name__: kind for kind in Part.__subclasses__()}
+
+
+def class_name(part: Path) -> str:
+    """The class that a part's configuration names; empty where it is no part of ours."""
+    config = part / CONFIG
+    return str(json.loads(config.read_text()).get("_class_name", "")) if config.is_file() else ""
+
+
+def due_shapes(part: Path) -> Shapes:
+    """The tensors that a part must have by its configuration. Raises Precondition for a class that is not ours."""
+    name = class_name(part)
+    kind = part_classes().get(name)
+    if kind is None:
+        raise Precondition(f"there is no part of class {name!r}", reason="PACK_PART_UNKNOWN", field=part.name)
+    with torch.device("meta"):
+        model = cast(Part, kind.from_config(cast(dict[str, Any], kind.load_config(str(part)))))
+    return {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+
+
+def kept_shapes(part: Path) -> Shapes:
+    """The tensors that a part has, without reading them."""
+    with safe_open(part / WEIGHTS, framework="pt") as file:
+        names = [name for name in file.keys() if not name.endswith(SCALE)]  # noqa: SIM118  no mapping
+        return {name: tuple(file.get_slice(name).get_shape()) for name in names}
