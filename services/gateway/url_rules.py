@@ -27,10 +27,10 @@ _UNICAST: Final = ip_network("2000::/3")
 _SPECIAL: Final = tuple(
     ip_network(block)
     for block in (
-        "168.63.129.16/32", "192.88.99.0/24", "2001::/23", "2002::/16", "3fff::/20",
+        "168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24", "2001::/23", "2002::/16", "3fff::/20",
     )
 )  # fmt: skip
-"""Global by number, but: a cloud's host agent, relays and tunnels that carry other addresses, documentation."""
+"""Global by number, but: a cloud's host agent, protocol assignments, documentation, and relays to other addresses."""
 
 
 @dataclass(frozen=True, slots=True)
