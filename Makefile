@@ -40,7 +40,10 @@ bench: servers  ## measure what the pipeline adds, in process and over Kafka, an
 	$(BIN)/python -m tests.bench
 
 chaos: servers  ## break everything under load, on real servers, and print what became of the requests
-	$(BIN)/python -m tests.chaos
+	$(BIN)/python -m tests.chaos storms
+	$(BIN)/python -m tests.chaos mini
+	$(BIN)/python -m tests.chaos overload
+	$(BIN)/python -m tests.chaos leaks
 
 lint: $(STAMP)  ## check style, types, imports and protos
 	$(BIN)/ruff check

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from itertools import cycle
 
 from anygpt.bench_trace import SpanTrace
-from anygpt.client import AsyncClient, Options, Piece
+from anygpt.client import AsyncClient, Options, Piece, image
+from anygpt.pack import packs_folder
 from anygpt.v1 import anygpt_service_pb2
 from tests.flow.media import sample
 
@@ -27,7 +28,7 @@ PAIRS = (
 WORDS = "digest one two three four five"
 
 
-async def catalogue(client: AsyncClient, services: Sequence[str]) -> list[Request]:
+async def plain_catalogue(client: AsyncClient, services: Sequence[str]) -> list[Request]:
     """One request for each line of the table that the services at hand can answer."""
     made = []
     for seed, (sources, wanted) in enumerate(PAIRS):
@@ -37,6 +38,21 @@ async def catalogue(client: AsyncClient, services: Sequence[str]) -> list[Reques
         pieces: list[Piece] = [sample(source) for source in sources if source != "text"]
         made.append(await client.request(*pieces, WORDS, options=Options(want=wanted, seed=100 + seed)))
     return made
+
+
+async def mini_catalogue(client: AsyncClient, services: Sequence[str]) -> list[Request]:
+    """What the mini pack was trained for, of text and images."""
+    samples = packs_folder() / "mini" / "samples"
+    asked: list[tuple[list[Piece], tuple[str, ...]]] = [
+        (["Hello, how are you?"], ("text",)),
+        (["Draw a cat on a blue background."], ("text", "image")),
+        ([image(samples / "picture.png"), "What is in this picture?"], ("text",)),
+        (["Draw a penguin on a red background."], ("image",)),
+    ]
+    return [
+        await client.request(*pieces, options=Options(want=want, seed=seed))
+        for seed, (pieces, want) in enumerate(asked)
+    ]
 
 
 def drawn(templates: list[Request]) -> Iterator[Request]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -14,8 +14,7 @@ from anygpt import topology
 from anygpt.client import AsyncClient
 from anygpt.settings import ServiceSettings
 from tests.chaos.proxy import Proxy
-from tests.flow.conftest import PlainService
-from tests.servers import Backends, Kafka, Minio, Redis, Server
+from tests.servers import Backends, Kafka, Minio, Redis, Server, Service
 
 STARTING_AT_ONCE = 3
 EVERYTHING = (topology.GATEWAY, *topology.STAGES)
@@ -25,25 +24,37 @@ EVERYTHING = (topology.GATEWAY, *topology.STAGES)
 class Shape:
     """What a cluster is made of."""
 
-    pack: Path
+    pack: str
     services: Sequence[str] = EVERYTHING
     """Those that have replicas; the gateway is always among them."""
     replicas: int = 2
-    step_s: float = 0.1
-    """How long a stage takes for each response."""
+    step_s: float | None = 0.1
+    """How long a plain stage takes for each response; None: the real stages."""
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
-class Replica(PlainService):
+class Replica(Service):
     """One process of a service, with a fixed place in its consumer group."""
 
-    def __init__(self, name: str, number: int, step_s: float, backends: Backends, **environment: str) -> None:
-        identity = {"ANYGPT_KAFKA__INSTANCE_ID": f"{name}-{number}", "OMP_NUM_THREADS": "1"}
-        super().__init__(name, backends, **identity, **environment)
-        self._step_s = step_s
+    def __init__(self, name: str, number: int, shape: Shape, backends: Backends) -> None:
+        own = {
+            "ANYGPT_KAFKA__INSTANCE_ID": f"{name}-{number}",
+            "ANYGPT_PACK": shape.pack,
+            "ANYGPT_ENCODE_CACHE_S": "0.001",
+            "OMP_NUM_THREADS": "1",
+        }
+        super().__init__(name, backends, **own, **shape.environment)
+        self._step_s = shape.step_s
 
     def command(self) -> list[str]:
-        """A plain service that takes its time."""
+        """A plain service that takes its time, or the real one."""
+        if self._step_s is None:
+            return super().command()
         return [sys.executable, "-m", "tests.chaos.serve", self.name, str(self._step_s)]
+
+    def environment(self) -> dict[str, str]:
+        """The port comes by the environment here."""
+        return {**super().environment(), "ANYGPT_PORT": str(self.port)}
 
     @property
     def resident_mb(self) -> float:
@@ -60,24 +71,27 @@ class Replica(PlainService):
 class Cluster:
     """Servers, replicas and the proxy between them; a context manager."""
 
-    def __init__(self, shape: Shape, **environment: str) -> None:
+    def __init__(self, shape: Shape) -> None:
         self.shape = shape
         self.kafka = Kafka()
         self.minio = Minio()
         self.redis = Redis()
         self.replicas: dict[str, list[Replica]] = {}
-        self._environment = {"ANYGPT_PACK": str(shape.pack), "ANYGPT_ENCODE_CACHE_S": "0.001", **environment}
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._start(stack, (self.kafka, self.minio, self.redis))
+            _start(stack, (self.kafka, self.minio, self.redis))
             self.store_proxy = stack.enter_context(Proxy(self.minio.port))
             url = f"s3://127.0.0.1:{self.store_proxy.port}/{self.minio.bucket}"
             servers = Backends.of(self.kafka, self.minio, self.redis)
             servers.initialise()
-            self.backends = Backends({**servers.environment, "ANYGPT_STORE": url})
-            self._start_replicas(stack)
+            backends = Backends({**servers.environment, "ANYGPT_STORE": url})
+            self.replicas = {
+                name: [Replica(name, number, self.shape, backends) for number in range(self.shape.replicas)]
+                for name in self.shape.services
+            }
+            _start(stack, self.all_replicas)
             self._stack = stack.pop_all()
         return self
 
@@ -102,17 +116,9 @@ class Cluster:
         turned = [*gateways[first:], *gateways[:first]]
         return AsyncClient("ipv4:" + ",".join(gateway.address for gateway in turned), tenant)
 
-    def _start_replicas(self, stack: ExitStack) -> None:
-        for name in self.shape.services:
-            self.replicas[name] = [
-                Replica(name, number, self.shape.step_s, self.backends, **self._environment)
-                for number in range(self.shape.replicas)
-            ]
-        self._start(stack, self.all_replicas)
 
-    @staticmethod
-    def _start(stack: ExitStack, servers: Sequence[Server]) -> None:
-        for server in servers:
-            stack.callback(server.close)
-        with ThreadPoolExecutor(STARTING_AT_ONCE) as threads:
-            list(threads.map(lambda server: server.start(), servers))
+def _start(stack: ExitStack, servers: Sequence[Server]) -> None:
+    for server in servers:
+        stack.callback(server.close)
+    with ThreadPoolExecutor(STARTING_AT_ONCE) as threads:
+        list(threads.map(lambda server: server.start(), servers))

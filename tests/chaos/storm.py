@@ -12,16 +12,18 @@ from itertools import islice, takewhile
 from anygpt.bench import Bench, Patience, arrivals
 from anygpt.bench_report import percentile
 from anygpt.bench_trace import LOST, REFUSED, Trace
-from tests.chaos.catalogue import Answer, Request, catalogue, drawn
+from anygpt.client import AsyncClient
+from tests.chaos.catalogue import Answer, Request, drawn, plain_catalogue
 from tests.chaos.cluster import Cluster
 
 LEAD_S = 3.0
 """The load runs so long before the fault, and after it."""
-DEADLINE_S = 60.0
-GIVE_UP_S = 90.0
+GRACE_S = 30.0
+"""How long after its deadline a request may take to tell that it has ended."""
 SEED = 1
 
 Strike = Callable[[Cluster], Awaitable[None]]
+Catalogue = Callable[[AsyncClient, Sequence[str]], Awaitable[list[Request]]]
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,12 @@ class Load:
     requests: int = 40
     """At least."""
     rate: float = 4.0
-    burstiness: float = 1.0
+    deadline_s: float = 60.0
+
+    @property
+    def patience(self) -> Patience:
+        """How long its clients wait."""
+        return Patience(self.deadline_s, self.deadline_s + GRACE_S)
 
 
 @dataclass
@@ -95,30 +102,33 @@ class Row:
 class Weather:
     """Raises storms on one cluster; knows the undisturbed answers."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, load: Load, catalogue: Catalogue = plain_catalogue) -> None:
         self._cluster = cluster
+        self._load = load
+        self._catalogue = catalogue
         self._templates: list[Request] = []
         self._answers: list[Answer] = []
 
     async def learn(self) -> None:
         """Ask for every answer once, undisturbed."""
         async with self._cluster.client() as client:
-            self._templates = await catalogue(client, self._cluster.shape.services)
-            bench = Bench([client], Patience(DEADLINE_S, GIVE_UP_S))
+            self._templates = await self._catalogue(client, self._cluster.shape.services)
+            bench = Bench([client], self._load.patience)
             traces = await bench.closed_loop(islice(drawn(self._templates), len(self._templates)), 2)
         assert all(trace.is_finished and not trace.breaches for trace in traces), traces
         self._answers = [trace.answer for trace in sorted(traces, key=lambda trace: trace.number)]
 
-    async def storm(self, fault: Fault, load: Load) -> Row:
+    async def storm(self, fault: Fault) -> Row:
         """Put on the load, strike, wait for every request's end, then check what came."""
         async with AsyncExitStack() as stack:
             clients = [await stack.enter_async_context(self._cluster.client(first)) for first in (0, 1)]
-            bench = Bench(clients, Patience(DEADLINE_S, GIVE_UP_S))
+            bench = Bench(clients, self._load.patience)
             is_over = asyncio.Event()
             requests = takewhile(
-                lambda _: not is_over.is_set() or len(bench.traces) < load.requests, drawn(self._templates)
+                lambda _: not is_over.is_set() or len(bench.traces) < self._load.requests,
+                drawn(self._templates),
             )
-            due_s = arrivals(load.rate, load.burstiness, SEED)
+            due_s = arrivals(self._load.rate, 1.0, SEED)
             running = asyncio.create_task(bench.open_loop(requests, due_s))
             await asyncio.sleep(LEAD_S)
             await _found_in(bench, fault.phase)

@@ -15,7 +15,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def table(rows: Sequence[Row]) -> Table:
+def storm_table(rows: Sequence[Row]) -> Table:
     """One line for each storm, and their sum."""
     made = Table(*COLUMNS, title="storms")
     for row in rows:

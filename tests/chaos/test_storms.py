@@ -25,15 +25,15 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Two replicas of a gateway, a generator, an encoder and a decoder, on servers of their own."""
     pack = build_pack(tmp_path_factory.mktemp("packs") / "plain")
-    with Cluster(Shape(pack, SERVICES)) as made:
+    with Cluster(Shape(str(pack), SERVICES)) as made:
         yield made
 
 
 @pytest.mark.parametrize("fault", STORMS, ids=lambda fault: fault.name)
 async def test_every_request_ends_once_with_the_undisturbed_answer(cluster: Cluster, fault: Fault) -> None:
-    weather = Weather(cluster)
+    weather = Weather(cluster, LOAD)
     await weather.learn()
-    row = await weather.storm(fault, LOAD)
+    row = await weather.storm(fault)
     assert _harm(row) == {}
     assert len(row.traces) >= LOAD.requests
     assert await unnamed_objects(cluster, row.traces) == []
