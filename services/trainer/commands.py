@@ -1,4 +1,4 @@
-"""The trainer's own command: `anygpt train`."""
+"""The trainer's own commands: `anygpt train mini | list | params`."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from typing import Annotated
 
 import typer
 
+train = typer.Typer(help="Train packs, and say what training them means.", no_args_is_help=True)
+Cache = Annotated[Path, typer.Option(help="Folder of data sets, runs and checkpoints.")]
+CACHE = Path("~/.cache/anygpt")
 
-def train(
-    pack: Annotated[str, typer.Argument(help="Recipe: mini.")],
+
+@train.command()
+def mini(
     stage: Annotated[str, typer.Option(help="One stage, e.g. image.codec; empty: all, in order.")] = "",
     minutes: Annotated[float, typer.Option(help="Budget of each stage.")] = math.inf,
     steps: Annotated[int, typer.Option(help="Budget of each stage.")] = 100_000,
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
     threads: Annotated[int, typer.Option(help="CPU threads; 0: all cores.")] = 0,
-    cache: Annotated[Path, typer.Option(help="Folder of data sets, runs and checkpoints.")] = Path(
-        "~/.cache/anygpt"
-    ),
+    cache: Cache = CACHE,
     folder: Annotated[Path | None, typer.Option("--pack", help="Where the parts go.")] = None,
 ) -> None:
-    """Train a pack, or one stage of it. Ctrl-C stops it; --resume goes on exactly where it was.
-
-    Without --stage lists what there is when PACK is `list`.
-    """
+    """Train the mini pack, or one stage of it. Ctrl-C stops it; --resume goes on exactly where it was."""
     import torch
 
     from anygpt.errors import InvalidInput
@@ -33,16 +32,39 @@ def train(
     from services.trainer.recipe import Recipe
 
     known = stages()
-    if pack == "list":
-        print("\n".join(known))
-        return
-    if pack != "mini":
-        raise InvalidInput("there is one recipe: mini", field="PACK")
     if stage and stage not in known:
         raise InvalidInput(f"there is no stage {stage!r}; there are {', '.join(known)}", field="--stage")
     if threads:
         torch.set_num_threads(threads)
-    recipe = Recipe(cache.expanduser(), folder or packs_folder() / pack, minutes, steps, resume)
+    recipe = Recipe(cache.expanduser(), folder or packs_folder() / "mini", minutes, steps, resume)
     for name in [stage] if stage else known:
         print(f"stage {name}")
         known[name](recipe)
+
+
+@train.command(name="list")
+def stage_names() -> None:
+    """Print the stages of the mini pack in their order."""
+    from services.trainer.mini import stages
+
+    print("\n".join(stages()))
+
+
+@train.command()
+def params(recipe: Annotated[str, typer.Argument(help="nextgpt-7b, anygpt-7b or mini.")]) -> None:
+    """Print the parameters of a recipe, part by part, and the share of them that is trained."""
+    from rich.console import Console
+
+    from anygpt.errors import InvalidInput
+    from services.trainer import parameters
+    from services.trainer.published import NEXTGPT_7B, RECIPES
+
+    if recipe not in ("mini", *RECIPES):
+        raise InvalidInput(f"there are mini, {', '.join(RECIPES)}", field="RECIPE")
+    rows = parameters.recipe_rows(RECIPES[recipe]) if recipe in RECIPES else parameters.mini_rows()
+    Console().print(parameters.table(recipe, rows))
+    if recipe == NEXTGPT_7B.name:
+        print(
+            "with the paper's grouping input projections, among all that the paper counts: "
+            f"{parameters.published_share(rows):.2%}; its own rounded figure is 155M of 12.43B, 1.25%"
+        )
