@@ -16,8 +16,9 @@ from anygpt.v1 import (
     media_service_pb2,
     media_service_pb2_grpc,
 )
-from services.gateway import api, composer
+from services.gateway import api, composition
 from services.gateway.admission import Admission
+from services.gateway.composer import Composer
 from services.gateway.conversations import Conversations
 from services.gateway.description import Description
 from services.gateway.intake import Intake
@@ -49,9 +50,10 @@ class Gateway:
         ledger = Ledger(pack.outputs)
         self._load = Load(runtime.bus)
         self._streams = Streams(runtime.bus, settings.stream_records, ledger)
-        self._composer = composer.Composer(
-            composer.Parts(runtime.bus, runtime.memory, pack, writer, conversations, settings.encode_cache_s)
+        parts = composition.Parts(
+            runtime.bus, runtime.memory, pack, writer, conversations, settings.encode_cache_s
         )
+        self._composer = Composer(runtime.bus, composition.Composition(parts))
         self._public = api.AnyGPTServicer(
             api.Parts(
                 settings, runtime.bus, runtime.store, runtime.memory, admission,

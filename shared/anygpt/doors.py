@@ -5,79 +5,36 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator
-from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any
+from contextlib import AsyncExitStack, suppress
+from typing import Any, TypeVar
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 
 from anygpt import topology
-from anygpt.bus import (
-    ATTEMPT_HEADER,
-    DEADLINE_HEADER,
-    REQUEST_HEADER,
-    SPAN_HEADER,
-    TENANT_HEADER,
-    TRACE_HEADER,
-    Bus,
-    Consumer,
-    Record,
-)
-from anygpt.errors import (
-    AnyGPTError,
-    DataLoss,
-    DeadlineExpired,
-    TooLarge,
-    Unavailable,
-)
-from anygpt.identity import check_tenant, new_id
-from anygpt.metrics import DEAD_LETTERS
-from anygpt.routes import new_route
+from anygpt.attempts import Historian, Past, epoch_of
+from anygpt.bus import ATTEMPT_HEADER, REQUEST_HEADER, SPAN_HEADER, TENANT_HEADER, Bus, Consumer, Record
+from anygpt.dead import bury
+from anygpt.errand import Errand, Name, read_errand, read_message
+from anygpt.errors import AnyGPTError, DeadlineExpired, Exhausted, RequestCancelled, Unavailable
+from anygpt.identity import new_id
+from anygpt.routes import new_route, resumed
 from anygpt.stage import Call, Stage, now_ms
 from anygpt.store import Store
 from anygpt.turns import Turns
-from anygpt.v1 import bus_pb2, types_pb2
+from anygpt.v1 import bus_pb2
 from anygpt.voice import Voice
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 RETRY_S = 0.5
-CLOSED_ERRANDS = 4096
-"""Ended errands that are remembered, so that their late chunks are dropped."""
-
-
-@dataclass(eq=False, slots=True)
-class _Errand:
-    call: Call
-    span_index: int
-    inbox: asyncio.Queue[Message | None] = field(default_factory=asyncio.Queue)
-    """None wakes whoever waits for a chunk that will not come."""
-    records: list[Record] = field(default_factory=list)
-
-    def cancel(self) -> None:
-        """Stop the work at its next step, or its wait at once."""
-        self.call.cancel()
-        self.inbox.put_nowait(None)
-
-    async def next(self) -> Message:
-        """The next chunk. Raises RequestCancelled or DeadlineExpired instead of waiting for ever."""
-        left_s = (self.call.deadline_ms - now_ms()) / 1000
-        try:
-            message = await asyncio.wait_for(self.inbox.get(), max(left_s, 0.001))
-        except TimeoutError:
-            message = None
-        self.call.check()
-        if message is None:
-            raise DeadlineExpired("the rest of the span did not come in time")
-        return message
-
-    async def requests(self, first: Message) -> AsyncIterator[Message]:
-        """The chunks of the span; a message without `is_last` is all there is."""
-        yield first
-        while not getattr(first, "is_last", True):
-            first = await self.next()
-            yield first
+RELEASE_S = 2.0
+LOOK_S = 0.2
+"""How often a door looks whether its partitions are still its own."""
+MOST_CRASHES = 2
+"""Work that has ended so many attempts without a word is not tried again."""
+REMEMBERED = 4096
+"""Ended errands and cancelled requests that are remembered, so that what comes late is dropped."""
 
 
 class BusDoor:
@@ -96,12 +53,15 @@ class BusDoor:
         self._bus = bus
         self._store = store
         self._turns = turns
-        self._errands: dict[str, _Errand] = {}
-        self._closed: OrderedDict[str, None] = OrderedDict()
-        self._cancelled: OrderedDict[str, None] = OrderedDict()
+        self._historian = Historian(bus, entry.name)
+        self._errands: dict[Name, Errand] = {}
+        self._closed: OrderedDict[Name, str] = OrderedDict()
+        """The sender of each ended errand."""
+        self._cancelled: OrderedDict[str, str] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._consumer: Consumer | None = None
         self._readers: list[asyncio.Task[None]] = []
+        self._is_draining = False
 
     @property
     def running(self) -> int:
@@ -110,152 +70,218 @@ class BusDoor:
 
     async def open(self, longest_ms: int) -> None:
         """Read back the cancels that still matter, then join the group of this stage."""
-        control = self._bus.follow(topology.CONTROL, since_ms=now_ms() - longest_ms)
-        self._readers.append(asyncio.create_task(self._obey(control)))
-        self._consumer = await self._bus.consume(
-            [self._entry.topic, self._entry.batch_topic], self._entry.name
-        )
+        self._readers.append(asyncio.create_task(self._obey(now_ms() - longest_ms)))
+        topics = [self._entry.topic, self._entry.batch_topic]
+        self._consumer = await self._bus.consume(topics, self._entry.name)
         self._readers.append(asyncio.create_task(self._take(self._consumer)))
+        self._readers.append(asyncio.create_task(self._look(self._consumer)))
 
     async def drain(self, seconds: float) -> None:
-        """Take nothing new, and give what runs some time to end."""
-        for reader in self._readers[1:]:
-            reader.cancel()
+        """Begin nothing new, and give what runs some time to end."""
+        self._is_draining = True
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
 
     async def close(self) -> None:
-        """Stop everything; what has not ended is delivered again to another replica."""
+        """Stop everything; what has not ended is given back, for another replica."""
         for task in (*self._readers, *self._tasks):
             task.cancel()
         await asyncio.gather(*self._readers, *self._tasks, return_exceptions=True)
         if self._consumer:
             await self._consumer.close()
 
-    async def _obey(self, control: AsyncIterator[Record]) -> None:
-        async for record in control:
-            order = bus_pb2.Control()
-            try:
-                order.ParseFromString(record.value)
-            except DecodeError:
-                continue
-            if order.HasField("cancel"):
-                _remember(self._cancelled, order.cancel.request_id)
-                for errand in self._errands.values():
-                    if errand.call.request_id == order.cancel.request_id:
-                        errand.cancel()
+    async def _obey(self, since_ms: int) -> None:
+        while True:
+            with suppress(AnyGPTError):
+                async for record in self._bus.follow(topology.CONTROL, since_ms=since_ms):
+                    self._cancel(record)
+                return
+            await asyncio.sleep(RETRY_S)
+
+    def _cancel(self, record: Record) -> None:
+        order = bus_pb2.Control()
+        with suppress(DecodeError):
+            order.ParseFromString(record.value)
+        if order.HasField("cancel"):
+            _remember(self._cancelled, order.cancel.request_id, "")
+            for errand in self._errands.values():
+                if errand.call.request_id == order.cancel.request_id:
+                    errand.cancel()
+
+    async def _look(self, consumer: Consumer) -> None:
+        """Drop what another replica has now."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            for errand in tuple(self._errands.values()):
+                if consumer.tenure(errand.records[0]) != errand.tenure:
+                    errand.void()
 
     async def _take(self, consumer: Consumer) -> None:
         async for record in consumer:
-            name = ":".join(record.headers.get(h, "") for h in (REQUEST_HEADER, SPAN_HEADER, ATTEMPT_HEADER))
-            if name in self._closed:
-                consumer.finish(record)
-                continue
             try:
-                message = self._parse(record)
-                errand = self._errands.get(name) or self._start(name, record, consumer)
+                is_taken = self._admit(record, consumer)
             except AnyGPTError as error:
                 await self._refuse(record, error)
+                is_taken = False
+            if not is_taken and not self._is_draining:
                 consumer.finish(record)
-                continue
-            errand.records.append(record)
-            errand.inbox.put_nowait(message)
 
-    def _parse(self, record: Record) -> Message:
-        message = topology.TOPICS[record.topic].message()
-        try:
-            message.ParseFromString(record.value)
-        except DecodeError as error:
-            raise DataLoss("the record is not the message of its topic", reason="POISON") from error
-        return message
+    def _admit(self, record: Record, consumer: Consumer) -> bool:
+        """Give a record to its errand; False for what is a repeat or too late."""
+        tenure = consumer.tenure(record)
+        if tenure is None:
+            return True
+        errand = read_errand(record, tenure)
+        held = self._errands.get(errand.name)
+        earlier = held.sender if held else self._closed.get(errand.name)
+        if earlier is not None:
+            is_late = held is None and errand.sender == earlier
+            if is_late or epoch_of(errand.sender) < epoch_of(earlier):
+                return False
+        if held is not None and (held.sender, held.tenure) == (errand.sender, tenure):
+            errand = held
+        elif self._is_draining:
+            return False
+        message = read_message(record)
+        errand.add(record, message)
+        if errand is not held:
+            self._start(errand, held, consumer)
+        return True
 
-    def _start(self, name: str, record: Record, consumer: Consumer) -> _Errand:
-        request_id = record.headers.get(REQUEST_HEADER, "")
-        is_batch = record.topic == self._entry.batch_topic
-        try:
-            deadline_ms = int(record.headers.get(DEADLINE_HEADER, ""))
-            span_index = int(record.headers.get(SPAN_HEADER, "0"))
-        except ValueError as error:
-            raise DataLoss("the record's headers are malformed", reason="POISON") from error
-        call = Call(
-            request_id=request_id,
-            tenant=check_tenant(record.headers.get(TENANT_HEADER, "")),
-            deadline_ms=deadline_ms,
-            priority=types_pb2.PRIORITY_BATCH if is_batch else types_pb2.PRIORITY_INTERACTIVE,
-            attempt=new_id(),
-            trace=record.headers.get(TRACE_HEADER, ""),
-            sent_ms=record.timestamp_ms,
-        )
-        if request_id in self._cancelled:
-            call.cancel()
-        errand = _Errand(call, span_index)
-        self._errands[name] = errand
-        task = asyncio.create_task(self._run(name, errand, consumer))
+    def _start(self, errand: Errand, held: Errand | None, consumer: Consumer) -> None:
+        errand.may_have_past |= errand.name in self._closed
+        if held is not None:
+            held.void()
+            errand.may_have_past = True
+        if errand.call.request_id in self._cancelled:
+            errand.cancel()
+        self._errands[errand.name] = errand
+        task = asyncio.create_task(self._run(errand, consumer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return errand
 
-    async def _run(self, name: str, errand: _Errand, consumer: Consumer) -> None:
-        voice = Voice(self._bus, self._entry.name, errand.call)
+    async def _run(self, errand: Errand, consumer: Consumer) -> None:
         try:
-            async with self._turns.turn(errand.call):
-                await self._work(errand, voice)
-        except AnyGPTError as error:
-            await self._confess(errand, voice, error)
-        except Exception as error:
-            log.exception("stage %s failed on request %s", self._entry.name, errand.call.request_id)
-            failure = AnyGPTError(f"{self._entry.name} failed ({type(error).__name__})")
-            await self._bury(errand.records[0], failure)
-            await self._confess(errand, voice, failure)
+            await self._pursue(errand)
         finally:
-            del self._errands[name]
-        _remember(self._closed, name)
+            if self._errands.get(errand.name) is errand:
+                del self._errands[errand.name]
+            if errand.is_claimed:
+                await self._release(errand)
+        if not errand.is_void:
+            _remember(self._closed, errand.name, errand.sender)
         for record in errand.records:
-            consumer.finish(record)
+            if consumer.tenure(record) == errand.tenure:
+                consumer.finish(record)
 
-    async def _work(self, errand: _Errand, voice: Voice) -> None:
+    async def _pursue(self, errand: Errand) -> None:
+        """Attempt the work until there is an outcome, or it is another's."""
+        crash: AnyGPTError | None = None
+        while True:
+            errand.begin()
+            try:
+                return await self._attempt(errand, crash)
+            except Poisoned as error:
+                for record in errand.records:
+                    await bury(self._bus, self._entry, record, error.failure)
+                return await self._confess(errand, error.failure)
+            except AnyGPTError as error:
+                if errand.is_void:
+                    return None
+                if not _may_retry(error) or errand.call.left_s <= 0:
+                    return await self._confess(errand, error)
+                await self._release(errand)
+                await errand.rest(RETRY_S)
+            except Exception as error:
+                log.exception("stage %s failed on request %s", self.name, errand.call.request_id)
+                crash = AnyGPTError(f"{self.name} failed ({type(error).__name__})")
+            errand.may_have_past = True
+
+    async def _attempt(self, errand: Errand, crash: AnyGPTError | None) -> None:
         call = errand.call
-        call.check()
-        first = await errand.next()
-        route = new_route(first, call, errand.span_index, self._store)
-        async for response in self._stage.handle(errand.requests(first), call):
-            for outgoing in await route.outgoing(response):
-                await voice.send(outgoing.topic, outgoing.message, outgoing.span_index)
+        voice = Voice(self._bus, self.name, call)
+        async with AsyncExitStack() as stack:
+            await errand.unless_stopped(stack.enter_async_context(self._turns.turn(call)))
+            call.check()
+            await voice.say(errand.span_index, claimed=bus_pb2.AttemptClaimed())
+            errand.is_claimed = True
+            past = await self._past(errand)
+            if past.crashes >= MOST_CRASHES:
+                lost = AnyGPTError(f"{self.name} was lost {past.crashes} times with it", reason="POISON")
+                raise Poisoned(crash or lost)
+            if not past.is_over:
+                await self._work(errand, voice, past)
+                errand.is_claimed = False
+
+    async def _past(self, errand: Errand) -> Past:
+        if not errand.may_have_past:
+            return Past()
+        return await errand.unless_stopped(self._historian.past(errand.call, errand.span_index))
+
+    async def _work(self, errand: Errand, voice: Voice, past: Past) -> None:
+        call = errand.call
+        first = resumed(await errand.chunk(0), past)
+        route = new_route(first, call, errand.span_index, past, self._store)
+        try:
+            async for response in self._stage.handle(errand.requests(first), call):
+                for outgoing in await route.outgoing(response):
+                    await voice.send(outgoing.topic, outgoing.message, outgoing.span_index)
+        except (RequestCancelled, DeadlineExpired):
+            if not errand.is_void:
+                await route.abandoned()
+            raise
         for outgoing in await route.finished():
             await voice.send(outgoing.topic, outgoing.message, outgoing.span_index)
         await voice.flush()
 
-    async def _confess(self, errand: _Errand, voice: Voice, error: AnyGPTError) -> None:
+    async def _confess(self, errand: Errand, error: AnyGPTError) -> None:
         """Tell the journal of a failure, as often as it takes while the request lives."""
+        voice = Voice(self._bus, self.name, errand.call)
         while True:
             try:
-                return await voice.say(errand.span_index, failure=error.to_failure(self._entry.name))
+                await voice.say(errand.span_index, failure=error.to_failure(self.name))
+                errand.is_claimed = False
+                return
             except Unavailable:
-                if now_ms() >= errand.call.deadline_ms:
-                    return None
+                if errand.call.left_s <= 0:
+                    return
                 await asyncio.sleep(RETRY_S)
 
+    async def _release(self, errand: Errand) -> None:
+        """Give the attempt back, by no fault of the work."""
+        voice = Voice(self._bus, self.name, errand.call)
+        with suppress(AnyGPTError, TimeoutError):
+            async with asyncio.timeout(RELEASE_S):
+                await voice.say(errand.span_index, released=bus_pb2.AttemptReleased())
+        errand.is_claimed = False
+
     async def _refuse(self, record: Record, error: AnyGPTError) -> None:
-        """Bury a record, and end the request that its headers name, if they do."""
-        await self._bury(record, error)
-        request_id = record.headers.get(REQUEST_HEADER, "")
-        if request_id:
+        """Bury a record that cannot be read, and end what its headers name, if they do."""
+        await bury(self._bus, self._entry, record, error)
+        request_id, span = (record.headers.get(header, "") for header in (REQUEST_HEADER, SPAN_HEADER))
+        span_index = int(span) if span.isdecimal() else 0
+        held = self._errands.get((request_id, span_index))
+        if held is not None and held.sender == record.headers.get(ATTEMPT_HEADER, ""):
+            held.spoil(error)
+        elif request_id:
             call = Call(request_id, record.headers.get(TENANT_HEADER, ""), now_ms(), attempt=new_id())
-            await self._confess(_Errand(call, 0), Voice(self._bus, self.name, call), error)
-
-    async def _bury(self, record: Record, error: AnyGPTError) -> None:
-        letter = bus_pb2.DeadLetter(
-            topic=record.topic, partition=record.partition, offset=record.offset, key=record.key.encode(),
-            value=record.value, headers=dict(record.headers), failure=error.to_failure(self._entry.name),
-        )  # fmt: skip
-        letter.failed_at.GetCurrentTime()
-        DEAD_LETTERS.labels(self._entry.name).inc()
-        with suppress(Unavailable, TooLarge):
-            await self._bus.publish(self._entry.dead_topic, record.key, letter.SerializeToString(), {})
-        log.warning("stage %s buried a record: %s", self._entry.name, error.reason)
+            with suppress(Unavailable):
+                await Voice(self._bus, self.name, call).say(span_index, failure=error.to_failure(self.name))
 
 
-def _remember(names: OrderedDict[str, None], name: str) -> None:
-    names[name] = None
-    if len(names) > CLOSED_ERRANDS:
+class Poisoned(Exception):
+    """The work has ended too many attempts."""
+
+    def __init__(self, failure: AnyGPTError) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+def _may_retry(error: AnyGPTError) -> bool:
+    return isinstance(error, Unavailable | Exhausted) and error.retry_after_ms > 0
+
+
+def _remember(names: OrderedDict[T, str], name: T, value: str) -> None:
+    names[name] = value
+    if len(names) > REMEMBERED:
         names.popitem(last=False)

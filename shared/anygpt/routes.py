@@ -10,7 +10,8 @@ from typing import Any, Protocol, TypeAlias
 from google.protobuf.message import Message
 
 from anygpt import topology
-from anygpt.identity import media_object
+from anygpt.attempts import Past
+from anygpt.identity import media_object, object_key, ref_key
 from anygpt.keeping import keep_media
 from anygpt.stage import Call
 from anygpt.store import Store
@@ -40,6 +41,10 @@ class Route(Protocol):
         """The messages that stand after the last response."""
         ...
 
+    async def abandoned(self) -> None:
+        """The request is not wanted any more: remove what was stored for it."""
+        ...
+
 
 class EncoderRoute:
     """All of one media part becomes one record, so that the gateway sees it whole or not at all."""
@@ -58,12 +63,16 @@ class EncoderRoute:
         """The record."""
         return [Outgoing(topology.REPLIES, Body(encoded=self._encoded), self._span_index)]
 
+    async def abandoned(self) -> None:
+        """Nothing is stored."""
+
 
 class GeneratorRoute:
     """Text and the marks of spans go to the journal; the content of media spans goes to their decoders."""
 
-    def __init__(self, request: stages_pb2.GenerateTokensRequest) -> None:
+    def __init__(self, request: stages_pb2.GenerateTokensRequest, past: Past) -> None:
         self._request = request
+        self._past = past
         self._open: topology.Modality = types_pb2.MODALITY_TEXT
         self._chunks = 0
         self._pending: stages_pb2.DecodeRequest | None = None
@@ -77,25 +86,28 @@ class GeneratorRoute:
         if kind in ("codes", "signals"):
             piece = self._piece(response)
             if kind == "codes" and self._open in topology.STREAMED:
-                return [self._work(piece)]
+                return self._work(piece)
             if self._pending is None:
                 self._pending = piece
             else:
                 self._pending.codes.ids.extend(response.codes.ids)
             return ()
-        sent = []
+        sent: list[Outgoing] = []
         if kind == "span_opened":
             self._open, self._chunks = response.span_opened.modality, 0
         if kind == "span_closed" and self._open in topology.DECODERS:
             last = self._pending or self._piece(response)
             self._pending = None
             last.is_last = True
-            sent.append(self._work(last))
+            sent = self._work(last)
         return [*sent, Outgoing(topology.REPLIES, Body(generated=response), response.span_index)]
 
     async def finished(self) -> Sequence[Outgoing]:
         """Nothing: the generator says itself that it has finished."""
         return ()
+
+    async def abandoned(self) -> None:
+        """Nothing is stored."""
 
     def _piece(self, response: stages_pb2.GenerateTokensResponse) -> stages_pb2.DecodeRequest:
         piece = stages_pb2.DecodeRequest(
@@ -119,10 +131,13 @@ class GeneratorRoute:
             if options.modality == self._open:
                 piece.options.CopyFrom(options)
 
-    def _work(self, piece: stages_pb2.DecodeRequest) -> Outgoing:
+    def _work(self, piece: stages_pb2.DecodeRequest) -> list[Outgoing]:
+        """Work for the span's decoder, which has it already when an earlier attempt closed the span."""
+        if piece.span_index in self._past.closed:
+            return []
         entry = topology.DECODERS[piece.modality]
         is_batch = self._request.priority == types_pb2.PRIORITY_BATCH
-        return Outgoing(entry.batch_topic if is_batch else entry.topic, piece, piece.span_index)
+        return [Outgoing(entry.batch_topic if is_batch else entry.topic, piece, piece.span_index)]
 
 
 class DecoderRoute:
@@ -133,6 +148,7 @@ class DecoderRoute:
         self._modality = request.modality
         self._call = call
         self._store = store
+        self._keys: Sequence[str] = ()
 
     async def outgoing(self, response: stages_pb2.DecodeResponse) -> Sequence[Outgoing]:
         """A record of the journal, with media by reference."""
@@ -145,21 +161,39 @@ class DecoderRoute:
         done = anygpt_service_pb2.SpanFinished()
         return [Outgoing(topology.REPLIES, Body(span_finished=done), self._span_index)]
 
+    async def abandoned(self) -> None:
+        """Remove the media, of which nobody was told."""
+        for key in self._keys:
+            await self._store.delete(key)
+
     async def _keep(self, media: stages_pb2.DecodedMedia) -> None:
         reference = media.ready.media
         reference.sha256 = hashlib.sha256(media.data).hexdigest()
         reference.object = media_object(self._call.request_id, self._span_index, reference.sha256)
         reference.size_bytes = len(media.data)
         reference.modality = self._modality
-        await keep_media(self._store, self._call.tenant, reference, media.data)
+        tenant, name = self._call.tenant, reference.object
+        self._keys = (object_key(tenant, name), ref_key(tenant, name))
+        await keep_media(self._store, tenant, reference, media.data)
         media.data = b""
+        self._call.check()
 
 
-def new_route(request: Message, call: Call, span_index: int, store: Store) -> Route:
+def resumed(request: Message, past: Past) -> Message:
+    """The request as it goes on where earlier attempts have stopped."""
+    if not isinstance(request, stages_pb2.GenerateTokensRequest) or not past.ids:
+        return request
+    longer = stages_pb2.GenerateTokensRequest()
+    longer.CopyFrom(request)
+    longer.forced_ids[:] = past.ids
+    return longer
+
+
+def new_route(request: Message, call: Call, span_index: int, past: Past, store: Store) -> Route:
     """The route for the kind of stage that takes such a request."""
     if isinstance(request, stages_pb2.EncodeRequest):
         return EncoderRoute(request, span_index)
     if isinstance(request, stages_pb2.GenerateTokensRequest):
-        return GeneratorRoute(request)
+        return GeneratorRoute(request, past)
     assert isinstance(request, stages_pb2.DecodeRequest)
     return DecoderRoute(request, call, store)

@@ -48,6 +48,11 @@ class Call:
         return self.priority == types_pb2.PRIORITY_BATCH
 
     @property
+    def left_s(self) -> float:
+        """Seconds until the deadline; negative after it."""
+        return (self.deadline_ms - now_ms()) / 1000
+
+    @property
     def is_cancelled(self) -> bool:
         """Whether somebody asked to stop."""
         return self._cancelled.is_set()

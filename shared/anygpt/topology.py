@@ -141,7 +141,7 @@ TOPICS: Mapping[str, Topic] = {
     topic.name: topic
     for topic in (
         *(topic for entry in STAGES.values() for topic in _stage_topics(entry)),
-        Topic(REPLIES, bus_pb2.Reply, (GATEWAY, *STAGES), (GATEWAY,), REPLY_PARTITIONS),
+        Topic(REPLIES, bus_pb2.Reply, (GATEWAY, *STAGES), (GATEWAY, *STAGES), REPLY_PARTITIONS),
         Topic(CONTROL, bus_pb2.Control, (GATEWAY,), tuple(STAGES), 1),
         Topic(HEARTBEATS, bus_pb2.Control, tuple(STAGES), (GATEWAY,), 1, 3600 * 1000),
     )

@@ -34,12 +34,17 @@ class Voice:
         self._call = call
         self._seq: dict[int, int] = {}
         self._pending: list[asyncio.Task[None]] = []
+        self._has_sent_work = False
 
     async def send(self, topic: str, message: Message, span_index: int) -> None:
         """Publish without waiting for the acknowledgement; a Reply gets its request, span, number, attempt, writer.
 
-        Messages stay in order. `flush` waits for the acknowledgements.
+        Messages stay in order, and the journal says nothing before the work that was sent ahead of it is
+        acknowledged. `flush` waits for the acknowledgements.
         """
+        if topic == topology.REPLIES and self._has_sent_work:
+            await self.flush()
+        self._has_sent_work = topic != topology.REPLIES
         if isinstance(message, bus_pb2.Reply):
             message.request_id = self._call.request_id
             message.span_index = span_index

@@ -1,0 +1,31 @@
+"""Dead letters: what a stage could not handle lies in its dead-letter topic, under an id of its own.
+
+A letter that was replayed or purged leaves an empty record under its id, and compaction removes both.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+
+from anygpt import topology
+from anygpt.bus import Bus, Record
+from anygpt.errors import AnyGPTError, TooLarge, Unavailable
+from anygpt.identity import new_id
+from anygpt.metrics import DEAD_LETTERS
+from anygpt.v1 import bus_pb2
+
+log = logging.getLogger(__name__)
+
+
+async def bury(bus: Bus, entry: topology.StageEntry, record: Record, error: AnyGPTError) -> None:
+    """Write a record and its failure into the stage's dead-letter topic."""
+    letter = bus_pb2.DeadLetter(
+        topic=record.topic, partition=record.partition, offset=record.offset, key=record.key.encode(),
+        value=record.value, headers=dict(record.headers), failure=error.to_failure(entry.name),
+    )  # fmt: skip
+    letter.failed_at.GetCurrentTime()
+    DEAD_LETTERS.labels(entry.name).inc()
+    with suppress(Unavailable, TooLarge):
+        await bus.publish(entry.dead_topic, new_id(), letter.SerializeToString(), {})
+    log.warning("stage %s buried a record: %s", entry.name, error.reason)
