@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
 import grpc
 
 from anygpt.client import AsyncClient
 from anygpt.credentials import Credentials
-from anygpt.jobs import RUN_JOB
+from anygpt.dispatch import Dispatch
+from anygpt.errors import Unavailable
+from anygpt.jobs import RUN_JOB, JobBook
 from anygpt.main import Runtime
+from anygpt.memory import LossyMemory
 from anygpt.queue import QueueWorker, broker_url, open_queue
 from services.batch.runner import JobRunner
 from services.batch.settings import Settings
+
+log = logging.getLogger(__name__)
+REVIVE_S = 5.0
 
 
 class Batch:
@@ -22,7 +29,11 @@ class Batch:
     def __init__(self, settings: Settings, runtime: Runtime) -> None:
         self._settings = settings
         self._runtime = runtime
-        self._worker = QueueWorker(open_queue(broker_url(settings, settings.broker)))
+        queue = open_queue(broker_url(settings, settings.broker))
+        self._worker = QueueWorker(queue)
+        book = JobBook(runtime.store)
+        self._dispatch = Dispatch(queue, LossyMemory(runtime.memory), book)
+        self._reviving: asyncio.Task[None] | None = None
 
     def mount(self, server: grpc.aio.Server) -> Sequence[str]:
         """Nothing of its own: jobs come from the queue."""
@@ -33,13 +44,28 @@ class Batch:
         loop = asyncio.get_running_loop()
         settings = self._settings
         runner = JobRunner(
-            self._runtime.store, self._connect, settings.job_lines, settings.limits.media_bytes
+            self._runtime.store,
+            self._dispatch,
+            self._connect,
+            settings.job_lines,
+            settings.limits.media_bytes,
         )
 
         def run_job(tenant: str, job_id: str) -> None:
             asyncio.run_coroutine_threadsafe(runner.run(tenant, job_id), loop).result()
 
         self._worker.open(RUN_JOB, run_job)
+        self._reviving = asyncio.create_task(self._revive())
+
+    async def _revive(self) -> None:
+        is_start = True
+        while True:
+            try:
+                await self._dispatch.revive(is_start=is_start)
+                is_start = False
+            except Unavailable as error:
+                log.warning("open jobs cannot be looked up: %s", error.message)
+            await asyncio.sleep(REVIVE_S)
 
     def _connect(self, tenant: str) -> AsyncClient:
         settings = self._settings
@@ -49,6 +75,9 @@ class Batch:
 
     async def drain(self, seconds: float) -> None:
         """Take no more jobs."""
+        if self._reviving:
+            self._reviving.cancel()
+            await asyncio.gather(self._reviving, return_exceptions=True)
         await self._worker.drain()
 
     async def close(self) -> None:

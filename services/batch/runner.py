@@ -14,10 +14,11 @@ from google.protobuf import json_format
 from anygpt import topology
 from anygpt.answer import Answer
 from anygpt.client import AsyncClient
-from anygpt.errors import AnyGPTError, Exhausted, InvalidInput, Unavailable
-from anygpt.identity import object_key
+from anygpt.dispatch import HELD_S, Dispatch
+from anygpt.errors import AnyGPTError, Exhausted, InvalidInput, NotFound, TooLarge, Unavailable
+from anygpt.identity import new_id, object_key
 from anygpt.jobs import ENDED, JobBook, job_folder
-from anygpt.keeping import keep_media
+from anygpt.keeping import hold_media, keep_media
 from anygpt.store import Store
 from anygpt.v1 import anygpt_service_pb2, job_service_pb2, types_pb2
 
@@ -34,33 +35,59 @@ class JobRunner:
     """Runs jobs; what a killed runner had finished is not done again."""
 
     def __init__(
-        self, store: Store, connect: Callable[[str], AsyncClient], at_once: int, limit_bytes: int
+        self,
+        store: Store,
+        dispatch: Dispatch,
+        connect: Callable[[str], AsyncClient],
+        at_once: int,
+        limit_bytes: int,
     ) -> None:
         self._store = store
         self._book = JobBook(store)
+        self._dispatch = dispatch
         self._connect = connect
         self._at_once = at_once
         self._limit_bytes = limit_bytes
 
     async def run(self, tenant: str, job_id: str) -> None:
-        """Take a job to its end."""
-        job = await self._book.get(tenant, job_id)
-        if job.state in ENDED:
+        """Take a job to its end, unless another worker has it."""
+        worker = new_id()
+        if not await self._dispatch.take(tenant, job_id, worker):
             return
-        job.state = job_service_pb2.JOB_STATE_RUNNING
+        holding = asyncio.create_task(self._hold(tenant, job_id, worker))
         try:
-            request = await self._book.request(tenant, job_id)
-            key = object_key(tenant, request.requests.object)
+            await self._run(tenant, await self._book.get(tenant, job_id))
+        except NotFound:
+            log.info("job %s was erased", job_id)
+            await self._book.close(tenant, job_id)
+        finally:
+            holding.cancel()
+            await asyncio.gather(holding, return_exceptions=True)
+            await self._dispatch.drop(tenant, job_id, worker)
+
+    async def _run(self, tenant: str, job: job_service_pb2.Job) -> None:
+        if job.state in ENDED:
+            return await self._book.close(tenant, job.job_id)
+        job.state = job_service_pb2.JOB_STATE_RUNNING
+        request = await self._book.request(tenant, job.job_id)
+        key = object_key(tenant, request.requests.object)
+        try:
             lines = [x for x in (await self._store.get(key, self._limit_bytes)).splitlines() if x.strip()]
-        except AnyGPTError as error:
+        except (NotFound, TooLarge) as error:
             job.failure.CopyFrom(error.to_failure(topology.BATCH))
-            await self._end(tenant, job, job_service_pb2.JOB_STATE_FAILED)
-            return
+            return await self._book.end(tenant, job, job_service_pb2.JOB_STATE_FAILED)
         job.lines = len(lines)
         await self._book.write(tenant, job)
         is_cancelled = await self._run_lines(tenant, job, lines)
         await self._collect(tenant, job)
-        await self._end(tenant, job, _state(job, is_cancelled))
+        await self._book.end(tenant, job, _state(job, is_cancelled))
+        log.info("job %s ended: %s", job.job_id, job_service_pb2.JobState.Name(job.state))
+        return None
+
+    async def _hold(self, tenant: str, job_id: str, worker: str) -> None:
+        while True:
+            await asyncio.sleep(HELD_S / 3)
+            await self._dispatch.hold(tenant, job_id, worker)
 
     async def _run_lines(self, tenant: str, job: job_service_pb2.Job, lines: list[bytes]) -> bool:
         done = await self._states(tenant, job)
@@ -100,7 +127,10 @@ class JobRunner:
             request.priority = types_pb2.PRIORITY_BATCH
             request.idempotency_key = f"{job.job_id}-{number}"
             request.grace.FromSeconds(GRACE_S)
-            result |= _rendered(await _patiently(client, request))
+            answer = await _patiently(client, request)
+            made = [span.media for span in answer.spans.values() if span.media is not None]
+            await hold_media(self._store, tenant, made, job.job_id)
+            result |= _rendered(answer)
         except AnyGPTError as error:
             failure = error.to_failure(topology.BATCH)
             result |= {"state": "failed", "failure": json_format.MessageToDict(failure)}
@@ -126,16 +156,9 @@ class JobRunner:
             media_type=LINES_TYPE,
             size_bytes=len(results),
         )
+        await hold_media(self._store, tenant, [reference], job.job_id)
         await keep_media(self._store, tenant, reference, results)
         job.results.CopyFrom(reference)
-
-    async def _end(
-        self, tenant: str, job: job_service_pb2.Job, state: job_service_pb2.JobState.ValueType
-    ) -> None:
-        job.state = state
-        job.ended_at.GetCurrentTime()
-        await self._book.write(tenant, job)
-        log.info("job %s ended: %s", job.job_id, job_service_pb2.JobState.Name(state))
 
 
 def _lines_folder(tenant: str, job: job_service_pb2.Job) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from google.protobuf import timestamp_pb2
 from anygpt import topology
 from anygpt.answer import TERMINALS, Event
 from anygpt.bus import Bus
-from anygpt.errors import Conflict, DeadlineExpired, Exhausted, NotFound
+from anygpt.errors import DeadlineExpired, Exhausted, NotFound
 from anygpt.grpc_door import call_of
 from anygpt.identity import new_request_id
 from anygpt.memory import Memory
@@ -27,6 +26,7 @@ from anygpt.voice import Voice
 from services.gateway.admission import Admission
 from services.gateway.conversations import Conversations
 from services.gateway.description import Description
+from services.gateway.idempotency import IdempotencyKeys
 from services.gateway.prompt import PromptWriter
 from services.gateway.quota import Quota
 from services.gateway.settings import Settings
@@ -46,6 +46,7 @@ class Parts:
     memory: Memory
     admission: Admission
     quota: Quota
+    keys: IdempotencyKeys
     writer: PromptWriter
     conversations: Conversations
     streams: Streams
@@ -71,19 +72,15 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
     ) -> AsyncIterator[anygpt_service_pb2.GenerateResponse]:
         """See AnyGPTService."""
         call = call_of(context, self._parts.settings.limits.deadline_ms)
-        call.request_id = new_request_id()
-        earlier = await self._earlier(request, call)
-        if earlier:
-            async for event in self._parts.streams.replayed(earlier, call.tenant, 0):
-                yield anygpt_service_pb2.GenerateResponse(event=event)
-            return
+        own_id = new_request_id()
+        call.request_id = await self._parts.keys.claim(call.tenant, request.idempotency_key, request, own_id)
+        if call.request_id != own_id:
+            with suppress(NotFound):
+                async for event in self._parts.streams.replayed(call.request_id, call.tenant, 0):
+                    yield anygpt_service_pb2.GenerateResponse(event=event)
+                return
         with self._parts.streams.watch(call.request_id) as watch:
-            with ExitStack() as undo:
-                undo.callback(self._parts.quota.release, call.request_id)
-                accepted = await self._admit(request, call)
-                await self._claim_turn(call, request.conversation_id)
-                await Voice(self._parts.bus, topology.GATEWAY, call).say(0, accepted=accepted)
-                undo.pop_all()
+            await self._accept(request, call)
             client = await self._attend(call, self._grace_ms(request), context)
             async for event in watch.events():
                 client.see(event)
@@ -144,6 +141,17 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
     def _tenant(self, context: Context) -> str:
         return call_of(context, self._parts.settings.limits.deadline_ms).tenant
 
+    async def _accept(self, request: anygpt_service_pb2.GenerateRequest, call: Call) -> None:
+        """Admit a request and write it into the journal; one that is refused leaves nothing behind."""
+        parts, name = self._parts, request.idempotency_key
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(parts.keys.release, call.tenant, name)
+            undo.callback(parts.quota.release, call.request_id)
+            accepted = await self._admit(request, call)
+            await self._claim_turn(call, request.conversation_id)
+            undo.pop_all()
+        await Voice(parts.bus, topology.GATEWAY, call).say(0, accepted=accepted)
+
     async def _admit(self, request: anygpt_service_pb2.GenerateRequest, call: Call) -> bus_pb2.Accepted:
         parts = self._parts
         if call.deadline_ms <= now_ms():
@@ -170,22 +178,6 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
         if conversation_id:
             left_s = (call.deadline_ms - now_ms()) / 1000
             await self._parts.conversations.claim(call.tenant, conversation_id, call.request_id, left_s)
-
-    async def _earlier(self, request: anygpt_service_pb2.GenerateRequest, call: Call) -> str:
-        """The request that already has this idempotency key, or none. Raises Conflict for another body."""
-        if not request.idempotency_key:
-            return ""
-        name = hashlib.sha256(request.idempotency_key.encode()).hexdigest()
-        body = hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
-        key = f"{call.tenant}/idempotency/{name}"
-        if await self._parts.store.put(
-            key, f"{call.request_id} {body}".encode(), "text/plain", if_absent=True
-        ):
-            return ""
-        request_id, earlier = (await self._parts.store.get(key, 1024)).decode().split()
-        if earlier != body:
-            raise Conflict("the key was used for another body", reason="KEY_REUSED", field="idempotency_key")
-        return request_id
 
     async def _attend(self, call: Call, grace_ms: int, context: Context) -> _Client:
         """Note that a client follows the request here; when it leaves before the end, its grace time begins."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import grpc
 
 from anygpt.main import Runtime
+from anygpt.memory import LossyMemory
 from anygpt.v1 import (
     anygpt_service_pb2,
     anygpt_service_pb2_grpc,
@@ -21,6 +22,7 @@ from services.gateway.admission import Admission
 from services.gateway.composer import Composer
 from services.gateway.conversations import Conversations
 from services.gateway.description import Description
+from services.gateway.idempotency import IdempotencyKeys
 from services.gateway.intake import Intake
 from services.gateway.jobs import JobServicer
 from services.gateway.ledger import Ledger
@@ -42,7 +44,9 @@ class Gateway:
     def __init__(self, settings: Settings, runtime: Runtime) -> None:
         pack = runtime.pack
         writer = PromptWriter(pack, settings.answer_tokens)
-        conversations = Conversations(runtime.store, runtime.memory)
+        ledger = Ledger(pack.outputs)
+        memory = LossyMemory(runtime.memory)
+        conversations = Conversations(runtime.store, memory, ledger)
         facts = FactsReader(runtime.sandbox, settings.limits)
         fetcher = UrlFetcher(settings.urls, settings.limits.media_bytes, Internet())
         intake = Intake(pack, runtime.store, facts, fetcher)
@@ -50,19 +54,18 @@ class Gateway:
         ledger = Ledger(pack.outputs)
         self._load = Load(runtime.bus)
         self._streams = Streams(runtime.bus, settings.stream_records, ledger)
-        parts = composition.Parts(
-            runtime.bus, runtime.memory, pack, writer, conversations, settings.encode_cache_s
-        )
+        parts = composition.Parts(runtime.bus, memory, pack, writer, conversations, settings.encode_cache_s)
         self._composer = Composer(runtime.bus, composition.Composition(parts))
         self._public = api.AnyGPTServicer(
             api.Parts(
-                settings, runtime.bus, runtime.store, runtime.memory, admission,
-                Quota(settings, ledger, self._load, pack.outputs), writer, conversations,
+                settings, runtime.bus, runtime.store, memory, admission,
+                Quota(settings, ledger, self._load, pack.outputs), IdempotencyKeys(runtime.store, "requests"),
+                writer, conversations,
                 self._streams, Description(pack, settings.limits),
             )
         )  # fmt: skip
         self._media = MediaServicer(settings, runtime.store, intake, facts)
-        self._jobs = JobServicer(settings, runtime.store, intake)
+        self._jobs = JobServicer(settings, runtime.store, memory, intake)
 
     def mount(self, server: grpc.aio.Server) -> Sequence[str]:
         """Add the three public services."""

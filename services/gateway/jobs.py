@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
-from anygpt.errors import Conflict, InvalidInput
+from anygpt.dispatch import Dispatch
+from anygpt.errors import InvalidInput, NotFound
 from anygpt.grpc_door import call_of
-from anygpt.jobs import ENDED, RUN_JOB, JobBook
+from anygpt.jobs import ENDED, JobBook
+from anygpt.memory import Memory
+from anygpt.paging import new_dated_id
 from anygpt.queue import broker_url, open_queue
 from anygpt.store import Store
-from anygpt.v1 import job_service_pb2, job_service_pb2_grpc
+from anygpt.v1 import job_service_pb2, job_service_pb2_grpc, types_pb2
+from services.gateway.idempotency import IdempotencyKeys
 from services.gateway.intake import Intake
 from services.gateway.media import LINES
 from services.gateway.settings import Settings
@@ -23,12 +27,12 @@ WATCH_S = 0.5
 class JobServicer(job_service_pb2_grpc.JobServiceServicer):
     """Creates, tells about and cancels batch jobs."""
 
-    def __init__(self, settings: Settings, store: Store, intake: Intake) -> None:
+    def __init__(self, settings: Settings, store: Store, memory: Memory, intake: Intake) -> None:
         self._settings = settings
-        self._store = store
         self._intake = intake
         self._book = JobBook(store)
-        self._queue = open_queue(broker_url(settings, settings.broker))
+        self._keys = IdempotencyKeys(store, "jobs")
+        self._dispatch = Dispatch(open_queue(broker_url(settings, settings.broker)), memory, self._book)
 
     async def CreateJob(self, request: job_service_pb2.CreateJobRequest, context: Any) -> Any:
         """See JobService."""
@@ -36,13 +40,15 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         reference = await self._intake.find(tenant, request.requests.object, "requests.object")
         if reference.media_type not in LINES:
             raise InvalidInput("requests are one JSON object a line", reason="NOT_JSONL", field="requests")
-        earlier = await self._earlier(tenant, request)
-        if earlier:
-            return job_service_pb2.CreateJobResponse(job=await self._book.get(tenant, earlier))
+        own_id, name = new_dated_id(), request.idempotency_key
+        body = types_pb2.MediaRef(object=reference.object)
+        job_id = await self._keys.claim(tenant, name, body, own_id)
+        if job_id != own_id:
+            with suppress(NotFound):
+                return job_service_pb2.CreateJobResponse(job=await self._book.get(tenant, job_id))
         request.requests.CopyFrom(reference)
-        job = await self._book.create(tenant, request)
-        await self._claim(tenant, request, job.job_id)
-        await asyncio.to_thread(self._queue.send_task, RUN_JOB, args=[tenant, job.job_id])
+        job = await self._book.create(tenant, job_id, request)
+        await self._dispatch.send(tenant, job_id)
         return job_service_pb2.CreateJobResponse(job=job)
 
     async def GetJob(self, request: Any, context: Any) -> Any:
@@ -71,29 +77,5 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
             await self._book.ask_to_cancel(tenant, job.job_id)
         return job_service_pb2.CancelJobResponse(job=job)
 
-    async def _earlier(self, tenant: str, request: job_service_pb2.CreateJobRequest) -> str:
-        if not request.idempotency_key:
-            return ""
-        found = await self._store.list(_key(tenant, request))
-        if not found:
-            return ""
-        job_id, body = (await self._store.get(_key(tenant, request), 1024)).decode().split()
-        if body != _body(request):
-            raise Conflict("the key was used for another body", reason="KEY_REUSED", field="idempotency_key")
-        return job_id
-
-    async def _claim(self, tenant: str, request: job_service_pb2.CreateJobRequest, job_id: str) -> None:
-        if request.idempotency_key:
-            value = f"{job_id} {_body(request)}".encode()
-            await self._store.put(_key(tenant, request), value, "text/plain", if_absent=True)
-
     def _tenant(self, context: Any) -> str:
         return call_of(context, self._settings.limits.deadline_ms).tenant
-
-
-def _key(tenant: str, request: job_service_pb2.CreateJobRequest) -> str:
-    return f"{tenant}/idempotency-jobs/{hashlib.sha256(request.idempotency_key.encode()).hexdigest()}"
-
-
-def _body(request: job_service_pb2.CreateJobRequest) -> str:
-    return hashlib.sha256(request.requests.object.encode()).hexdigest()

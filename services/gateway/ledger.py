@@ -67,6 +67,8 @@ class Ledger:
     def __init__(self, outputs: Iterable[topology.Modality]) -> None:
         self._outputs = tuple(outputs)
         self._entries: dict[str, Entry] = {}
+        self._turns: dict[str, tuple[str, str]] = {}
+        """Tenant and conversation of the requests that the journal has."""
         self._used: Counter[str] = Counter()
         self._used_by: Counter[tuple[tuple[str, bool], str]] = Counter()
         self._endings: deque[int] = deque(maxlen=ENDINGS)
@@ -76,6 +78,7 @@ class Ledger:
         body = reply.WhichOneof("body")
         if body == "accepted":
             self.enter(reply.request_id, entry_of(reply.accepted, self._outputs))
+            self._turns[reply.request_id] = (reply.accepted.tenant, reply.accepted.request.conversation_id)
         elif body == "terminal":
             self.leave(reply.request_id)
             self._endings.append(now_ms())
@@ -90,6 +93,7 @@ class Ledger:
 
     def leave(self, request_id: str) -> None:
         """Count a request no longer."""
+        self._turns.pop(request_id, None)
         entry = self._entries.pop(request_id, None)
         if entry is not None:
             self._add(entry, -1)
@@ -113,9 +117,8 @@ class Ledger:
         return [request_id for request_id, entry in self._entries.items() if entry.tenant == tenant]
 
     def has_turn(self, tenant: str, conversation_id: str) -> bool:
-        """Whether a request is in flight in a conversation."""
-        wanted = (tenant, conversation_id)
-        return any((entry.tenant, entry.conversation_id) == wanted for entry in self._entries.values())
+        """Whether the journal has a request in flight in a conversation."""
+        return (tenant, conversation_id) in self._turns.values()
 
     def interval_ms(self) -> float:
         """Mean time between the latest endings; 0 while too few were seen."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from anygpt.errors import InvalidInput, NotFound
-from anygpt.identity import new_id
-from anygpt.stage import now_ms
+from anygpt.keeping import hold_media
+from anygpt.paging import page_of
 from anygpt.store import Store
 from anygpt.v1 import job_service_pb2
 
@@ -19,6 +21,8 @@ ENDED = frozenset(
 RUN_JOB = "anygpt.batch.run_job"
 """Name of the queue task that runs a job, with its tenant and id."""
 JOB_LIMIT = 1024 * 1024
+OPEN_JOBS = "_open-jobs/"
+"""Where a mark for each job lies that has not ended, by tenant; no tenant's name begins so."""
 
 
 def job_folder(tenant: str, job_id: str) -> str:
@@ -34,14 +38,36 @@ class JobBook:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def create(self, tenant: str, request: job_service_pb2.CreateJobRequest) -> job_service_pb2.Job:
-        """Write down a queued job. Ids begin with the time, so that listings can go by age."""
-        job = job_service_pb2.Job(job_id=f"{now_ms():012x}{new_id()}", state=job_service_pb2.JOB_STATE_QUEUED)
+    async def create(
+        self, tenant: str, job_id: str, request: job_service_pb2.CreateJobRequest
+    ) -> job_service_pb2.Job:
+        """Write down a queued job, and that it is open."""
+        job = job_service_pb2.Job(job_id=job_id, state=job_service_pb2.JOB_STATE_QUEUED)
         job.created_at.GetCurrentTime()
-        folder = job_folder(tenant, job.job_id)
-        await self._store.put(f"{folder}/request", request.SerializeToString(), "application/protobuf")
+        await hold_media(self._store, tenant, [request.requests], job_id)
+        request_key = f"{job_folder(tenant, job_id)}/request"
+        await self._store.put(request_key, request.SerializeToString(), "application/protobuf")
+        await self._store.put(f"{OPEN_JOBS}{tenant}/{job_id}", b"", "text/plain")
         await self.write(tenant, job)
         return job
+
+    async def open_jobs(self) -> list[tuple[str, str]]:
+        """Tenant and id of every job that has not ended."""
+        found = await self._store.list(OPEN_JOBS)
+        return [(tenant, job_id) for tenant, job_id in (each.key.split("/")[1:] for each in found)]
+
+    async def end(
+        self, tenant: str, job: job_service_pb2.Job, state: job_service_pb2.JobState.ValueType
+    ) -> None:
+        """Write a job's last state, and that it is open no more."""
+        job.state = state
+        job.ended_at.GetCurrentTime()
+        await self.write(tenant, job)
+        await self.close(tenant, job.job_id)
+
+    async def close(self, tenant: str, job_id: str) -> None:
+        """Take the mark of an open job away."""
+        await self._store.delete(f"{OPEN_JOBS}{tenant}/{job_id}")
 
     async def get(self, tenant: str, job_id: str) -> job_service_pb2.Job:
         """A job as it is. Raises NotFound."""
@@ -71,11 +97,7 @@ class JobBook:
         return bool(await self._store.list(f"{job_folder(tenant, job_id)}/cancel"))
 
     async def list(self, tenant: str, page_size: int, page_token: str) -> job_service_pb2.ListJobsResponse:
-        """One page, newest first; the token is the last id of the page before."""
-        found = await self._store.list(f"{tenant}/jobs/")
-        ids = sorted({each.key.split("/")[2] for each in found}, reverse=True)
-        left = [each for each in ids if not page_token or each < page_token]
-        page = left[: page_size or 100]
-        jobs = [await self.get(tenant, each) for each in page]
-        token = page[-1] if len(left) > len(page) else ""
+        """One page, newest first."""
+        page, token = page_of(await self._store.folders(f"{tenant}/jobs/"), page_size, page_token)
+        jobs = await asyncio.gather(*(self.get(tenant, each) for each in page))
         return job_service_pb2.ListJobsResponse(jobs=jobs, next_page_token=token)

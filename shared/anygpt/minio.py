@@ -69,13 +69,13 @@ class MinioStore:
         finally:
             response.close()
 
-    async def list(self, prefix: str) -> list[StoredObject]:
-        """See Store."""
-        return await self._run(lambda: [*self._list(prefix)])
-
     async def folders(self, prefix: str) -> list[str]:
         """See Store."""
         return await self._run(lambda: [*self._folders(prefix)])
+
+    async def list(self, prefix: str) -> list[StoredObject]:
+        """See Store."""
+        return await self._run(lambda: [*self._list(prefix)])
 
     async def delete(self, key: str) -> None:
         """See Store."""

@@ -8,11 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 from celery import Celery
+from kombu.exceptions import OperationalError
 
+from anygpt.errors import Unavailable
 from anygpt.settings import ServiceSettings
 
 HARD_LIMIT_S = 24 * 3600
 JOIN_S = 5.0
+ONE_RETRY = {"max_retries": 1, "interval_start": 0.1}
+Queue = Celery
 
 
 def broker_url(settings: ServiceSettings, broker: str) -> str:
@@ -38,6 +42,14 @@ def open_queue(url: str, name: str = "anygpt") -> Celery:
         worker_hijack_root_logger=False,
     )
     return queue
+
+
+async def enqueue(queue: Celery, task: str, *arguments: str) -> None:
+    """Put a task into the queue. Raises Unavailable when the broker does not answer."""
+    try:
+        await asyncio.to_thread(queue.send_task, task, args=arguments, retry=True, retry_policy=ONE_RETRY)
+    except OperationalError as error:
+        raise Unavailable(f"the queue does not answer: {type(error).__name__}") from error
 
 
 class QueueWorker:

@@ -45,12 +45,12 @@ class Store(Protocol):
         """
         ...
 
-    async def list(self, prefix: str) -> list[StoredObject]:
-        """The objects below `prefix`, in the order of their keys."""
-        ...
-
     async def folders(self, prefix: str) -> list[str]:
         """The segments that follow `prefix`, which is empty or ends with `/`, in keys that go on behind them."""
+        ...
+
+    async def list(self, prefix: str) -> list[StoredObject]:
+        """The objects below `prefix`, in the order of their keys."""
         ...
 
     async def delete(self, key: str) -> None:

@@ -58,14 +58,14 @@ class FolderStore:
         finally:
             file.close()
 
-    async def list(self, prefix: str) -> list[StoredObject]:
-        """See Store."""
-        return await self._run(lambda: sorted(self._list(prefix), key=lambda stored: stored.key))
-
     async def folders(self, prefix: str) -> list[str]:
         """See Store."""
         top = self._folder / check_key(prefix.removesuffix("/")) if prefix else self._folder
         return await self._run(lambda: sorted(_folders(top)))
+
+    async def list(self, prefix: str) -> list[StoredObject]:
+        """See Store."""
+        return await self._run(lambda: sorted(self._list(prefix), key=lambda stored: stored.key))
 
     async def delete(self, key: str) -> None:
         """See Store."""
