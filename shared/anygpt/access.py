@@ -68,6 +68,7 @@ SERVICES: Mapping[str, Mapping[str, Rule]] = {
         "WatchJob": JOBS,
         "CancelJob": JOBS,
     },
+    "anygpt.v1.AdminService": {"DeleteTenant": ADMIN},
     # A stage called alone passes by the gateway's admission: that is for operators.
     "anygpt.v1.EncoderService": {"Encode": ADMIN},
     "anygpt.v1.GeneratorService": {"GenerateTokens": ADMIN},
