@@ -97,12 +97,12 @@ async def _replies(records: AsyncIterator[Record], request_id: str) -> AsyncIter
 class _Published:
     """What one attempt of the generator has published."""
 
-    closed: dict[int, list[int]] = field(default_factory=dict)
-    open: list[int] = field(default_factory=list)
+    spans: dict[int, list[int]] = field(default_factory=dict)
+    closed: set[int] = field(default_factory=set)
 
     @property
     def ids(self) -> list[int]:
-        return [*(one for _, ids in sorted(self.closed.items()) for one in ids), *self.open]
+        return [one for _, ids in sorted(self.spans.items()) for one in ids]
 
 
 class _History:
@@ -149,9 +149,10 @@ class _History:
     def _generated(self, reply: bus_pb2.Reply) -> None:
         response, published = reply.generated, self._published[-1]
         if response.HasField("text"):
-            published.open += response.text.ids
+            published.spans.setdefault(response.span_index, []).extend(response.text.ids)
         elif response.HasField("span_closed"):
-            published.closed[response.span_index] = list(response.span_closed.ids) or published.open
-            published.open = []
+            published.closed.add(response.span_index)
+            if response.span_closed.ids:
+                published.spans[response.span_index] = list(response.span_closed.ids)
         elif response.HasField("finished"):
             self._is_over = True
