@@ -19,7 +19,8 @@ from pathlib import Path
 FIELDS: ContextVar[Mapping[str, str]] = ContextVar("log_fields", default={})  # noqa: B039
 """Who the task at hand works for; tasks and threads that it starts inherit them."""
 _QUERY = re.compile(r"(\w+://[^\s?#\"'<>]*)\?[^\s\"'<>]*")
-_CREDENTIALS = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+|(x-api-key|authorization)[\"']?\s*[:=]\s*\S+")
+_TOKEN = re.compile(r"(?i)\b(?:bearer|basic)\s+[\w.~+/=-]+")
+_HEADER = re.compile(r"(?i)\b(?:x-api-key|authorization)[\"']?\s*[:=]\s*\S+")
 _USERINFO = re.compile(r"(\w+://)[^\s/@]+@")
 FOREIGN_LEVEL = logging.WARNING
 """Libraries log requests and URLs below it."""
@@ -61,7 +62,7 @@ class JsonFormatter(logging.Formatter):
 def redacted(text: str) -> str:
     """Text without the queries of URLs and without credentials."""
     text = _USERINFO.sub(r"\1", _QUERY.sub(r"\1?...", text))
-    return _CREDENTIALS.sub("[credentials]", text)
+    return _HEADER.sub("[credentials]", _TOKEN.sub("[credentials]", text))
 
 
 def start_logging() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 
+from anygpt.logs import start_logging
 from anygpt.main import Service, serve
 from anygpt.settings import ServiceSettings
 from services.batch.__main__ import SERVICE as BATCH
@@ -20,7 +20,7 @@ def find(name: str) -> list[Service]:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING)
+    start_logging()
     asyncio.run(
         serve(find(sys.argv[1]), ServiceSettings(), lambda port: print(f"ready on {port}", flush=True))
     )

@@ -70,7 +70,7 @@ class ScriptedGenerator(Stage[stages_pb2.GenerateTokensRequest, Output]):
         if not request.want or topology.TEXT in request.want:
             yield Output(span_index=0, span_opened=stages_pb2.SpanOpened(modality=topology.TEXT))
             for word in words:
-                await self._obey(word, call)
+                await self._obey(word, words, call)
                 yield Output(span_index=0, text=stages_pb2.TextChunk(text=self._said(word, request), ids=[1]))
             yield Output(span_index=0, span_closed=stages_pb2.SpanClosed())
             index = 1
@@ -101,14 +101,14 @@ class ScriptedGenerator(Stage[stages_pb2.GenerateTokensRequest, Output]):
         return f"{word} "
 
     @staticmethod
-    async def _obey(word: str, call: Call) -> None:
+    async def _obey(word: str, words: list[str], call: Call) -> None:
         if word == "slow":
             await asyncio.sleep(0.05)
         while word == "hang":
             call.check()
             await asyncio.sleep(0.01)
         if word == "crash":
-            raise RuntimeError("as asked")
+            raise RuntimeError(f"cannot say {words}")
         if word == "refuse":
             raise InvalidInput("as asked", reason="REFUSED", field="prompt")
 

@@ -118,6 +118,7 @@ async def test_without_an_exporter_a_context_passes_through(plain_pack: Path, tm
             await process.stop()
 
 
+@pytest.mark.timeout(300)
 async def test_a_collector_gets_one_trace_from_every_process(
     plain_pack: Path, backends: Backends, collector: Collector
 ) -> None:
