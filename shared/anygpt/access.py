@@ -170,7 +170,7 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
 
 def _refusing(handler: Any, error: AnyGPTError) -> Any:
     async def refuse(request: Any, context: Any) -> Any:
-        raise error
+        await context.abort_with_status(error.to_status())
 
     async def refuse_streaming(request: Any, context: Any) -> AsyncIterator[Any]:
         yield await refuse(request, context)

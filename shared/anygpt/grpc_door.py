@@ -14,7 +14,7 @@ from anygpt import topology
 from anygpt.access import CALLER
 from anygpt.errors import AnyGPTError, InvalidInput, Unserved
 from anygpt.identity import REQUEST_METADATA, new_id, new_request_id
-from anygpt.rpc import Behaviour, rebuilt
+from anygpt.rpc import OUR_RPCS, Behaviour, rebuilt
 from anygpt.stage import Call, Stage, now_ms
 from anygpt.tracing import RPC_TRACE
 from anygpt.v1 import stages_pb2, stages_pb2_grpc
@@ -40,10 +40,10 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """Turns AnyGPTError into its gRPC status with details, and anything else into INTERNAL without a word of it."""
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
-        """Wrap the handler, whichever of the four kinds it is."""
+        """Wrap the handler, whichever of the four kinds it is; health and reflection have none of our errors."""
         handler = await continuation(handler_call_details)
-        if handler is None:
-            return None
+        if handler is None or not handler_call_details.method.startswith(OUR_RPCS):
+            return handler
         return rebuilt(handler, self._streaming, self._unary)
 
     def _streaming(self, behaviour: Behaviour) -> Behaviour:

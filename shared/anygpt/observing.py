@@ -23,11 +23,9 @@ from anygpt.metrics import (
     STAGE_RUNNING,
     STAGE_SECONDS,
 )
-from anygpt.rpc import Behaviour, rebuilt
+from anygpt.rpc import OUR_RPCS, Behaviour, rebuilt
 from anygpt.stage import Call, In, Out, Stage, now_ms
 from anygpt.tracing import RPC_TRACE, Place, Tracing, trace_id
-
-OUR_RPCS = "/anygpt."
 
 
 class ObservedStage(Stage[In, Out], Generic[In, Out]):

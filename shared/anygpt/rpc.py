@@ -10,6 +10,9 @@ import grpc
 Behaviour: TypeAlias = Callable[[Any, Any], Any]
 Wrapper: TypeAlias = Callable[[Behaviour], Behaviour]
 
+OUR_RPCS = "/anygpt."
+"""How the methods of our own contracts begin; health and reflection are others' code."""
+
 
 def rebuilt(handler: Any, streaming: Wrapper, unary: Wrapper) -> Any:
     """The handler with its behaviour wrapped: by `streaming` if it answers with a stream, by `unary` if not."""

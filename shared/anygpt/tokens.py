@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -47,24 +47,25 @@ class KeyFile:
 class KeyUrl:
     """The issuer's keys from its JWKS URL, kept for some minutes; an unknown id makes it look again."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
         parts = urlsplit(url)
         if parts.scheme != "https" and not (parts.scheme == "http" and is_local(parts.netloc)):
             raise InvalidInput("keys come by https", field="access.oidc.jwks")
         self._url = url
         self._keys: PublicKeys = {}
         self._asked_at = self._told_at = float("-inf")
+        self._clock = clock
         self._lock = asyncio.Lock()
 
     async def find(self, key_id: str) -> jwt.PyJWK | None:
         """The key of that id. Raises Unavailable when the issuer cannot be asked."""
         async with self._lock:
-            now = time.monotonic()
+            now = self._clock()
             is_wanted = key_id not in self._keys or now - self._told_at > FRESH_S
             if is_wanted and now - self._asked_at > PAUSE_S:
                 self._asked_at = now
                 await self._ask()
-            if time.monotonic() - self._told_at > KEPT_S:
+            if self._clock() - self._told_at > KEPT_S:
                 raise Unavailable("the issuer's keys cannot be read", retry_after_ms=int(PAUSE_S * 1000))
             return self._keys.get(key_id)
 
@@ -73,7 +74,7 @@ class KeyUrl:
             self._keys = _parse(await asyncio.to_thread(_fetch, self._url))
         except (OSError, ValueError):
             return
-        self._told_at = time.monotonic()
+        self._told_at = self._clock()
 
 
 class TokenVerifier:
