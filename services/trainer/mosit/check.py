@@ -1,0 +1,117 @@
+"""The rules of a set of dialogues; each defect names its record and its rule."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from services.trainer.mosit.record import ENDINGS, LETTERS, SPLITS, Defect, Record
+
+FEWEST_ROUNDS, MOST_ROUNDS = 3, 7
+CODES = {"image": 8192, "speech": 1024, "audio": 8192}
+IMAGE_CODES, BANDS, BAND = 32, 4, 2048
+Rule = Callable[[Record], Iterator[str]]
+
+
+def check(records: Sequence[Record], media: Path | None = None, rounds: bool = True) -> list[Defect]:
+    """Every defect of a set; with `media` each named file must lie there; AnyInstruct has no rule for `rounds`."""
+    rules = {name: rule for name, rule in RULES.items() if rounds or name != "rounds"}
+    found = [
+        Defect(place, name, message)
+        for place, record in enumerate(records)
+        for name, rule in rules.items()
+        for message in rule(record)
+    ]
+    found += _repeats(records)
+    found += _topics_in_two_splits(records)
+    if media is not None:
+        found += _absent(records, media)
+    return sorted(found, key=lambda defect: defect.record)
+
+
+def _order(record: Record) -> Iterator[str]:
+    senders = [message.sender for message in record.messages]
+    if senders[:1] != ["human"]:
+        yield "a dialogue begins with a human"
+    if senders[-1:] != ["gpt"]:
+        yield "a dialogue ends with gpt"
+    if any(first == second for first, second in pairwise(senders)):
+        yield "the two sides take turns"
+
+
+def _rounds(record: Record) -> Iterator[str]:
+    if not FEWEST_ROUNDS <= record.rounds <= MOST_ROUNDS:
+        yield f"{record.rounds} rounds, {FEWEST_ROUNDS} to {MOST_ROUNDS} are due"
+
+
+def _content(record: Record) -> Iterator[str]:
+    for place, message in enumerate(record.messages):
+        if not message.pieces:
+            yield f"message {place} is empty"
+        for piece in message.pieces:
+            if not (piece.content or piece.codes):
+                yield f"message {place} has {piece.modality} that nobody describes"
+
+
+def _names(record: Record) -> Iterator[str]:
+    for piece in record.media:
+        due = rf"mosit_{LETTERS[piece.modality]}_\d{{7}}_\d{{2}}\.{ENDINGS[piece.modality]}"
+        if piece.name and not re.fullmatch(due, piece.name):
+            yield f"{piece.name} is no name of {piece.modality}"
+
+
+def _codes(record: Record) -> Iterator[str]:
+    for piece in record.media:
+        if any(code >= CODES.get(piece.modality, 0) for code in piece.codes):
+            yield f"a code of {piece.modality} lies outside its codebook"
+        if piece.modality == "image" and piece.codes and len(piece.codes) != IMAGE_CODES:
+            yield f"an image has {IMAGE_CODES} codes, not {len(piece.codes)}"
+        bands = [code // BAND for code in piece.codes] if piece.modality == "audio" else []
+        if bands != [place % BANDS for place in range(len(bands))]:
+            yield "the four codebooks of music take turns"
+
+
+def _split(record: Record) -> Iterator[str]:
+    if record.split and record.split not in SPLITS:
+        yield f"{record.split!r} is neither train nor held_out"
+
+
+def _references(record: Record) -> Iterator[str]:
+    if record.references and len(record.references) != record.rounds:
+        yield f"{len(record.references)} references for {record.rounds} rounds"
+    if any(not -1 <= earlier < place for place, earlier in enumerate(record.references)):
+        yield "a round can only speak of one before it"
+
+
+def _repeats(records: Sequence[Record]) -> Iterator[Defect]:
+    seen: dict[object, int] = {}
+    for place, record in enumerate(records):
+        said = tuple(
+            (m.sender, *((p.modality, p.content, p.codes) for p in m.pieces)) for m in record.messages
+        )
+        first = seen.setdefault(said, place)
+        if first != place:
+            yield Defect(place, "repeat", f"the same as record {first}")
+
+
+def _topics_in_two_splits(records: Sequence[Record]) -> Iterator[Defect]:
+    splits: dict[str, str] = {}
+    for place, record in enumerate(records):
+        if record.topic and splits.setdefault(record.topic, record.split) != record.split:
+            yield Defect(place, "split", f"the topic {record.topic!r} is in {splits[record.topic]} too")
+
+
+def _absent(records: Sequence[Record], media: Path) -> Iterator[Defect]:
+    there = {path.name for path in media.iterdir()} if media.is_dir() else set()
+    for place, record in enumerate(records):
+        for piece in record.media:
+            if piece.name and piece.name not in there:
+                yield Defect(place, "file", f"{piece.name} is missing")
+
+
+RULES: Mapping[str, Rule] = {
+    "order": _order, "rounds": _rounds, "content": _content, "names": _names, "codes": _codes, "split": _split,
+    "references": _references,
+}  # fmt: skip

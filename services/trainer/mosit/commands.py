@@ -1,0 +1,76 @@
+"""The trainer's commands for instruction data: `anygpt mosit build | check | convert`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+mosit = typer.Typer(help="Build, check and convert dialogues that switch modalities.", no_args_is_help=True)
+File = Annotated[
+    Path, typer.Argument(help="mosit.json, mosit_instruction_tuning.json, or AnyInstruct's JSONL.")
+]
+
+
+class Kind(StrEnum):
+    """The published forms."""
+
+    RAW = "raw"
+    PREPARED = "prepared"
+    ANYINSTRUCT = "anyinstruct"
+
+
+@mosit.command()
+def build(
+    out: Annotated[Path, typer.Argument(help="Folder for train.json and held_out.json.")],
+    seed: Annotated[int, typer.Option(help="Same seed, same dialogues.")] = 0,
+) -> None:
+    """Write mini-MosIT: 5,000 dialogues for training, 500 of other topics for judging."""
+    from services.trainer.mosit import files, mini
+
+    for split, count in (("train", mini.TRAINED), ("held_out", mini.HELD_OUT)):
+        records = mini.build(split, count, seed)
+        files.write(out / f"{split}.json", records, "raw")
+        rounds = sum(record.rounds for record in records) / count
+        print(
+            f"{split}: {count} dialogues, {len({r.topic for r in records})} topics, {rounds:.1f} rounds each"
+        )
+
+
+@mosit.command()
+def check(
+    file: File,
+    media: Annotated[Path | None, typer.Option(help="Folder where each named file must lie.")] = None,
+) -> None:
+    """Print every defect with its record and its rule; the exit status is 1 when there is one."""
+    from services.trainer.mosit import check as rules
+    from services.trainer.mosit import files
+
+    records, defects = files.read(file)
+    # Defects of records that were read are numbered among those alone unless all were read.
+    defects += (
+        []
+        if defects
+        else rules.check(records, media, rounds=not any(p.codes for r in records for p in r.media))
+    )
+    for defect in defects:
+        print(defect)
+    print(f"{len(records)} records read, {len(defects)} defects")
+    if defects:
+        raise typer.Exit(1)
+
+
+@mosit.command()
+def convert(
+    file: File, out: Path, form: Annotated[Kind, typer.Option(help="Form of the new file.")] = Kind.RAW
+) -> None:
+    """Write the dialogues of a file in another of the published forms."""
+    from anygpt.errors import InvalidInput
+    from services.trainer.mosit import files
+
+    records, defects = files.read(file)
+    if defects:
+        raise InvalidInput(str(defects[0]), reason="RECORD_OUT_OF_FORM", field=str(defects[0].record))
+    files.write(out, records, form.value)

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from anygpt.errors import InvalidInput
+from anygpt.topology import MODALITIES
+from services.trainer.mosit import check as rules
+from services.trainer.mosit import files, mini
+from services.trainer.mosit.commands import mosit
+from services.trainer.mosit.record import Message, Piece, Record
+from services.trainer.mosit.topics import topics
+
+RAW: dict[str, Any] = {
+    "image_list": [{"image_name": "mosit_i_0000000_00.jpg", "data_source": "mosit", "caption": "a cat"}],
+    "video_list": [],
+    "audio_list": [{"audio_name": "mosit_a_0000000_00.wav", "data_source": "mosit", "caption": "rain"}],
+    "conversation": [
+        {"from": "human", "value": "What is this? <Image>mosit_i_0000000_00.jpg</Image>"},
+        {"from": "gpt", "value": "A cat."},
+        {"from": "human", "value": "Let it rain."},
+        {"from": "gpt", "value": "Here it is. <Audio>mosit_a_0000000_00.wav</Audio>"},
+        {"from": "human", "value": "And now <image>a dog</image>?"},
+        {"from": "gpt", "value": "A dog."},
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def trained() -> list[Record]:
+    return mini.build("train", 600)
+
+
+@pytest.fixture(scope="module")
+def held_out() -> list[Record]:
+    return mini.build("held_out", 100)
+
+
+def saved(folder: Path, *rows: dict[str, Any]) -> Path:
+    path = folder / "mosit.json"
+    path.write_text(json.dumps(rows))
+    return path
+
+
+def found(folder: Path, *rows: dict[str, Any], media: Path | None = None) -> list[str]:
+    records, defects = files.read(saved(folder, *rows))
+    return [str(defect) for defect in (defects or rules.check(records, media))]
+
+
+def test_a_raw_record_is_read_with_its_media_on_either_side(tmp_path: Path) -> None:
+    records, defects = files.read(saved(tmp_path, RAW))
+    assert not defects
+    assert records[0].messages[0].pieces == (
+        Piece("text", "What is this?"),
+        Piece("image", "a cat", "mosit_i_0000000_00.jpg"),
+    )
+    assert records[0].messages[3].pieces[1] == Piece("audio", "rain", "mosit_a_0000000_00.wav")
+    assert records[0].messages[4].pieces[1] == Piece("image", "a dog")
+    assert rules.check(records) == []
+
+
+@pytest.mark.parametrize("form", ["raw", "prepared"])
+def test_what_is_written_in_a_form_is_read_again(tmp_path: Path, held_out: list[Record], form: Any) -> None:
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    files.write(first, held_out, form)
+    records, defects = files.read(first)
+    assert not defects
+    files.write(second, records, form)
+    assert len(records) == len(held_out)
+    if form == "raw":
+        assert records == held_out
+        assert second.read_text() == first.read_text()
+
+
+def test_the_prepared_form_keeps_the_media_of_answers_only(tmp_path: Path) -> None:
+    records, _ = files.read(saved(tmp_path, RAW))
+    files.write(tmp_path / "prepared.json", records, "prepared")
+    row = json.loads((tmp_path / "prepared.json").read_text())[0]
+    assert row["audio_captions"] == ["rain"]
+    assert row["audio_caption_embeddings"] == ["mosit_a_0000000_00.npy"]
+    assert row["image_captions"] == []
+    assert row["conversations"][0]["value"] == "What is this?"
+    assert row["conversations"][3]["value"] == "Here it is. <audio>"
+
+
+def test_the_dialogues_of_anyinstruct_are_read_and_written_with_their_tokens(tmp_path: Path) -> None:
+    image = "<soim>" + "".join(f"<\U0001f440{code}>" for code in range(32)) + "<eoim>"
+    lines = [{"role": "user", "message": "Draw."}, {"role": "assistant", "message": f"Here. {image}"}]
+    path = tmp_path / "anyinstruct.jsonl"
+    path.write_text(json.dumps({"id": 0, "conversation": [lines]}, ensure_ascii=False) + "\n")
+    records, defects = files.read(path)
+    assert not defects
+    assert records[0].messages[1].pieces[1].codes == tuple(range(32))
+    assert rules.check(records, rounds=False) == []
+    files.write(tmp_path / "again.jsonl", records, "anyinstruct")
+    assert (tmp_path / "again.jsonl").read_text() == path.read_text()
+
+
+def test_a_run_of_tokens_that_breaks_off_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "anyinstruct.jsonl"
+    row = {"id": 0, "conversation": [[{"role": "user", "message": "<soim><\U0001f4400>"}]]}
+    path.write_text(json.dumps(row, ensure_ascii=False))
+    assert "record 0: tags: a run of tokens without its end" in str(files.read(path)[1][0])
+
+
+def test_media_without_codes_cannot_become_tokens(tmp_path: Path, held_out: list[Record]) -> None:
+    with pytest.raises(InvalidInput, match="without codes cannot be written as tokens"):
+        files.write(tmp_path / "x.jsonl", held_out, "anyinstruct")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"conversation": RAW["conversation"][1:]}, "record 0: tags: mosit_i_0000000_00.jpg is listed, and in no"),
+        ({"conversation": RAW["conversation"][:4]}, "record 0: rounds: 2 rounds, 3 to 7 are due"),
+        ({"conversation": [*RAW["conversation"], RAW["conversation"][0]]}, "record 0: order: a dialogue ends with gpt"),
+        ({"topics": "cats"}, "record 0: form: topics: Extra inputs are not permitted"),
+        ({"conversation": [{"from": "robot", "value": "x"}]}, "record 0: form: conversation.0.from"),
+        ({"split": "test"}, "record 0: split: 'test' is neither train nor held_out"),
+        ({"references": [-1, 1, 0]}, "record 0: references: a round can only speak of one before it"),
+        ({"image_list": [{"image_name": "cat.jpg", "caption": "a cat"}]}, "record 0: tags: cat.jpg is listed"),
+    ],
+)  # fmt: skip
+def test_each_defect_names_its_record_and_its_rule(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    assert any(defect.startswith(message) for defect in found(tmp_path, RAW | change))
+
+
+def test_a_tag_without_its_partner_is_named(tmp_path: Path) -> None:
+    broken = [{"from": "human", "value": "Look: <Image>x.jpg"}, *RAW["conversation"][1:]]
+    assert found(tmp_path, RAW | {"image_list": [], "conversation": broken}) == [
+        "record 0: tags: <Image> has no partner"
+    ]
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    media = tmp_path / "media"
+    media.mkdir()
+    (media / "mosit_a_0000000_00.wav").touch()
+    assert found(tmp_path, RAW, media=media) == ["record 0: file: mosit_i_0000000_00.jpg is missing"]
+
+
+def test_two_records_that_say_the_same_are_named(tmp_path: Path) -> None:
+    assert found(tmp_path, RAW, RAW) == ["record 1: repeat: the same as record 0"]
+
+
+def test_a_topic_in_two_splits_is_named(tmp_path: Path) -> None:
+    other = RAW | {"conversation": [*RAW["conversation"][:-1], {"from": "gpt", "value": "Yes."}]}
+    rows = (RAW | {"topic": "cats", "split": "train"}, other | {"topic": "cats", "split": "held_out"})
+    assert found(tmp_path, *rows) == ["record 1: split: the topic 'cats' is in train too"]
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2]", "{", '[{"x": 1}]'])
+def test_a_file_that_holds_no_dialogues_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(InvalidInput):
+        files.read(tmp_path / "x.json")
+
+
+def test_mini_mosit_has_at_least_a_hundred_topics_and_holds_some_of_them_out() -> None:
+    assert len(topics("train")) >= 100
+    assert len(topics("held_out")) >= 10
+    assert not {topic.name for topic in topics("train")} & {topic.name for topic in topics("held_out")}
+
+
+def test_mini_mosit_breaks_no_rule(trained: list[Record], held_out: list[Record]) -> None:
+    assert rules.check([*trained, *held_out]) == []
+
+
+def test_mini_mosit_goes_through_every_ordered_pair_of_modalities(trained: list[Record]) -> None:
+    counts = Counter(pair for record in trained for pair in mini.pairs(record))
+    assert set(counts) == set(product(MODALITIES, MODALITIES))
+
+
+def test_mini_mosit_mixes_modalities_on_both_sides_and_speaks_of_earlier_rounds(
+    trained: list[Record],
+) -> None:
+    messages = [message for record in trained for message in record.messages]
+    for sender in ("human", "gpt"):
+        assert any(len(set(m.modalities) - {"text"}) > 1 for m in messages if m.sender == sender)
+    assert any(m.modalities == ("speech",) for m in messages if m.sender == "human")
+    later = sum(any(place >= 0 for place in record.references) for record in trained)
+    assert later > len(trained) / 2
+
+
+def test_the_same_seed_gives_the_same_dialogues(held_out: list[Record]) -> None:
+    assert mini.build("held_out", 100) == held_out
+    assert mini.build("held_out", 100, seed=1) != held_out
+
+
+def test_a_record_becomes_one_training_dialogue_for_each_round(held_out: list[Record]) -> None:
+    learned = list(mini.dialogues(held_out[0]))
+    assert [len(dialogue.turns) for dialogue in learned] == list(range(1, held_out[0].rounds + 1))
+
+
+def test_the_commands_build_check_and_convert(tmp_path: Path, held_out: list[Record]) -> None:
+    files.write(tmp_path / "raw.json", held_out, "raw")
+    prepared = str(tmp_path / "prepared.json")
+    converted = CliRunner().invoke(
+        mosit, ["convert", str(tmp_path / "raw.json"), prepared, "--form", "prepared"]
+    )
+    assert converted.exit_code == 0, converted.output
+    checked = CliRunner().invoke(mosit, ["check", str(tmp_path / "raw.json")])
+    assert checked.output.endswith("100 records read, 0 defects\n")
+    broken = Record((Message("gpt", (Piece("text", "Hello."),)),))
+    files.write(tmp_path / "broken.json", [broken], "raw")
+    refused = CliRunner().invoke(mosit, ["check", str(tmp_path / "broken.json")])
+    assert refused.exit_code == 1
+    assert "record 0: order: a dialogue begins with a human" in refused.output
