@@ -1,4 +1,4 @@
-"""Media to files, through Pillow and FFmpeg; the same media give the same bytes."""
+"""Media to files, through Pillow and FFmpeg, each with its mark; the same media give the same bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from anygpt_models.output.mark import COMMENT, XMP, XMP_KEY
 from anygpt_models.output.media import Clip, Media, Picture, Sound
 
 
@@ -62,8 +64,16 @@ def encode(media: Media, form: str) -> tuple[bytes, str]:
 
 def _picture(media: Picture, form: _Form) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(media.pixels).save(file, form.writer, **form.options)
+    Image.fromarray(media.pixels).save(file, form.writer, **form.options, **_mark(form.writer))
     return file.getvalue()
+
+
+def _mark(writer: str) -> dict[str, Any]:
+    if writer != "PNG":
+        return {"xmp": XMP.encode()}
+    chunks = PngInfo()
+    chunks.add_itxt(XMP_KEY, XMP)
+    return {"pnginfo": chunks}
 
 
 def _gif(media: Clip) -> bytes:
@@ -75,7 +85,10 @@ def _gif(media: Clip) -> bytes:
     first, *rest = [one.quantize(palette=palette, dither=Image.Dither.NONE) for one in pictures]
     ends = np.rint(100.0 * np.arange(1, len(pictures) + 1) / media.frame_rate)
     durations = [10 * int(hundredths) for hundredths in np.diff(ends, prepend=0.0)]
-    first.save(file, "GIF", save_all=True, append_images=rest, duration=durations, loop=0, optimize=False)
+    first.save(
+        file, "GIF", save_all=True, append_images=rest, duration=durations, loop=0, optimize=False,
+        comment=COMMENT.encode(),
+    )  # fmt: skip
     return file.getvalue()
 
 
@@ -84,6 +97,7 @@ def _clip(media: Clip, form: _Form) -> bytes:
     rate = Fraction(media.frame_rate).limit_denominator(1001)
     with av.open(file, mode="w", format=form.writer, options={"fflags": "+bitexact"}) as container:
         assert isinstance(container, OutputContainer)
+        container.metadata["comment"] = COMMENT
         stream = container.add_stream(form.codec, rate=rate, options=dict(form.options))
         assert isinstance(stream, VideoStream)
         frames = _even(media.frames)
@@ -110,6 +124,7 @@ def _sound(media: Sound, form: _Form) -> bytes:
         rate = 48_000
     with av.open(file, mode="w", format=form.writer, options={"fflags": "+bitexact"}) as container:
         assert isinstance(container, OutputContainer)
+        container.metadata["comment"] = COMMENT
         stream = container.add_stream(form.codec, rate=rate, layout="mono")
         assert isinstance(stream, AudioStream)
         frame = av.AudioFrame.from_ndarray(
