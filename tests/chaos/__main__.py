@@ -35,14 +35,16 @@ def storms(
     only: Annotated[str, typer.Option(help="Faults with this in their name; empty: all.")] = "",
     requests: Annotated[int, typer.Option(help="Requests of each storm, at least.")] = 30,
     rate: Annotated[float, typer.Option(help="Requests a second.")] = 3.0,
+    services: Annotated[str, typer.Option(help="Two replicas of these.")] = ",".join(EVERYTHING),
     out: OutFile = None,
 ) -> None:
-    """Raise each storm in turn on one cluster with two replicas of everything."""
-    every = (*kills(EVERYTHING), everything_trades(EVERYTHING), *outages(), *pranks())
+    """Raise each storm in turn on one cluster."""
+    names = tuple(services.split(","))
+    every = (*kills(names), everything_trades(names), *outages(), *pranks())
     faults = [fault for fault in every if only in fault.name]
     with tempfile.TemporaryDirectory() as folder:
         pack = build_pack(Path(folder) / "pack")
-        with Cluster(Shape(str(pack))) as cluster:
+        with Cluster(Shape(str(pack), names)) as cluster:
             weather = Weather(cluster, Load(requests, rate))
             rows = asyncio.run(_raise(cluster, weather, faults))
     _tell(rows, out)

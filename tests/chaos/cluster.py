@@ -12,6 +12,7 @@ from typing import Self
 
 from anygpt import topology
 from anygpt.client import AsyncClient
+from anygpt.credentials import Credentials
 from anygpt.settings import ServiceSettings
 from tests.chaos.proxy import Proxy
 from tests.servers import Backends, Kafka, Minio, Redis, Server, Service
@@ -87,16 +88,22 @@ class Cluster:
             servers = Backends.of(self.kafka, self.minio, self.redis)
             servers.initialise()
             backends = Backends({**servers.environment, "ANYGPT_STORE": url})
-            self.replicas = {
-                name: [Replica(name, number, self.shape, backends) for number in range(self.shape.replicas)]
-                for name in self.shape.services
-            }
+            self._add(topology.GATEWAY, backends)
+            batch_gateway = {"ANYGPT_GATEWAY": self.replicas[topology.GATEWAY][0].address}
+            for name in self.shape.services:
+                if name != topology.GATEWAY:
+                    self._add(name, Backends({**backends.environment, **batch_gateway}))
             _start(stack, self.all_replicas)
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def _add(self, name: str, backends: Backends) -> None:
+        self.replicas[name] = [
+            Replica(name, number, self.shape, backends) for number in range(self.shape.replicas)
+        ]
 
     @property
     def settings(self) -> ServiceSettings:
@@ -114,7 +121,8 @@ class Cluster:
         """A client that knows all gateways and begins with one of them."""
         gateways = self.replicas[topology.GATEWAY]
         turned = [*gateways[first:], *gateways[:first]]
-        return AsyncClient("ipv4:" + ",".join(gateway.address for gateway in turned), tenant)
+        addresses = ",".join(gateway.address for gateway in turned)
+        return AsyncClient(f"ipv4:{addresses}", tenant, Credentials(insecure=True))
 
 
 def _start(stack: ExitStack, servers: Sequence[Server]) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 
 from anygpt import topology
 from tests.chaos.cluster import Cluster
 from tests.chaos.proxy import Mood
 from tests.chaos.storm import Fault, Strike
 
-TAKEN_OVER_S = 12.0
+TAKEN_OVER_S = 10.0
 """A replica has taken over from a dead one by then: session timeout, rebalance, replay."""
 OUTAGE_S = 20.0
+JUMP_S = 8.0
 PHASES = ("encoding", "generating", "decoding")
 PHASE_OF = {
     topology.Kind.ENCODER: "encoding",
@@ -66,6 +69,18 @@ async def _memory_stops(cluster: Cluster) -> None:
     await asyncio.to_thread(cluster.redis.down_for, OUTAGE_S)
 
 
+def clock_jumps(name: str) -> Fault:
+    """The clock of one replica goes an hour ahead for a while."""
+
+    async def strike(cluster: Cluster) -> None:
+        pid = cluster.replicas[name][0].pid
+        os.kill(pid, signal.SIGUSR1)
+        await asyncio.sleep(JUMP_S)
+        os.kill(pid, signal.SIGUSR2)
+
+    return Fault(f"{name}'s clock jumps an hour", strike)
+
+
 def _store_is(mood: Mood) -> Strike:
     async def strike(cluster: Cluster) -> None:
         cluster.store_proxy.mood = mood
@@ -91,6 +106,8 @@ def outages() -> list[Fault]:
         Fault("broker frozen for 20 s", _broker_freezes),
         Fault("store answers 503 for 20 s", _store_is(Mood.BUSY)),
         Fault("store does not answer for 20 s", _store_is(Mood.SILENT)),
+        Fault("store is full for 20 s", _store_is(Mood.FULL)),
         MEMORY_EMPTIED,
         Fault("memory stopped for 20 s", _memory_stops),
+        *(clock_jumps(name) for name in (topology.GATEWAY, topology.GENERATOR.name)),
     ]

@@ -17,7 +17,7 @@ from tests.chaos.storm import Fault
 MEDDLED = "meddled"
 HANDFUL = 8
 """Records that are shuffled together."""
-SECONDS = 12.0
+SECONDS = 8.0
 LATE_S = 4.0
 WORK = tuple(entry.topic for entry in topology.STAGES.values())
 

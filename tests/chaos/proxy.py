@@ -9,6 +9,14 @@ from enum import Enum
 from typing import Self
 
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+FULL_BODY = (
+    b"<Error><Code>XMinioStorageFull</Code><Message>Storage backend has reached its limit</Message></Error>"
+)
+FULL = (
+    b"HTTP/1.1 507 Insufficient Storage\r\nContent-Type: application/xml\r\nConnection: close\r\n"
+    + f"Content-Length: {len(FULL_BODY)}\r\n\r\n".encode()
+    + FULL_BODY
+)
 PIECE = 64 * 1024
 
 
@@ -18,6 +26,7 @@ class Mood(Enum):
     PASS = "pass"
     BUSY = "answered with 503"
     SILENT = "swallowed"
+    FULL = "answered with 507 when they are to be kept"
 
 
 class Proxy:
@@ -66,12 +75,14 @@ class Proxy:
     async def _forward(
         self, reader: asyncio.StreamReader, upstream: asyncio.StreamWriter, writer: asyncio.StreamWriter
     ) -> None:
+        is_refused = False
         while data := await reader.read(PIECE):
-            if self.mood is Mood.BUSY:
-                writer.write(BUSY)
+            is_kept = data.startswith(b"PUT ")
+            if not is_refused and (self.mood is Mood.BUSY or (self.mood is Mood.FULL and is_kept)):
+                writer.write(BUSY if self.mood is Mood.BUSY else FULL)
                 await writer.drain()
-                return
-            if self.mood is Mood.PASS:
+                is_refused = True
+            elif not is_refused and self.mood is not Mood.SILENT:
                 upstream.write(data)
                 await upstream.drain()
 

@@ -1,6 +1,7 @@
 """One service of the plain system, in no hurry: `python -m tests.chaos.serve NAME STEP_S`; settings as for `anygpt`.
 
-Every stage waits STEP_S before each of its responses, so that a fault finds work under way in every phase.
+Every stage waits STEP_S before each of its responses, so that a fault finds work under way in every phase. At SIGUSR1
+the process's wall clock jumps an hour ahead, at SIGUSR2 back.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,6 +19,8 @@ from anygpt.main import Runtime, Service, serve
 from anygpt.settings import ServiceSettings
 from anygpt.stage import Call, Stage
 from tests.flow.serve import find
+
+HOUR_NS = 3600 * 10**9
 
 
 class Paced(Stage[Any, Any]):
@@ -43,7 +48,25 @@ def paced(service: Service, step_s: float) -> Service:
     return dataclasses.replace(service, build=build)
 
 
+class JumpingClock:
+    """The wall clock of this process, with what signals have added to it."""
+
+    def __init__(self) -> None:
+        self._time_ns = time.time_ns
+        self._ahead_ns = 0
+        signal.signal(signal.SIGUSR1, lambda *_: self._jump(HOUR_NS))
+        signal.signal(signal.SIGUSR2, lambda *_: self._jump(-HOUR_NS))
+        vars(time).update(time_ns=self._now_ns, time=lambda: self._now_ns() / 1e9)
+
+    def _jump(self, by_ns: int) -> None:
+        self._ahead_ns += by_ns
+
+    def _now_ns(self) -> int:
+        return self._time_ns() + self._ahead_ns
+
+
 if __name__ == "__main__":
+    JumpingClock()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     services = [paced(service, float(sys.argv[2])) for service in find(sys.argv[1])]
     asyncio.run(serve(services, ServiceSettings(), lambda port: print(f"ready on {port}", flush=True)))

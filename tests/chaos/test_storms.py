@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -29,10 +30,18 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def weather(cluster: Cluster) -> Weather:
+    """Storms on that cluster, the undisturbed answers known."""
+    made = Weather(cluster, LOAD)
+    asyncio.run(made.learn())
+    return made
+
+
 @pytest.mark.parametrize("fault", STORMS, ids=lambda fault: fault.name)
-async def test_every_request_ends_once_with_the_undisturbed_answer(cluster: Cluster, fault: Fault) -> None:
-    weather = Weather(cluster, LOAD)
-    await weather.learn()
+async def test_every_request_ends_once_with_the_undisturbed_answer(
+    cluster: Cluster, weather: Weather, fault: Fault
+) -> None:
     row = await weather.storm(fault)
     assert _harm(row) == {}
     assert len(row.traces) >= LOAD.requests
