@@ -76,6 +76,11 @@ class AnyGPTServiceStub:
                 request_serializer=anygpt_dot_v1_dot_anygpt__service__pb2.DescribeRequest.SerializeToString,
                 response_deserializer=anygpt_dot_v1_dot_anygpt__service__pb2.DescribeResponse.FromString,
                 _registered_method=True)
+        self.Inspect = channel.unary_unary(
+                '/anygpt.v1.AnyGPTService/Inspect',
+                request_serializer=anygpt_dot_v1_dot_anygpt__service__pb2.InspectRequest.SerializeToString,
+                response_deserializer=anygpt_dot_v1_dot_anygpt__service__pb2.InspectResponse.FromString,
+                _registered_method=True)
 
 
 class AnyGPTServiceServicer:
@@ -139,6 +144,13 @@ class AnyGPTServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Inspect(self, request, context):
+        """Client -> gateway. What happened to a request, hop by hop, with times; nothing of its content.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AnyGPTServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -181,6 +193,11 @@ def add_AnyGPTServiceServicer_to_server(servicer, server):
                     servicer.Describe,
                     request_deserializer=anygpt_dot_v1_dot_anygpt__service__pb2.DescribeRequest.FromString,
                     response_serializer=anygpt_dot_v1_dot_anygpt__service__pb2.DescribeResponse.SerializeToString,
+            ),
+            'Inspect': grpc.unary_unary_rpc_method_handler(
+                    servicer.Inspect,
+                    request_deserializer=anygpt_dot_v1_dot_anygpt__service__pb2.InspectRequest.FromString,
+                    response_serializer=anygpt_dot_v1_dot_anygpt__service__pb2.InspectResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -401,6 +418,33 @@ class AnyGPTService:
             '/anygpt.v1.AnyGPTService/Describe',
             anygpt_dot_v1_dot_anygpt__service__pb2.DescribeRequest.SerializeToString,
             anygpt_dot_v1_dot_anygpt__service__pb2.DescribeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Inspect(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/anygpt.v1.AnyGPTService/Inspect',
+            anygpt_dot_v1_dot_anygpt__service__pb2.InspectRequest.SerializeToString,
+            anygpt_dot_v1_dot_anygpt__service__pb2.InspectResponse.FromString,
             options,
             channel_credentials,
             insecure,

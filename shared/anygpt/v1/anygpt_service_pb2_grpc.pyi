@@ -51,6 +51,8 @@ class AnyGPTServiceStub:
     """Client -> gateway. Forgets a conversation and its turns."""
     Describe: _grpc.UnaryUnaryMultiCallable[_anygpt_service_pb2.DescribeRequest, _anygpt_service_pb2.DescribeResponse]
     """Client -> gateway. What this installation can do: modalities, pairs, limits, pack."""
+    Inspect: _grpc.UnaryUnaryMultiCallable[_anygpt_service_pb2.InspectRequest, _anygpt_service_pb2.InspectResponse]
+    """Client -> gateway. What happened to a request, hop by hop, with times; nothing of its content."""
 
 @_typing.type_check_only
 class AnyGPTServiceAsyncStub(AnyGPTServiceStub):
@@ -75,6 +77,8 @@ class AnyGPTServiceAsyncStub(AnyGPTServiceStub):
     """Client -> gateway. Forgets a conversation and its turns."""
     Describe: _aio.UnaryUnaryMultiCallable[_anygpt_service_pb2.DescribeRequest, _anygpt_service_pb2.DescribeResponse]  # type: ignore[assignment]
     """Client -> gateway. What this installation can do: modalities, pairs, limits, pack."""
+    Inspect: _aio.UnaryUnaryMultiCallable[_anygpt_service_pb2.InspectRequest, _anygpt_service_pb2.InspectResponse]  # type: ignore[assignment]
+    """Client -> gateway. What happened to a request, hop by hop, with times; nothing of its content."""
 
 class AnyGPTServiceServicer(metaclass=_abc_1.ABCMeta):
     """Served by the gateway. Errors before `started` are gRPC statuses with google.rpc details; later ones are terminal
@@ -144,5 +148,13 @@ class AnyGPTServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_anygpt_service_pb2.DescribeResponse, _abc.Awaitable[_anygpt_service_pb2.DescribeResponse]]:
         """Client -> gateway. What this installation can do: modalities, pairs, limits, pack."""
+
+    @_abc_1.abstractmethod
+    def Inspect(
+        self,
+        request: _anygpt_service_pb2.InspectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_anygpt_service_pb2.InspectResponse, _abc.Awaitable[_anygpt_service_pb2.InspectResponse]]:
+        """Client -> gateway. What happened to a request, hop by hop, with times; nothing of its content."""
 
 def add_AnyGPTServiceServicer_to_server(servicer: AnyGPTServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
