@@ -61,6 +61,7 @@ class Engine:
         finally:
             # A caller that went away frees the slot; after a normal end there is nothing left to release.
             generation.is_abandoned = True
+            self._wake.set()
 
     async def _run(self) -> None:
         while True:

@@ -14,6 +14,7 @@ from anygpt.topology import TEXT, Modality
 from anygpt.v1 import anygpt_service_pb2, stages_pb2, types_pb2
 from services.llm.answer import Answer
 from services.llm.grammar import Grammar, Rules
+from services.llm.pages import Table
 from services.llm.prompt import Prompt
 from services.llm.sampling import SpanSampling
 from services.llm.step import Draw, Fed, Feed
@@ -31,6 +32,7 @@ class Order:
     forced_ids: Sequence[int] = ()
     closed: frozenset[Modality] = frozenset()
     """Modalities that the answer must not have."""
+    adapter: str = ""
 
 
 @dataclass(slots=True)
@@ -43,15 +45,17 @@ class Times:
 
 
 class Generation:
-    """An order under way. The scheduler gives it a slot, the engine feeds it, `outputs` has what the caller gets."""
+    """An order under way. The scheduler gives it pages, the engine feeds it, `outputs` has what the caller gets."""
 
     def __init__(self, order: Order, call: Call, rules: Rules, tokeniser: Tokeniser, context: int) -> None:
         self.order = order
         self.call = call
-        self.slot = -1
+        self.table = Table()
         self.fed = 0
         self.cached = 0
-        """Positions that were found in the slot."""
+        """Positions of the prompt that were found in the cache."""
+        self._seen = 0
+        """Positions that have been fed at some time, before a preemption too."""
         self.outputs: asyncio.Queue[stages_pb2.GenerateTokensResponse | AnyGPTError | None] = asyncio.Queue()
         self.keys = list(order.prompt.keys)
         self.times = Times()
@@ -85,17 +89,23 @@ class Generation:
 
     @property
     def reusable(self) -> list[int]:
-        """The positions that need no feeding where a slot has them: nothing of the answer, and not the last one."""
-        return self.keys[: min(len(self.order.prompt.keys), len(self.keys) - 1)]
+        """The positions that need no feeding where the cache has them: none whose signals are due, not the last one."""
+        return self.keys[: min(max(len(self.order.prompt.keys), self._seen), len(self.keys) - 1)]
 
     @property
     def answered(self) -> int:
         """Tokens of the answer."""
         return len(self.keys) - len(self.order.prompt.keys)
 
-    def sit(self, slot: int, cached: int) -> None:
-        """Take a slot whose first `cached` positions are this prompt's already."""
-        self.slot, self.fed, self.cached = slot, cached, cached
+    def sit(self, table: Table, known: int) -> None:
+        """Take pages whose first `known` positions are this sequence's already."""
+        self.table, self.fed = table, known
+        if not self._seen:
+            self.cached = known
+
+    def leave(self) -> None:
+        """Give the pages up; what was fed has to be fed again, or found."""
+        self.table, self.fed = Table(), 0
 
     def feed(self, most: int) -> Feed:
         """The next positions, at most `most`."""
@@ -107,13 +117,16 @@ class Generation:
             for place in range(self.fed, min(stop, first))
             if self.keys[place] < 0
         }
-        signals = [i for i, key in enumerate(ids) if self.fed + i >= first and key in self._signal_ids]
+        due = max(first, self._seen)
+        signals = [i for i, key in enumerate(ids) if self.fed + i >= due and key in self._signal_ids]
         draw = self._draw() if stop == len(self.keys) and not self._grammar.is_done else None
-        return Feed(self.slot, self.fed, ids, vectors, signals, draw)
+        table = self.table
+        return Feed(table.numbers, self.fed, ids, vectors, signals, draw, table.copy, self.order.adapter)
 
     def take(self, feed: Feed, fed: Fed) -> None:
         """Take in what came of a feed: the answer grows, and is shown."""
         self.fed += len(feed.ids)
+        self._seen = max(self._seen, self.fed)
         if fed.signals is not None:
             self._answer.add_signals(fed.signals)
         if fed.token is not None:

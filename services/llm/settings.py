@@ -22,4 +22,11 @@ class LlmSettings(ServiceSettings):
     waiting_tokens: int = Field(
         default=262_144, ge=1, description="Most prompt positions that wait for a slot."
     )
-    dtype: Literal["auto", "bf16", "fp32"] = Field(default="auto", description="Number format of the model.")
+    cache_tokens: int = Field(
+        default=16_384,
+        ge=1,
+        description="Positions of the cache, shared by all requests; at least one context.",
+    )
+    dtype: Literal["auto", "int8", "int4", "bf16", "fp32"] = Field(
+        default="auto", description="Number format of the weights."
+    )

@@ -15,6 +15,7 @@ from anygpt.v1 import stages_pb2
 from services.llm.engine import Engine
 from services.llm.generation import Generation, Order
 from services.llm.grammar import read_rules
+from services.llm.pages import PAGE
 from services.llm.prompt import PromptReader
 from services.llm.sampling import SpanSampling, read_sampling
 from services.llm.scheduler import Bounds
@@ -40,27 +41,29 @@ class LlmStage(Stage[Request, Response]):
 
     async def open(self) -> None:
         """Load the model and run every shape of a step once."""
-        from services.llm.model.runner import Runner, RunnerOptions
+        from services.llm.model.loading import RunnerOptions, adapter_names, load_runner
 
         settings, pack = self._settings, self._pack
-        fixed = max(FIXED_ROWS, settings.slots)
-        rows = fixed if settings.deterministic else max(settings.step_rows, settings.slots)
+        rows = max(FIXED_ROWS if settings.deterministic else settings.step_rows, settings.slots)
+        # One request may fill the context; the page that its beginning is copied from must stay beside it.
+        pages = max(settings.cache_tokens, self._context + PAGE) // PAGE + 1
         options = RunnerOptions(
             settings.cache.expanduser(),
-            settings.slots,
+            pages,
             rows,
             settings.dtype,
             settings.device,
             settings.deterministic,
             settings.threads,
         )
-        self._runner = await self._lane.run(lambda: Runner(pack, options))
+        self._runner = await self._lane.run(lambda: load_runner(pack, options))
+        self._adapters = adapter_names(pack)
         self._tokeniser = Tokeniser(
             pack.part(pack.manifest.base_model.tokenizer) / "tokenizer.json", pack.vocabulary.text_size
         )
         self._reader = PromptReader(pack, self._tokeniser)
         self._rules = read_rules(pack, self._tokeniser)
-        bounds = Bounds(settings.slots, rows, settings.waiting_requests, settings.waiting_tokens)
+        bounds = Bounds(settings.slots, rows, settings.waiting_requests, settings.waiting_tokens, pages)
         self.engine = Engine(self._runner, self._lane, bounds)
         await self._lane.run(self._runner.warm_up)
         self.engine.start()

