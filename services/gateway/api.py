@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from google.protobuf import timestamp_pb2
 from anygpt import topology
 from anygpt.answer import TERMINALS, Event
 from anygpt.bus import Bus
-from anygpt.errors import DeadlineExpired, Exhausted, NotFound
+from anygpt.errors import AnyGPTError, DeadlineExpired, NotFound, Unavailable
 from anygpt.grpc_door import call_of
 from anygpt.identity import new_request_id
 from anygpt.memory import Memory
@@ -76,7 +76,7 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
         call.request_id = await self._parts.keys.claim(call.tenant, request.idempotency_key, request, own_id)
         if call.request_id != own_id:
             with suppress(NotFound):
-                async for event in self._parts.streams.replayed(call.request_id, call.tenant, 0):
+                async for event in self._resumed(call, 0, self._grace_ms(request), context):
                     yield anygpt_service_pb2.GenerateResponse(event=event)
                 return
         with self._parts.streams.watch(call.request_id) as watch:
@@ -92,10 +92,8 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
         """See AnyGPTService."""
         call = call_of(context, self._parts.settings.limits.deadline_ms)
         call.request_id = request.request_id
-        events = self._parts.streams.replayed(request.request_id, call.tenant, request.after_seq)
-        client = await self._attend(call, self._parts.settings.limits.grace_ms, context)
-        async for event in events:
-            client.see(event)
+        grace_ms = self._parts.settings.limits.grace_ms
+        async for event in self._resumed(call, request.after_seq, grace_ms, context):
             yield anygpt_service_pb2.ResumeResponse(event=event)
 
     async def Cancel(
@@ -104,10 +102,7 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
         """See AnyGPTService."""
         call = call_of(context, self._parts.settings.limits.deadline_ms)
         call.request_id = request.request_id
-        if await self._has_ended(call):
-            return anygpt_service_pb2.CancelResponse(cancelled=False)
-        await self._cancel(call, "the client asked")
-        return anygpt_service_pb2.CancelResponse(cancelled=True)
+        return anygpt_service_pb2.CancelResponse(cancelled=await self._cancel(call, "CLIENT_ASKED"))
 
     async def CreateConversation(self, request: Any, context: Context) -> Any:
         """See AnyGPTService."""
@@ -157,7 +152,7 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
         if call.deadline_ms <= now_ms():
             raise DeadlineExpired("the deadline has passed before the request began")
         if self.is_draining:
-            raise Exhausted("this replica takes no more requests", reason="DRAINING", retry_after_ms=RETRY_MS)
+            raise Unavailable("this replica stops", reason="DRAINING", retry_after_ms=RETRY_MS)
         call.priority = request.priority or types_pb2.PRIORITY_INTERACTIVE
         parts.quota.look(call)
         parts.admission.check(request)
@@ -200,29 +195,36 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
 
     async def _leave(self, call: Call, grace_ms: int) -> None:
         await asyncio.sleep(grace_ms / 1000)
-        if await self._parts.memory.get(
-            _client_key(call)
-        ) == call.attempt.encode() and not await self._has_ended(call):
-            await self._cancel(call, "the client went away")
+        if await self._parts.memory.get(_client_key(call)) == call.attempt.encode():
+            with suppress(AnyGPTError):
+                await self._cancel(call, "CLIENT_GONE")
 
-    async def _has_ended(self, call: Call) -> bool:
-        """Whether the request has its terminal event. Raises NotFound unless it is the caller's."""
-        events = self._parts.streams.replayed(call.request_id, call.tenant, 0)
-        has_begun = False
-        try:
-            while True:
-                event = await asyncio.wait_for(anext(events), 0.2 if has_begun else 5.0)
-                has_begun = True
-                if event.WhichOneof("kind") in TERMINALS:
-                    return True
-        except (TimeoutError, StopAsyncIteration):
-            if not has_begun:
-                raise NotFound("there is no such request", field="request_id") from None
-            return False
+    async def _resumed(
+        self, call: Call, after_seq: int, grace_ms: int, context: Context
+    ) -> AsyncGenerator[Event]:
+        client = await self._attend(call, grace_ms, context)
+        async with aclosing(self._parts.streams.replayed(call.request_id, call.tenant, after_seq)) as events:
+            async for event in events:
+                client.see(event)
+                yield event
 
-    async def _cancel(self, call: Call, reason: str) -> None:
+    async def _cancel(self, call: Call, reason: str) -> bool:
+        """Ask in the journal for a request's end; False if that stood there already.
+
+        Raises NotFound unless it is the caller's.
+        """
         order = types_pb2.CancelOrder(request_id=call.request_id, reason=reason)
-        await Voice(self._parts.bus, topology.GATEWAY, call).say(0, cancel=order)
+        is_asked = False
+        async with aclosing(self._parts.streams.history(call.request_id, call.tenant)) as history:
+            async for reply, events in history:
+                if any(event.WhichOneof("kind") in TERMINALS for event in events):
+                    return False
+                if reply.HasField("cancel") and reply.attempt == call.attempt:
+                    return True
+                if not is_asked:
+                    is_asked = True
+                    await Voice(self._parts.bus, topology.GATEWAY, call).say(0, cancel=order)
+        return False
 
     def _grace_ms(self, request: anygpt_service_pb2.GenerateRequest) -> int:
         if not request.HasField("grace"):

@@ -82,12 +82,13 @@ class Gateway:
         await self._composer.open()
 
     async def drain(self, seconds: float) -> None:
-        """Refuse new requests and let the streams under way end."""
+        """Refuse new requests and let the streams under way end; clients of those that do not, resume elsewhere."""
         self._public.is_draining = True
         for _ in range(int(seconds / TICK_S)):
             if not self._public.running:
                 return
             await asyncio.sleep(TICK_S)
+        await self._streams.cut()
 
     async def close(self) -> None:
         """Leave the journal."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
 
 from google.protobuf.message import DecodeError
 
 from anygpt import topology
 from anygpt.answer import Event
-from anygpt.bus import Bus, Record
-from anygpt.errors import Exhausted, NotFound
+from anygpt.attempts import journal_begin_ms
+from anygpt.bus import Bus, Follower, Record
+from anygpt.errors import AnyGPTError, Exhausted, NotFound, OutOfRange, Unavailable
 from anygpt.identity import request_time_ms
+from anygpt.settings import MIB
 from anygpt.stage import now_ms
 from anygpt.v1 import bus_pb2
 from services.gateway.journal import Fold
@@ -22,6 +24,9 @@ from services.gateway.ledger import Ledger
 log = logging.getLogger(__name__)
 FIRST_RECORD_S = 3.0
 """How long a resumed request's first record may take to appear before there is no such request."""
+BEHIND_BYTES = 16 * MIB
+"""What a slow client may fall behind, beside the bound on records."""
+RETRY_MS = 200
 
 
 def parse_reply(record: Record) -> bus_pb2.Reply | None:
@@ -38,25 +43,36 @@ def parse_reply(record: Record) -> bus_pb2.Reply | None:
 class Watch:
     """One client's view of a request under way."""
 
-    def __init__(self, request_id: str) -> None:
+    def __init__(self, request_id: str, bound: int) -> None:
         self._fold = Fold(request_id)
-        self._queue: asyncio.Queue[bus_pb2.Reply | None] = asyncio.Queue()
+        self._bound = bound
+        self._queue: asyncio.Queue[tuple[int, bus_pb2.Reply | None]] = asyncio.Queue()
+        self._behind_bytes = 0
+        self._cut: AnyGPTError | None = None
 
-    def offer(self, reply: bus_pb2.Reply, bound: int) -> None:
-        """Queue a record; past the bound the client is cut, and can resume."""
-        if self._queue.qsize() < bound:
-            self._queue.put_nowait(reply)
-        elif self._queue.qsize() == bound:
-            self._queue.put_nowait(None)
+    def offer(self, reply: bus_pb2.Reply, size_bytes: int) -> None:
+        """Queue a record; past the bounds the client is cut, and can resume."""
+        self._behind_bytes += size_bytes
+        if self._queue.qsize() >= self._bound or self._behind_bytes > BEHIND_BYTES + size_bytes:
+            reason, message = "SLOW_CONSUMER", "the client reads too slowly; resume after the last event"
+            self.cut(Exhausted(message, reason=reason, retry_after_ms=RETRY_MS))
+        elif self._cut is None:
+            self._queue.put_nowait((size_bytes, reply))
+
+    def cut(self, error: AnyGPTError) -> None:
+        """End the stream with what is queued, and an error after which the client can resume."""
+        if self._cut is None:
+            self._cut = error
+            self._queue.put_nowait((0, None))
 
     async def events(self) -> AsyncIterator[Event]:
-        """Events up to the terminal one. Raises Exhausted when the client was too slow."""
+        """Events up to the terminal one. Raises what the stream was cut with."""
         while not self._fold.is_ended:
-            reply = await self._queue.get()
+            size_bytes, reply = await self._queue.get()
+            self._behind_bytes -= size_bytes
             if reply is None:
-                raise Exhausted(
-                    "the client reads too slowly; resume after the last event", reason="SLOW_CONSUMER"
-                )
+                assert self._cut is not None
+                raise self._cut
             for event in self._fold.feed(reply):
                 yield event
 
@@ -69,12 +85,19 @@ class Streams:
         self._bound = bound
         self._ledger = ledger
         self._waiting: dict[str, set[Watch]] = {}
+        self._replaying: set[Follower] = set()
         self._reader: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Begin to read the journal."""
         records = self._bus.follow(topology.REPLIES, since_ms=now_ms())
         self._reader = asyncio.create_task(self._read(records))
+
+    async def cut(self) -> None:
+        """End every stream so that its client resumes it elsewhere."""
+        self._cut_watches(Unavailable("this replica stops", reason="DRAINING", retry_after_ms=RETRY_MS))
+        for records in tuple(self._replaying):
+            await records.aclose()
 
     async def close(self) -> None:
         """Stop reading."""
@@ -85,7 +108,7 @@ class Streams:
     @contextmanager
     def watch(self, request_id: str) -> Iterator[Watch]:
         """Listen to a request that is about to be accepted; nothing published from here on is missed."""
-        watch = Watch(request_id)
+        watch = Watch(request_id, self._bound)
         self._waiting.setdefault(request_id, set()).add(watch)
         try:
             yield watch
@@ -94,33 +117,75 @@ class Streams:
             if not self._waiting[request_id]:
                 del self._waiting[request_id]
 
-    async def replayed(self, request_id: str, tenant: str, after_seq: int) -> AsyncIterator[Event]:
-        """The events of an earlier request after `after_seq`. Raises NotFound unless it is the tenant's."""
+    async def replayed(self, request_id: str, tenant: str, after_seq: int) -> AsyncGenerator[Event]:
+        """The events of an earlier request after `after_seq`.
+
+        Raises NotFound unless it is the tenant's, OutOfRange when it is older than the journal, or shorter.
+        """
+        last = 0
+        async with aclosing(self.history(request_id, tenant)) as history:
+            async for _, events in history:
+                for event in events:
+                    last = event.seq
+                    if last > after_seq:
+                        yield event
+        if after_seq > last:
+            raise OutOfRange(f"the stream has {last} events", field="after_seq")
+
+    async def history(
+        self, request_id: str, tenant: str
+    ) -> AsyncGenerator[tuple[bus_pb2.Reply, list[Event]]]:
+        """Each record of a request with the events that it adds, up to the terminal one; raises as `replayed`."""
+        if request_time_ms(request_id) < now_ms() - topology.TOPICS[topology.REPLIES].retention_ms:
+            raise OutOfRange("the request is older than what is kept", field="request_id")
         fold = Fold(request_id)
-        since_ms = request_time_ms(request_id) - 1000
+        since_ms = journal_begin_ms(request_id)
         records = self._bus.follow(topology.REPLIES, key=request_id, since_ms=since_ms)
-        async with aclosing(records):
+        self._replaying.add(records)
+        try:
             while not fold.is_ended:
-                waits_s = None if fold.accepted else FIRST_RECORD_S
-                try:
-                    record = await asyncio.wait_for(anext(records), waits_s)
-                except TimeoutError:
-                    raise NotFound("there is no such request", field="request_id") from None
+                record = await self._next(records, fold)
                 reply = parse_reply(record) if record.key == request_id else None
                 if reply is None:
                     continue
                 events = fold.feed(reply)
                 if fold.accepted and fold.accepted.tenant != tenant:
                     raise NotFound("there is no such request", field="request_id")
-                for event in events:
-                    if event.seq > after_seq:
-                        yield event
+                yield reply, events
+        finally:
+            self._replaying.discard(records)
+            await records.aclose()
 
-    async def _read(self, records: AsyncIterator[Record]) -> None:
+    async def _next(self, records: Follower, fold: Fold) -> Record:
+        waits_s = None if fold.accepted else FIRST_RECORD_S
+        try:
+            return await asyncio.wait_for(anext(records), waits_s)
+        except TimeoutError:
+            raise NotFound("there is no such request", field="request_id") from None
+        except StopAsyncIteration:
+            raise Unavailable("this replica stops", reason="DRAINING", retry_after_ms=RETRY_MS) from None
+
+    def _cut_watches(self, error: AnyGPTError) -> None:
+        for watches in self._waiting.values():
+            for watch in watches:
+                watch.cut(error)
+
+    async def _read(self, records: Follower) -> None:
+        while True:
+            try:
+                await self._hand_out(records)
+                return
+            except AnyGPTError as error:
+                log.warning("the journal was lost from sight: %s", error.message)
+                self._cut_watches(Unavailable("the journal was lost from sight", retry_after_ms=RETRY_MS))
+            await asyncio.sleep(RETRY_MS / 1000)
+            records = self._bus.follow(topology.REPLIES, since_ms=now_ms())
+
+    async def _hand_out(self, records: Follower) -> None:
         async for record in records:
             reply = parse_reply(record)
             if reply is None:
                 continue
             self._ledger.see(reply)
             for watch in tuple(self._waiting.get(record.key, ())):
-                watch.offer(reply, self._bound)
+                watch.offer(reply, len(record.value))

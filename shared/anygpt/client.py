@@ -19,7 +19,7 @@ import grpc
 from anygpt import topology
 from anygpt.answer import TERMINALS, Answer, Event
 from anygpt.credentials import Credentials, open_channel
-from anygpt.errors import from_rpc_error
+from anygpt.errors import AnyGPTError, Unavailable, from_rpc_error
 from anygpt.identity import TENANT_METADATA
 from anygpt.v1 import (
     anygpt_service_pb2,
@@ -34,7 +34,9 @@ from anygpt.v1 import (
 T = TypeVar("T")
 CHUNK_BYTES = 256 * 1024
 INLINE_BYTES = 256 * 1024
-RETRIES = 8
+RETRIES = 16
+"""Of a stream that has begun: about 40 seconds without an event."""
+FIRST_RETRIES = 5
 RECEIVE_BYTES = 16 * 1024 * 1024
 
 
@@ -128,24 +130,26 @@ class AsyncClient:
         self, request: anygpt_service_pb2.GenerateRequest, timeout_s: float | None = None
     ) -> AsyncIterator[Event]:
         """As `events`, for a request that is made already."""
-        call: Any = self._anygpt.Generate(request, metadata=self._metadata, timeout=timeout_s)
         last, failures = Event(), 0
-        try:
-            while last.WhichOneof("kind") not in TERMINALS:
-                try:
-                    async for response in call:
-                        last, failures = response.event, 0
-                        yield last
-                except grpc.aio.AioRpcError as error:
-                    failures += 1
-                    if not last.seq or failures > RETRIES or error.code() is not grpc.StatusCode.UNAVAILABLE:
-                        raise from_rpc_error(error) from None
-                    await asyncio.sleep(random.uniform(0, min(5.0, 0.1 * 2**failures)))
-                if last.WhichOneof("kind") not in TERMINALS:
-                    resume = anygpt_service_pb2.ResumeRequest(request_id=last.request_id, after_seq=last.seq)
-                    call = self._anygpt.Resume(resume, metadata=self._metadata)
-        finally:
-            call.cancel()
+        while last.WhichOneof("kind") not in TERMINALS:
+            if last.seq:
+                resume = anygpt_service_pb2.ResumeRequest(request_id=last.request_id, after_seq=last.seq)
+                call: Any = self._anygpt.Resume(resume, metadata=self._metadata)
+            else:
+                call = self._anygpt.Generate(request, metadata=self._metadata, timeout=timeout_s)
+            try:
+                async for response in call:
+                    last, failures = response.event, 0
+                    yield last
+            except grpc.aio.AioRpcError as error:
+                failures += 1
+                told = from_rpc_error(error)
+                has_begun = bool(last.seq or request.idempotency_key)
+                if not _may_go_on(told, has_begun) or failures > (RETRIES if last.seq else FIRST_RETRIES):
+                    raise told from None
+                await asyncio.sleep(random.uniform(0, min(5.0, 0.1 * 2**failures)))
+            finally:
+                call.cancel()
 
     async def answer(self, *pieces: Piece, options: Options | None = None) -> Answer:
         """One turn, whole. Raises AnyGPTError when it fails, is cancelled or expires."""
@@ -331,6 +335,13 @@ class Client:
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+def _may_go_on(error: AnyGPTError, has_begun: bool) -> bool:
+    """Whether a broken stream can be taken up, or a call that surely did not begin be made again."""
+    if has_begun:
+        return isinstance(error, Unavailable) or error.reason == "SLOW_CONSUMER"
+    return error.reason == "DRAINING" or error.message.startswith("failed to connect")
 
 
 async def _made(address: str, tenant: str, credentials: Credentials | None) -> AsyncClient:

@@ -9,7 +9,8 @@ import pytest
 
 from anygpt.answer import Event
 from anygpt.client import AsyncClient, Media, Options, Piece
-from anygpt.errors import AnyGPTError, Conflict, DeadlineExpired, NotFound
+from anygpt.errors import AnyGPTError, Conflict, DeadlineExpired, NotFound, OutOfRange
+from anygpt.identity import new_request_id
 from tests.flow.media import HANG_WIDTH, REFUSE_WIDTH, picture
 from tests.flow.test_answers import events_of
 
@@ -42,19 +43,23 @@ async def test_a_cancel_ends_the_request_in_any_phase(client: AsyncClient, phase
     request_id, events, task = await begin(client, phase)
     assert await client.cancel(request_id)
     await asyncio.wait_for(task, 5)
-    assert events[-1].HasField("cancelled")
+    assert events[-1].cancelled.reason == "CLIENT_ASKED"
+    assert events[-1].cancelled.HasField("usage")
     assert not await client.cancel(request_id)
 
 
 @pytest.mark.parametrize("phase", PHASES)
 async def test_a_deadline_ends_the_request_in_any_phase(client: AsyncClient, phase: str) -> None:
     pieces, options = PHASES[phase]
-    timed = Options(voice=options.voice, timeout_s=1.0)
-    request_id = ""
-    with contextlib.suppress(DeadlineExpired):
-        async for event in client.events(*pieces, options=timed):
-            request_id = event.request_id
-    assert (await _last(client, request_id)).HasField("expired")
+    request_id, timeout_s = "", 1.0
+    while not request_id:
+        timed, timeout_s = Options(voice=options.voice, timeout_s=timeout_s), 2 * timeout_s
+        with contextlib.suppress(DeadlineExpired):
+            async for event in client.events(*pieces, options=timed):
+                request_id = event.request_id
+    last = await _last(client, request_id)
+    assert last.expired.reason == "DEADLINE"
+    assert last.expired.HasField("usage")
 
 
 async def test_work_goes_on_after_a_cancel(client: AsyncClient) -> None:
@@ -94,6 +99,17 @@ async def test_a_stream_can_be_resumed_after_any_event(client: AsyncClient) -> N
         assert again == events[after:]
 
 
+async def test_a_stream_can_not_be_resumed_beyond_its_end_or_beyond_what_is_kept(client: AsyncClient) -> None:
+    events = await events_of(client, "hello")
+    with pytest.raises(OutOfRange):
+        [event async for event in client.resume(events[0].request_id, len(events) + 1)]
+    old = f"{0x18_0000_0000:012x}{new_request_id()[12:]}"
+    with pytest.raises(OutOfRange):
+        [event async for event in client.resume(old, 0)]
+    with pytest.raises(NotFound):
+        [event async for event in client.resume(new_request_id(), 0)]
+
+
 async def test_another_tenant_cannot_resume_or_cancel(client: AsyncClient, address: str) -> None:
     events = await events_of(client, "hello")
     async with AsyncClient(address, "stranger") as stranger:
@@ -112,7 +128,7 @@ async def test_a_client_that_leaves_without_grace_cancels_its_request(client: As
         request_id = event.request_id
         break
     await stream.aclose()  # type: ignore[attr-defined]
-    assert (await _last(client, request_id)).HasField("cancelled")
+    assert (await _last(client, request_id)).cancelled.reason == "CLIENT_GONE"
 
 
 async def test_an_idempotency_key_gives_the_same_request(client: AsyncClient) -> None:
