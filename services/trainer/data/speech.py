@@ -197,7 +197,7 @@ def build_voice(voice: Voice, sentences: Sequence[str], folder: Path, phonemise:
         path = folder / f"{start // SHARD:03d}.json"
         if not path.exists():
             texts = sentences[start : start + SHARD]
-            spoken = [_utter(voice, text, phonemise, seed) for seed, text in enumerate(texts)]
+            spoken = [utter(voice, text, phonemise, seed) for seed, text in enumerate(texts)]
             pieces = [piece for piece in spoken if piece is not None]
             save_file(
                 {"waveform": np.concatenate([wave for _, wave in pieces])}, path.with_suffix(".safetensors")
@@ -215,9 +215,10 @@ def read_voice(folder: Path) -> Iterator[tuple[Utterance, NDArray[np.int16]]]:
             start += utterance.samples
 
 
-def _utter(
+def utter(
     voice: Voice, text: str, phonemise: Phonemiser, seed: int
 ) -> tuple[Utterance, NDArray[np.int16]] | None:
+    """One sentence as a voice reads it, with its samples at 16 kHz; None where it has no phonemes."""
     parts = [phonemise(phrase) for phrase in phrases(text)]
     if not all(parts):
         return None

@@ -1,0 +1,48 @@
+"""The trainer's command that measures a pack: `anygpt eval`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def evaluate(
+    pack: Annotated[str, typer.Option(help="Name of a pack, or a path with a slash.")] = "mini",
+    items: Annotated[int, typer.Option(min=2, help="Questions of each row.")] = 500,
+    rows: Annotated[
+        str, typer.Option(help="Only rows whose name has this in it, e.g. `pair` or `text -> image`.")
+    ] = "",
+    gallery: Annotated[
+        Path | None, typer.Option(help="HTML page with prompts beside what came of them.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for EVAL.md and EVAL.json; empty: the pack's.")
+    ] = None,
+    cache: Annotated[Path, typer.Option(help="Folder of data sets and judges.")] = Path("~/.cache/anygpt"),
+) -> None:
+    """Measure a pack on held-out combinations, by judges that share no weights with it, with 95 % intervals.
+
+    The first run trains one judge, which takes some minutes. A run of some of the rows is printed, and not kept
+    in the pack.
+    """
+    from rich.console import Console
+
+    from anygpt.errors import InvalidInput
+    from anygpt.pack import open_pack
+    from services.trainer.evaluation import run, table
+    from services.trainer.evaluation.gallery import write_gallery
+
+    chosen = [row for row in table.rows() if rows in row.name]
+    if not chosen:
+        raise InvalidInput(f"no row has {rows!r} in its name", field="--rows")
+    opened = open_pack(pack)
+    plan = run.Plan(chosen, items, kept=8 if gallery else 0)
+    result, shown = run.evaluate(opened, cache.expanduser(), plan)
+    for one in result.tables():
+        Console().print(one)
+    if out or not rows:
+        result.write(out or opened.folder)
+    if gallery:
+        write_gallery(gallery, f"What {result.pack} makes", shown)

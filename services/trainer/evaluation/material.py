@@ -1,0 +1,114 @@
+"""What is asked in an evaluation: ideas of held-out combinations, their media as files, and spoken words; seeded."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from anygpt.client import Media, Piece
+from services.trainer.data import audio, videos, world
+from services.trainer.data.ideas import Idea, Music, Sound
+from services.trainer.data.scenes import SLIGHT, Album
+from services.trainer.data.sentences import build_sentences
+from services.trainer.data.speech import HibariVoice, Phonemiser, Voice, common_words, utter
+from services.trainer.data.split import is_held_out
+from services.trainer.data.world import Scene
+from services.trainer.evaluation.files import Samples, clip_file, picture_file, sound_file
+
+FACES = 3
+LONGEST_SENTENCE = 10
+
+
+@dataclass(frozen=True)
+class Material:
+    """Pictures, recordings and sentences, opened when they are needed."""
+
+    cache: Path
+
+    @cached_property
+    def album(self) -> Album:
+        """The pictures of the world."""
+        return Album.open(self.cache)
+
+    @cached_property
+    def recordings(self) -> audio.Clips:
+        """Music and sounds."""
+        return audio.clips(self.cache)
+
+    @cached_property
+    def sentences(self) -> Sequence[str]:
+        """Sentences that no recogniser learned from."""
+        corpus = build_sentences(common_words(self.cache / "data" / "speech"))
+        return [sentence for sentence in corpus.held_out if len(sentence.split()) <= LONGEST_SENTENCE]
+
+    @cached_property
+    def _voice(self) -> tuple[Voice, Phonemiser]:
+        return HibariVoice(), Phonemiser()
+
+    def spoken(self, text: str) -> Samples:
+        """Words as a person says them, samples [S] at 16 kHz."""
+        found = utter(self._voice[0], text, self._voice[1], seed=0)
+        assert found is not None
+        return found[1].astype(np.float32) / 32768.0
+
+    def shown(self, idea: Idea, seed: int) -> Piece:
+        """A picture, a clip or a recording of an idea, another for another seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            if isinstance(idea, Scene) and not idea.motion:
+                return Media(picture_file(self.album.render([idea], SLIGHT, FACES)[0]), "image")
+            if isinstance(idea, Scene):
+                frames, _ = videos.render(self.album, [idea], 0.8 + 0.4 * torch.rand(1))
+                return Media(clip_file(frames[0], videos.FRAMES_PER_SECOND), "video")
+        rows = [
+            row for row in self.recordings.rows(held_out=True) if _is_of(self.recordings.index[row], idea)
+        ]
+        return Media(sound_file(self.recordings.waveforms([rows[seed % len(rows)]])[0]), "audio")
+
+    def said(self, text: str) -> Piece:
+        """Words as a spoken message."""
+        return Media(sound_file(self.spoken(text)), "speech")
+
+
+class Sampler:
+    """Draws ideas of held-out combinations."""
+
+    def __init__(self, seed: int) -> None:
+        self.pick = random.Random(seed)
+
+    def scene(self, faces: bool = False, moving: bool = False, objects: Sequence[str] = ()) -> Scene:
+        """A still or moving scene."""
+        kinds = [f"{emotion} face" for emotion in world.EMOTIONS] if faces else objects or list(world.OBJECTS)
+        while True:
+            found = Scene(self.pick.choice(kinds), self.pick.choice(list(world.COLOURS)))
+            if moving:
+                found = replace(found, motion=self.pick.choice(list(world.MOTIONS)))
+            if is_held_out(found):
+                return found
+
+    def music(self) -> Music:
+        """A piece."""
+        while True:
+            found = Music(self.pick.choice(list(world.INSTRUMENTS)), self.pick.choice(list(world.MOODS)))
+            if is_held_out(found):
+                return found
+
+    def sound(self) -> Sound:
+        """A sound."""
+        return Sound(self.pick.choice(world.SOUNDS))
+
+
+def _is_of(clip: audio.Clip, idea: Idea) -> bool:
+    match idea:
+        case Music(instrument, mood):
+            return (clip.instrument, clip.mood) == (instrument, mood)
+        case Sound(name):
+            return clip.sound == name
+        case _:
+            return False

@@ -1,0 +1,137 @@
+"""The outcome of an evaluation: figures against targets, kept as JSON and as a page of Markdown."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.table import Table
+
+from services.trainer.evaluation.calibration import Calibration
+from services.trainer.evaluation.interval import Figure, beats_chance
+from services.trainer.evaluation.task import Metric
+
+MARKDOWN, JSON = "EVAL.md", "EVAL.json"
+HEADER = ("task", "judge", "figure", "95 % interval", "items", "target", "reached")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A metric and its figure."""
+
+    metric: Metric
+    figure: Figure
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether the target is met."""
+        if self.metric.must_beat_chance:
+            return beats_chance(self.figure, self.metric.chance)
+        if self.metric.at_most:
+            return self.figure.value <= self.metric.target
+        return self.figure.value >= self.metric.target
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything that one run found out about a pack."""
+
+    pack: str
+    digest: str
+    measured: Sequence[Measured]
+    calibrations: Sequence[Calibration]
+    failures: dict[str, int]
+    """Replies that failed, by reason."""
+
+    def write(self, folder: Path) -> None:
+        """Write EVAL.json and EVAL.md."""
+        facts = {
+            "date": f"{datetime.now(UTC):%Y-%m-%d}",
+            "machine": machine(),
+            "pack": self.pack,
+            "sha256": self.digest,
+        }
+        rows = [
+            asdict(one.metric) | asdict(one.figure) | {"reached": one.is_reached} for one in self.measured
+        ]
+        document = facts | {
+            "rows": rows, "judges": [asdict(one) for one in self.calibrations], "failures": self.failures,
+        }  # fmt: skip
+        (folder / JSON).write_text(json.dumps(document, indent=1) + "\n")
+        (folder / MARKDOWN).write_text(self._page(facts), encoding="utf-8")
+
+    def _page(self, facts: dict[str, str]) -> str:
+        reached = sum(one.is_reached for one in self.measured)
+        lines = [
+            f"# Evaluation of {self.pack}", "",
+            f"{facts['date']}, on {facts['machine']}; manifest sha256 `{self.digest}`.",
+            f"{reached} of {len(self.measured)} targets are reached. Every question goes through the whole system; the "
+            "wordings and the combinations asked about are kept out of training (`data/split.py`, `data/phrases.py`), "
+            "and no judge shares a weight with the pack.", "",
+            *_markdown(HEADER, [cells(one) for one in self.measured]), "",
+            "## The judges themselves", "",
+            "Each on real media of held-out combinations, and on the same media with the truths shuffled.", "",
+            *_markdown(("judge", "real", "shuffled"), [_judge(one) for one in self.calibrations]), "",
+        ]  # fmt: skip
+        if self.failures:
+            lines += [
+                "Replies that failed: " + ", ".join(f"{n} {why}" for why, n in self.failures.items()) + ".",
+                "",
+            ]
+        return "\n".join(lines)
+
+    def tables(self) -> list[Table]:
+        """The same for a terminal."""
+        found = Table(*HEADER, title=f"{self.pack}, sha256 {self.digest[:12]}")
+        for one in self.measured:
+            found.add_row(*cells(one), style="" if one.is_reached else "yellow")
+        judges = Table("judge", "real", "shuffled", title="the judges themselves")
+        for calibration in self.calibrations:
+            judges.add_row(*_judge(calibration))
+        return [found, judges]
+
+
+def cells(one: Measured) -> tuple[str, ...]:
+    """A row as text."""
+    metric, found = one.metric, one.figure
+    low, high = (_written(value, metric.unit) for value in (found.low, found.high))
+    target = f"{'<=' if metric.at_most else '>='} {_written(metric.target, metric.unit)}"
+    if metric.must_beat_chance:
+        target = f"twice chance ({metric.chance:.1%}) and 5 s.e. above"
+    return (
+        metric.name, metric.judge, _written(found.value, metric.unit), f"{low} to {high}", str(found.count), target,
+        "yes" if one.is_reached else "no",
+    )  # fmt: skip
+
+
+def machine() -> str:
+    """Processor and system in a few words."""
+    cpu = Path("/proc/cpuinfo")
+    lines = cpu.read_text().splitlines() if cpu.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names) or 1} x {names[0] if names else platform.machine()}, {platform.system()}"
+
+
+def _judge(one: Calibration) -> tuple[str, str, str]:
+    real, shuffled = (
+        f"{found.value:.1%} ({found.low:.1%} to {found.high:.1%})" for found in (one.real, one.shuffled)
+    )
+    return one.judge, real, shuffled
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [header, ["---"] * len(header), *rows]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+
+
+def _written(value: float, unit: str) -> str:
+    if math.isnan(value):
+        return "-"
+    if unit == "decibels":
+        return f"{value:.1f} dB"
+    return f"{value:.4f}" if unit == "nats" else f"{value:.1%}"

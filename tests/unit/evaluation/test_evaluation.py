@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from anygpt.topology import MODALITIES
+from services.trainer.data import ideas, world
+from services.trainer.data.ideas import Music, Sound
+from services.trainer.evaluation import table
+from services.trainer.evaluation.asking import Question, Turn
+from services.trainer.evaluation.attributes import Asked, AttributeRow, naming, scene
+from services.trainer.evaluation.calibration import Calibration
+from services.trainer.evaluation.files import (
+    clip_file,
+    picture_file,
+    read_clip,
+    read_picture,
+    read_sound,
+    sound_file,
+)
+from services.trainer.evaluation.gallery import write_gallery
+from services.trainer.evaluation.interval import beats_chance, figure
+from services.trainer.evaluation.judgement import Judges, Reply, truth
+from services.trainer.evaluation.material import Material
+from services.trainer.evaluation.result import Measured, Result, cells
+from services.trainer.evaluation.run import Shown
+from services.trainer.evaluation.task import Bench, Metric
+
+
+def test_the_interval_of_a_share_is_wilsons() -> None:
+    found = figure([(1.0, 1.0)] * 80 + [(0.0, 1.0)] * 20)
+    assert (found.value, found.count) == (0.8, 100)
+    assert (found.low, found.high) == pytest.approx((0.7112, 0.8666), abs=1e-3)
+
+
+def test_the_interval_of_a_ratio_holds_it_and_is_the_same_at_every_call() -> None:
+    observed = [(float(n % 3), 10.0) for n in range(60)]
+    found = figure(observed)
+    assert found.low < found.value < found.high
+    assert found == figure(observed)
+
+
+def test_a_figure_without_observations_is_no_number_and_reaches_nothing() -> None:
+    empty = figure([])
+    assert math.isnan(empty.value)
+    assert not Measured(Metric("x", "y", 0.5), empty).is_reached
+
+
+@pytest.mark.parametrize(("right", "reached"), [(30, True), (18, False), (12, False)])
+def test_chance_must_be_beaten_twice_and_by_five_standard_errors(right: int, reached: bool) -> None:
+    found = figure([(1.0, 1.0)] * right + [(0.0, 1.0)] * (100 - right))
+    assert beats_chance(found, 0.1) is reached
+
+
+def test_media_survive_their_files() -> None:
+    pixels = torch.rand(3, 32, 32) * 2 - 1
+    assert torch.allclose(read_picture(picture_file(pixels)), pixels, atol=0.01)
+    frames = torch.zeros(6, 3, 64, 64)
+    assert torch.allclose(read_clip(clip_file(frames, 8.0)), frames, atol=0.1)
+    samples = (0.5 * np.sin(np.arange(8000) / 10)).astype(np.float32)
+    assert np.allclose(read_sound(sound_file(samples)), samples, atol=1e-3)
+
+
+def test_truths_are_read_from_ideas() -> None:
+    sad = Music("piano", "sad")
+    assert [truth(sad, name) for name in ("instrument", "tempo", "mode", "mood")] == [
+        "piano",
+        "slow",
+        "minor",
+        "sad",
+    ]
+    assert truth(world.Scene("happy face", "red"), "emotion") == "happy"
+    assert truth(Sound("rain"), "sound") == "rain"
+
+
+def test_every_ordered_pair_has_a_task_that_must_beat_chance() -> None:
+    rows = [row for row in table.pairs() if isinstance(row, AttributeRow)]
+    assert {(row.source, row.target) for row in rows} == {(a, b) for a in MODALITIES for b in MODALITIES}
+    assert all(metric.must_beat_chance and 0 < metric.chance < 0.51 for row in rows for metric in row.metrics)
+
+
+def test_every_row_has_its_own_name_and_its_judges() -> None:
+    rows = table.rows()
+    assert len({row.name for row in rows}) == len(rows)
+    assert all(metric.judge for row in rows for metric in row.metrics)
+
+
+def test_a_row_counts_what_the_words_name(tmp_path: Path) -> None:
+    row = AttributeRow("image -> text", ("image", "text"), scene, naming("name_image"), {"kind": 0.8})
+    bench = Bench(tmp_path, Material(tmp_path), Judges(tmp_path))
+    question = Question((), Asked(world.Scene("cat", "blue"), "text"))
+    assert row.observe(bench, question, Reply("This is a cat on a blue background.")) == [(1.0, 1.0)]
+    assert row.observe(bench, question, Reply("This is a dog.")) == [(0.0, 1.0)]
+    assert row.observe(bench, question, Reply(failure="MEMORY")) == [(0.0, 1.0)]
+
+
+def test_the_same_questions_are_asked_at_every_run_about_held_out_combinations(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, Material(tmp_path), Judges(tmp_path))
+    row = next(row for row in table.rows() if row.name == "text -> image")
+    first, second = row.questions(bench, 20), row.questions(bench, 20)
+    assert first == second
+    assert len({ideas.caption(question.expected.idea) for question in first}) > 10
+
+
+def result(measured: Sequence[Measured]) -> Result:
+    real, shuffled = figure([(1.0, 1.0)] * 9 + [(0.0, 1.0)]), figure([(0.0, 1.0)] * 10)
+    return Result(
+        "mini", "ab" * 32, measured, [Calibration("colour of pictures", real, shuffled)], {"MEMORY": 2}
+    )
+
+
+def test_the_page_and_the_json_say_what_is_reached_and_what_the_judges_are_worth(tmp_path: Path) -> None:
+    good = Measured(Metric("a | b", "pixels", 0.8), figure([(1.0, 1.0)] * 20))
+    bad = Measured(Metric("words", "whisper", 0.085, "ratio", at_most=True), figure([(3.0, 10.0)] * 20))
+    result([good, bad]).write(tmp_path)
+    page = (tmp_path / "EVAL.md").read_text()
+    for words in (
+        "1 of 2 targets",
+        "a \\| b",
+        ">= 80.0%",
+        "<= 8.5%",
+        "| colour of pictures | 90.0%",
+        "2 MEMORY",
+    ):
+        assert words in page
+    document = json.loads((tmp_path / "EVAL.json").read_text())
+    assert [row["reached"] for row in document["rows"]] == [True, False]
+    assert document["sha256"] == "ab" * 32
+    assert cells(bad)[2] == "30.0%"
+
+
+def test_the_gallery_is_one_page_with_its_media_inside(tmp_path: Path) -> None:
+    tone = sound_file((0.3 * np.sin(np.arange(16_000) / 5)).astype(np.float32))
+    picture = picture_file(torch.zeros(3, 16, 16))
+    question = Question((Turn(("Draw <b>.",)),), None)
+    reply = Reply("Here.", ("image", "audio"), {"image": picture, "audio": tone})
+    write_gallery(tmp_path / "g.html", "Gallery", [Shown("text -> image", question, reply)])
+    page = (tmp_path / "g.html").read_text()
+    assert "Draw &lt;b&gt;." in page
+    assert page.count("data:image/png;base64,") == 2
+    assert "data:audio/wav;base64," in page
