@@ -26,10 +26,13 @@ from anygpt.voice import Voice
 from services.gateway.admission import Admission
 from services.gateway.conversations import Conversations
 from services.gateway.description import Description
+from services.gateway.erasure import Erasure
 from services.gateway.idempotency import IdempotencyKeys
+from services.gateway.memory_keys import client_key
 from services.gateway.prompt import PromptWriter
 from services.gateway.quota import Quota
 from services.gateway.settings import Settings
+from services.gateway.story import read_story
 from services.gateway.streams import Streams
 
 Context = Any
@@ -49,6 +52,7 @@ class Parts:
     keys: IdempotencyKeys
     writer: PromptWriter
     conversations: Conversations
+    erasure: Erasure
     streams: Streams
     description: Description
 
@@ -120,8 +124,14 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
 
     async def DeleteConversation(self, request: Any, context: Context) -> Any:
         """See AnyGPTService."""
-        await self._parts.conversations.delete(self._tenant(context), request.conversation_id)
+        tenant = self._tenant(context)
+        record, media = await self._parts.conversations.delete(tenant, request.conversation_id)
+        await self._parts.erasure.traces(tenant, record, media)
         return anygpt_service_pb2.DeleteConversationResponse()
+
+    async def Inspect(self, request: Any, context: Context) -> anygpt_service_pb2.InspectResponse:
+        """See AnyGPTService."""
+        return await read_story(self._parts.bus, self._tenant(context), request.request_id)
 
     async def Describe(self, request: Any, context: Context) -> anygpt_service_pb2.DescribeResponse:
         """See AnyGPTService."""
@@ -179,9 +189,8 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
         client = _Client(call, grace_ms)
         self._running.add(call.attempt)
         REQUESTS_RUNNING.inc()
-        await self._parts.memory.set(
-            _client_key(call), call.attempt.encode(), self._parts.settings.retention_s
-        )
+        key = client_key(call.tenant, call.request_id)
+        await self._parts.memory.set(key, call.attempt.encode(), self._parts.settings.retention_s)
         context.add_done_callback(lambda _: self._left(client))
         return client
 
@@ -195,7 +204,8 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
 
     async def _leave(self, call: Call, grace_ms: int) -> None:
         await asyncio.sleep(grace_ms / 1000)
-        if await self._parts.memory.get(_client_key(call)) == call.attempt.encode():
+        last = await self._parts.memory.get(client_key(call.tenant, call.request_id))
+        if last == call.attempt.encode():
             with suppress(AnyGPTError):
                 await self._cancel(call, "CLIENT_GONE")
 
@@ -243,10 +253,6 @@ class _Client:
     def see(self, event: Event) -> None:
         """Note an event that goes to the client."""
         self.has_ended = event.WhichOneof("kind") in TERMINALS
-
-
-def _client_key(call: Call) -> str:
-    return f"client/{call.request_id}"
 
 
 def _timestamp(unix_ms: int) -> timestamp_pb2.Timestamp:

@@ -10,6 +10,8 @@ import grpc
 from anygpt.main import Runtime
 from anygpt.memory import LossyMemory
 from anygpt.v1 import (
+    admin_service_pb2,
+    admin_service_pb2_grpc,
     anygpt_service_pb2,
     anygpt_service_pb2_grpc,
     job_service_pb2,
@@ -18,10 +20,12 @@ from anygpt.v1 import (
     media_service_pb2_grpc,
 )
 from services.gateway import api, composition
+from services.gateway.admin import AdminServicer
 from services.gateway.admission import Admission
 from services.gateway.composer import Composer
 from services.gateway.conversations import Conversations
 from services.gateway.description import Description
+from services.gateway.erasure import Erasure
 from services.gateway.idempotency import IdempotencyKeys
 from services.gateway.intake import Intake
 from services.gateway.jobs import JobServicer
@@ -34,6 +38,7 @@ from services.gateway.prompt import PromptWriter
 from services.gateway.quota import Quota
 from services.gateway.settings import Settings
 from services.gateway.streams import Streams
+from services.gateway.sweeper import Sweeper
 
 TICK_S = 0.05
 
@@ -47,9 +52,10 @@ class Gateway:
         ledger = Ledger(pack.outputs)
         memory = LossyMemory(runtime.memory)
         conversations = Conversations(runtime.store, memory, ledger)
+        erasure = Erasure(runtime.bus, runtime.store, memory, ledger)
         facts = FactsReader(runtime.sandbox, settings.limits)
         fetcher = UrlFetcher(settings.urls, settings.limits.media_bytes, Internet())
-        intake = Intake(pack, runtime.store, facts, fetcher)
+        intake = Intake(pack, runtime.store, facts, fetcher, runtime.guard)
         admission = Admission(pack, intake, settings.limits)
         ledger = Ledger(pack.outputs)
         self._load = Load(runtime.bus)
@@ -60,19 +66,24 @@ class Gateway:
             api.Parts(
                 settings, runtime.bus, runtime.store, memory, admission,
                 Quota(settings, ledger, self._load, pack.outputs), IdempotencyKeys(runtime.store, "requests"),
-                writer, conversations,
+                writer, conversations, erasure,
                 self._streams, Description(pack, settings.limits),
             )
         )  # fmt: skip
         self._media = MediaServicer(settings, runtime.store, intake, facts)
+        self._admin = AdminServicer(settings, erasure)
+        self._sweeper = Sweeper(runtime.store, settings)
+        self._memory = memory
+        self._sweeping: asyncio.Task[None] | None = None
         self._jobs = JobServicer(settings, runtime.store, memory, intake)
 
     def mount(self, server: grpc.aio.Server) -> Sequence[str]:
-        """Add the three public services."""
+        """Add the public services and the operators'."""
         anygpt_service_pb2_grpc.add_AnyGPTServiceServicer_to_server(self._public, server)
         media_service_pb2_grpc.add_MediaServiceServicer_to_server(self._media, server)
         job_service_pb2_grpc.add_JobServiceServicer_to_server(self._jobs, server)
-        files = (anygpt_service_pb2, media_service_pb2, job_service_pb2)
+        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(self._admin, server)
+        files = (anygpt_service_pb2, media_service_pb2, job_service_pb2, admin_service_pb2)
         return [service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values()]
 
     async def open(self) -> None:
@@ -80,6 +91,7 @@ class Gateway:
         await self._load.open()
         await self._streams.open()
         await self._composer.open()
+        self._sweeping = asyncio.create_task(self._sweeper.run(self._memory))
 
     async def drain(self, seconds: float) -> None:
         """Refuse new requests and let the streams under way end; clients of those that do not, resume elsewhere."""
@@ -92,6 +104,9 @@ class Gateway:
 
     async def close(self) -> None:
         """Leave the journal."""
+        if self._sweeping:
+            self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)
         await self._public.close()
         await self._composer.close()
         await self._streams.close()

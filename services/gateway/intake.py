@@ -8,6 +8,7 @@ from pathlib import Path
 
 from anygpt import topology
 from anygpt.errors import InvalidInput, NotFound, Unserved
+from anygpt.guard import Content, Guard, check_incoming
 from anygpt.identity import ref_key, upload_object
 from anygpt.keeping import keep_media
 from anygpt.pack import Pack
@@ -23,18 +24,24 @@ Request = anygpt_service_pb2.GenerateRequest
 class Intake:
     """Takes media in: inline, by URL, or by reference to what is here already."""
 
-    def __init__(self, pack: Pack, store: Store, facts: FactsReader, fetcher: UrlFetcher) -> None:
+    def __init__(
+        self, pack: Pack, store: Store, facts: FactsReader, fetcher: UrlFetcher, guard: Guard
+    ) -> None:
         self._pack = pack
         self._store = store
         self._facts = facts
         self._fetcher = fetcher
+        self._guard = guard
 
     async def take(self, request: Request, tenant: str) -> list[float]:
         """Replace inline media and URLs by references, complete the others; return the seconds of each part."""
         durations_s = []
+        await self._check_text(request.system, tenant, "system")
         for i, part in enumerate(request.parts):
             field = f"parts[{i}]"
-            if part.HasField("inline"):
+            if part.HasField("text"):
+                await self._check_text(part.text, tenant, f"{field}.text")
+            elif part.HasField("inline"):
                 await self._take_inline(part, tenant, field)
             elif part.HasField("url"):
                 await self._take_url(part, tenant, field)
@@ -65,6 +72,7 @@ class Intake:
         reference = await self._facts.read(data, part.modality, part.inline.media_type, f"{field}.inline")
         check_served(reference.modality, f"{field}.modality", self._pack.inputs)
         reference.sha256 = hashlib.sha256(data).hexdigest()
+        await self.check_media(tenant, reference, data, f"{field}.inline")
         await self._put(part, tenant, reference, data)
 
     async def _take_url(self, part: types_pb2.Part, tenant: str, field: str) -> None:
@@ -74,7 +82,19 @@ class Intake:
             reference = await self._facts.read(path, part.modality, fetched.media_type, f"{field}.url")
             check_served(reference.modality, f"{field}.modality", self._pack.inputs)
             reference.sha256 = fetched.sha256
+            await self.check_media(tenant, reference, path, f"{field}.url")
             await self._put(part, tenant, reference, path)
+
+    async def check_media(
+        self, tenant: str, reference: types_pb2.MediaRef, data: bytes | Path, field: str
+    ) -> None:
+        """Raise ContentRefused for media that the guard does not let in."""
+        content = Content(reference.modality, media=data, media_type=reference.media_type)
+        await check_incoming(self._guard, content, tenant, field)
+
+    async def _check_text(self, text: str, tenant: str, field: str) -> None:
+        if text:
+            await check_incoming(self._guard, Content(topology.TEXT, text), tenant, field)
 
     async def _put(
         self, part: types_pb2.Part, tenant: str, reference: types_pb2.MediaRef, data: bytes | Path

@@ -119,6 +119,7 @@ class MediaServicer(media_service_pb2_grpc.MediaServiceServicer):
             reference = types_pb2.MediaRef(media_type=header.media_type, size_bytes=size)
         else:
             reference = await self._facts.read(path, header.modality, header.media_type, "chunk")
+            await self._intake.check_media(tenant, reference, path, "chunk")
         reference.sha256 = digest
         reference.object = upload_object(digest)
         await self._intake.keep(tenant, reference, path)

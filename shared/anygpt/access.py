@@ -53,6 +53,7 @@ SERVICES: Mapping[str, Mapping[str, Rule]] = {
         "ListConversations": GENERATE,
         "DeleteConversation": GENERATE,
         "Describe": MEMBERS,
+        "Inspect": GENERATE,
     },
     "anygpt.v1.MediaService": {
         "Upload": MEDIA,

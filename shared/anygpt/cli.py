@@ -10,6 +10,7 @@ import typer
 from anygpt.cli_bench import bench
 from anygpt.cli_chat import chat
 from anygpt.cli_generate import PartsCommand, generate
+from anygpt.cli_inspect import inspect
 from anygpt.cli_jobs import jobs
 from anygpt.cli_keys import credential_options, keys
 from anygpt.cli_media import describe, download, upload
@@ -33,6 +34,7 @@ app.command()(chat)
 app.command()(upload)
 app.command()(download)
 app.command()(bench)
+app.command()(inspect)
 app.add_typer(jobs)
 app.add_typer(keys)
 for point in entry_points(group="anygpt.commands"):

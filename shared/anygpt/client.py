@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -18,10 +17,13 @@ import grpc
 
 from anygpt import topology
 from anygpt.answer import TERMINALS, Answer, Event
+from anygpt.client_message import Link, Media, Options, Piece, audio, image, speech, video
 from anygpt.credentials import Credentials, open_channel
 from anygpt.errors import AnyGPTError, Unavailable, from_rpc_error
 from anygpt.identity import TENANT_METADATA
 from anygpt.v1 import (
+    admin_service_pb2,
+    admin_service_pb2_grpc,
     anygpt_service_pb2,
     anygpt_service_pb2_grpc,
     job_service_pb2,
@@ -31,6 +33,10 @@ from anygpt.v1 import (
     types_pb2,
 )
 
+__all__ = [
+    "AsyncClient", "Client", "Link", "Media", "Options", "Piece", "audio", "image", "speech", "video",
+]  # fmt: skip
+
 T = TypeVar("T")
 CHUNK_BYTES = 256 * 1024
 INLINE_BYTES = 256 * 1024
@@ -38,54 +44,6 @@ RETRIES = 16
 """Of a stream that has begun: about 40 seconds without an event."""
 FIRST_RETRIES = 5
 RECEIVE_BYTES = 16 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Media:
-    """Media to send: a file, or bytes; `modality` tells speech from audio, and may be None for images and videos."""
-
-    source: Path | bytes
-    modality: str | None = None
-
-
-def image(source: Path | str | bytes) -> Media:
-    """An image to send."""
-    return _media(source, "image")
-
-
-def video(source: Path | str | bytes) -> Media:
-    """A video to send."""
-    return _media(source, "video")
-
-
-def speech(source: Path | str | bytes) -> Media:
-    """Spoken words to send."""
-    return _media(source, "speech")
-
-
-def audio(source: Path | str | bytes) -> Media:
-    """Music or sound to send."""
-    return _media(source, "audio")
-
-
-Piece = str | Media | types_pb2.MediaRef
-"""What a message is made of: text, media to send, or media that the server has."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How an answer should be made; see GenerateRequest."""
-
-    want: Sequence[str] = ()
-    conversation_id: str = ""
-    system: str = ""
-    seed: int | None = None
-    voice: str = ""
-    sampling: Sequence[types_pb2.ModalitySampling] = ()
-    output: Sequence[types_pb2.OutputOptions] = ()
-    idempotency_key: str = ""
-    is_batch: bool = False
-    timeout_s: float | None = None
 
 
 class AsyncClient:
@@ -101,6 +59,7 @@ class AsyncClient:
         self._channel = open_channel(address, self._credentials, options)
         self._anygpt = anygpt_service_pb2_grpc.AnyGPTServiceStub(self._channel)
         self._media = media_service_pb2_grpc.MediaServiceStub(self._channel)
+        self._admin = admin_service_pb2_grpc.AdminServiceStub(self._channel)
         self._jobs = job_service_pb2_grpc.JobServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:
@@ -179,6 +138,13 @@ class AsyncClient:
         response: anygpt_service_pb2.DescribeResponse = await _translated(call)
         return response
 
+    async def inspect(self, request_id: str) -> anygpt_service_pb2.InspectResponse:
+        """What happened to a request. Raises NotFound, OutOfRange."""
+        request = anygpt_service_pb2.InspectRequest(request_id=request_id)
+        call = self._anygpt.Inspect(request, metadata=self._metadata)
+        response: anygpt_service_pb2.InspectResponse = await _translated(call)
+        return response
+
     async def new_conversation(self) -> str:
         """Open a conversation; its id goes into Options."""
         request = anygpt_service_pb2.CreateConversationRequest()
@@ -207,6 +173,18 @@ class AsyncClient:
         request = anygpt_service_pb2.GetConversationRequest(conversation_id=conversation_id)
         call = self._anygpt.GetConversation(request, metadata=self._metadata)
         response: anygpt_service_pb2.GetConversationResponse = await _translated(call)
+        return response
+
+    async def delete_conversation(self, conversation_id: str) -> None:
+        """Erase a conversation, and its media that no other conversation holds."""
+        request = anygpt_service_pb2.DeleteConversationRequest(conversation_id=conversation_id)
+        await _translated(self._anygpt.DeleteConversation(request, metadata=self._metadata))
+
+    async def delete_tenant(self) -> admin_service_pb2.DeleteTenantResponse:
+        """Erase all that is kept of this client's tenant; for operators."""
+        request = admin_service_pb2.DeleteTenantRequest(tenant=self._tenant)
+        call = self._admin.DeleteTenant(request, metadata=self._metadata)
+        response: admin_service_pb2.DeleteTenantResponse = await _translated(call)
         return response
 
     async def upload(self, media: Media, media_type: str = "", sha256: str = "") -> types_pb2.MediaRef:
@@ -277,6 +255,8 @@ class AsyncClient:
         if isinstance(piece, types_pb2.MediaRef):
             return types_pb2.Part(modality=piece.modality, media=piece)
         modality = topology.MODALITIES[piece.modality] if piece.modality else types_pb2.MODALITY_UNSPECIFIED
+        if isinstance(piece, Link):
+            return types_pb2.Part(modality=modality, url=piece.url)
         if await asyncio.to_thread(_size, piece.source) > INLINE_BYTES:
             return types_pb2.Part(modality=modality, media=await self.upload(piece))
         data = await asyncio.to_thread(_read, piece.source)
@@ -320,6 +300,10 @@ class Client:
     def describe(self) -> anygpt_service_pb2.DescribeResponse:
         """See AsyncClient.describe."""
         return self._run(self._client.describe())
+
+    def inspect(self, request_id: str) -> anygpt_service_pb2.InspectResponse:
+        """See AsyncClient.inspect."""
+        return self._run(self._client.inspect(request_id))
 
     def new_conversation(self) -> str:
         """See AsyncClient.new_conversation."""
@@ -366,10 +350,6 @@ async def _upload_frames(
     data = await asyncio.to_thread(_read, source)
     for start in range(0, len(data), CHUNK_BYTES):
         yield media_service_pb2.UploadRequest(chunk=data[start : start + CHUNK_BYTES])
-
-
-def _media(source: Path | str | bytes, modality: str) -> Media:
-    return Media(source if isinstance(source, bytes) else Path(source), modality)
 
 
 def _size(source: Path | bytes) -> int:

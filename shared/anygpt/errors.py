@@ -2,7 +2,8 @@
 
 AnyGPTError
 ├── InvalidInput          INVALID_ARGUMENT     the request is wrong, in a named field
-│   └── TooLarge          INVALID_ARGUMENT     ... by its size, length or duration
+│   ├── TooLarge          INVALID_ARGUMENT     ... by its size, length or duration
+│   └── ContentRefused    INVALID_ARGUMENT     ... by what it says or shows, in or out
 ├── Unauthenticated       UNAUTHENTICATED      no credential, or none that is known
 ├── Denied                PERMISSION_DENIED    a known caller without the scope that this needs
 ├── NotFound              NOT_FOUND            no such thing, or not the caller's
@@ -105,6 +106,12 @@ class Denied(AnyGPTError):
 
     status = grpc.StatusCode.PERMISSION_DENIED
     default_reason = "PERMISSION_DENIED"
+
+
+class ContentRefused(InvalidInput):
+    """The guard does not let the content pass."""
+
+    default_reason = "CONTENT_REFUSED"
 
 
 class NotFound(AnyGPTError):

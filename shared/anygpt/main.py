@@ -25,6 +25,7 @@ from anygpt.connections import open_access, open_bus, open_memory, open_store
 from anygpt.doors import BusDoor
 from anygpt.errors import InvalidInput
 from anygpt.grpc_door import ErrorInterceptor, GrpcDoor
+from anygpt.guard import AllowAll, Guard, GuardedStage, open_guard
 from anygpt.heartbeat import Heart
 from anygpt.lane import Lane
 from anygpt.logs import start_logging
@@ -56,6 +57,7 @@ class Runtime:
     lane: Lane
     sandbox: Sandbox
     tracing: Tracing = field(default_factory=Tracing)
+    guard: Guard = field(default_factory=AllowAll)
     address: str = ""
     """Where the services of this process reach one another, once it serves."""
     own_key: str = field(default_factory=secrets.token_urlsafe)
@@ -128,7 +130,7 @@ async def opened_runtime(settings: ServiceSettings) -> AsyncIterator[Runtime]:
         stack.callback(tracing.close)
         sandbox = Sandbox(settings.sandbox)
         stack.callback(sandbox.close)
-        yield Runtime(settings, bus, store, memory, lane, sandbox, tracing)
+        yield Runtime(settings, bus, store, memory, lane, sandbox, tracing, open_guard(settings.guard))
 
 
 class Process:
@@ -167,7 +169,7 @@ class Process:
 
     def _observed(self, name: str, stage: Stage[Any, Any]) -> Stage[Any, Any]:
         stage.name = name
-        return ObservedStage(stage, self._runtime.tracing)
+        return ObservedStage(GuardedStage(stage, self._runtime.guard), self._runtime.tracing)
 
     def _turns(self, service: Service) -> Turns:
         return Turns(service.concurrency, self._settings.limits.shares)

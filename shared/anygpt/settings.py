@@ -34,6 +34,10 @@ class KafkaSettings(_Frozen):
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
+    accounts: dict[str, SecretStr] = Field(
+        default={},
+        description="Passwords of the services' accounts, which `anygpt init` makes with their ACLs.",
+    )
     replication_factor: int = Field(default=1, ge=1, description="Of topics that `anygpt init` creates.")
     instance_id: str = Field(default="", description="Static group membership; the pod's name in a cluster.")
     session_timeout_ms: int = Field(default=6000, ge=1000)
@@ -116,6 +120,13 @@ class ClientSettings(_Frozen):
     insecure: bool = Field(default=False, description="Without TLS beyond this machine.")
 
 
+class GuardSettings(_Frozen):
+    """Which installed guard looks at content, and what it needs."""
+
+    name: str = Field(default="", description="An entry point of `anygpt.guards`; empty: all content passes.")
+    words: Path | None = Field(default=None, description="File of the guard `words`: one a line.")
+
+
 class SandboxSettings(_Frozen):
     """Child processes that read media, and what each of them may take."""
 
@@ -176,11 +187,16 @@ class ServiceSettings(BaseSettings):
     insecure: bool = Field(default=False, description="Serve beyond loopback without TLS, or whoever calls.")
     tls: TlsSettings = TlsSettings()
     access: AccessSettings = AccessSettings()
+    seal_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="Seals records of the journal: the gateway's is the master key, a stage's is made of it.",
+    )
     kafka: KafkaSettings = KafkaSettings()
     s3: S3Settings = S3Settings()
     limits: LimitSettings = LimitSettings()
     trace: TraceSettings = TraceSettings()
     sandbox: SandboxSettings = SandboxSettings()
+    guard: GuardSettings = GuardSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -33,7 +33,7 @@ VENDORS = {
 }
 NOUNLESS = {"utils.py", "helpers.py", "common.py", "manager.py", "base.py"}
 MODALITY_WORDS = re.compile(r"\b(image|video|speech|audio|llm|diffusion)s?\b", re.IGNORECASE)
-SPEAKS_OF_MODALITIES = re.compile(r"(topology|pack|vocabulary|client|(demo|cli)(_\w+)?)\.py")
+SPEAKS_OF_MODALITIES = re.compile(r"(topology|pack|vocabulary|(client|demo|cli)(_\w+)?)\.py")
 COMMAND_LINE = {"ANYGPT_ADDRESS", "ANYGPT_CACHE"}
 MAX_FILE, MAX_FUNCTION = 400, 60
 

@@ -30,12 +30,12 @@ def lines(service: Service) -> list[dict[str, Any]]:
     return [json.loads(text) for text in texts if not text.startswith("ready on ")]
 
 
-async def generate(address: str, *parts: types_pb2.Part, **more: str) -> None:
+async def generate(address: str, *parts: types_pb2.Part, key: str = "") -> None:
     """A call with canaries for credentials."""
     credentials = (
         ("authorization", f"Bearer {CANARY}-token"), ("x-api-key", f"{CANARY}-key"), ("traceparent", CALLER),
     )  # fmt: skip
-    request = anygpt_service_pb2.GenerateRequest(parts=parts, system=f"{CANARY}-system", **more)
+    request = anygpt_service_pb2.GenerateRequest(parts=parts, system=f"{CANARY}-system", idempotency_key=key)
     async with grpc.aio.insecure_channel(address) as channel:
         stub: Any = anygpt_service_pb2_grpc.AnyGPTServiceStub(channel)
         async for _ in stub.Generate(request, metadata=credentials):
@@ -45,7 +45,7 @@ async def generate(address: str, *parts: types_pb2.Part, **more: str) -> None:
 async def misuse(address: str) -> list[str]:
     """Requests that succeed, fail, crash and are refused, with a canary wherever one fits; returns the secrets."""
     for words in ("hello", "crash", "refuse", "image"):
-        await generate(address, types_pb2.Part(text=f"{CANARY} {words}"), idempotency_key=f"{CANARY}-{words}")
+        await generate(address, types_pb2.Part(text=f"{CANARY} {words}"), key=f"{CANARY}-{words}")
     bad = types_pb2.InlineMedia(data=CANARY.encode(), media_type=f"image/{CANARY}")
     for part in (types_pb2.Part(inline=bad), types_pb2.Part(url=f"https://{CANARY}.example.com/?{CANARY}")):
         with pytest.raises(grpc.aio.AioRpcError):

@@ -19,14 +19,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from anygpt import topology
 from anygpt.client import AsyncClient, Options, image
 from anygpt.errors import AnyGPTError
-from anygpt.main import Process, opened_runtime
-from anygpt.settings import ServiceSettings
+from anygpt.main import Runtime
 from anygpt.tracing import Tracing, trace_id
 from anygpt.v1 import anygpt_service_pb2, anygpt_service_pb2_grpc, types_pb2
-from services.gateway.__main__ import SERVICE as GATEWAY
 from tests.flow.conftest import PlainService
+from tests.flow.inside import inside
 from tests.flow.media import picture
-from tests.flow.stages import plain_services
 from tests.servers.service import Backends
 
 GENERATE = "anygpt.v1.AnyGPTService/Generate"
@@ -50,15 +48,12 @@ def tree(spans: Sequence[ReadableSpan]) -> dict[str, str]:
 async def traced(plain_pack: Path, tmp_path: Path) -> AsyncIterator[tuple[str, InMemorySpanExporter]]:
     """The embedded system with its spans in memory."""
     exporter = InMemorySpanExporter()
-    settings = ServiceSettings(pack=str(plain_pack), data=tmp_path, port=0)
-    async with opened_runtime(settings) as runtime:
+
+    def trace(runtime: Runtime) -> None:
         runtime.tracing = Tracing(SimpleSpanProcessor(exporter))
-        process = Process([GATEWAY, *plain_services()], runtime)
-        await process.start()
-        try:
-            yield f"127.0.0.1:{process.port}", exporter
-        finally:
-            await process.stop()
+
+    async with inside(plain_pack, tmp_path, trace) as (address, _):
+        yield address, exporter
 
 
 async def generate(
@@ -106,16 +101,10 @@ async def test_a_hop_that_fails_tells_its_reason_and_nothing_of_the_content(
 
 
 async def test_without_an_exporter_a_context_passes_through(plain_pack: Path, tmp_path: Path) -> None:
-    settings = ServiceSettings(pack=str(plain_pack), data=tmp_path, port=0)
-    async with opened_runtime(settings) as runtime:
-        process = Process([GATEWAY, *plain_services()], runtime)
-        await process.start()
+    async with inside(plain_pack, tmp_path) as (address, runtime):
         contexts = asyncio.create_task(headers(runtime.bus.follow(topology.REPLIES), 3))
-        try:
-            await generate(f"127.0.0.1:{process.port}", picture_request(), ("traceparent", CALLER))
-            assert await contexts == [CALLER] * 3
-        finally:
-            await process.stop()
+        await generate(address, picture_request(), ("traceparent", CALLER))
+        assert await contexts == [CALLER] * 3
 
 
 @pytest.mark.timeout(300)
@@ -146,7 +135,8 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
     def __init__(self, server: grpc.Server) -> None:
         self.url = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
         self._received: list[Any] = []
-        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, server)
+        add: Any = trace_service_pb2_grpc.add_TraceServiceServicer_to_server
+        add(self, server)
 
     def Export(self, request: Any, context: Any) -> Any:  # noqa: N802
         """See TraceService."""

@@ -15,7 +15,7 @@ import pytest
 from anygpt.errors import InvalidInput, TooLarge, Unavailable
 from anygpt.sandbox import Died, Facts, Overstayed, Sandbox
 from anygpt.settings import MIB, LimitSettings, SandboxSettings
-from anygpt.topology import IMAGE
+from anygpt.topology import IMAGE, VIDEO
 from anygpt_models.input import Fit, Hearing, MediaReader, Source
 from tests.flow.media import film, picture, sound
 
@@ -130,7 +130,7 @@ def test_a_closed_sandbox_leaves_no_child_behind() -> None:
 def test_media_read_apart_are_what_they_are_here() -> None:
     boxed = Sandbox(SandboxSettings(children=1))
     reader, limits = MediaReader(boxed), LimitSettings()
-    facts = reader.facts(Source(film(), limits), "video/mp4", 0)
+    facts = reader.facts(Source(film(), limits), "video/mp4", VIDEO)
     assert (facts.width, facts.duration_ms) == (64, 1000)
     pixels = reader.image(Source(picture(), limits), Fit(16))
     assert np.array_equal(pixels, Fit(16)(np.full((48, 64, 3), (200, 30, 30), dtype=np.uint8)))
@@ -144,6 +144,6 @@ def test_media_read_apart_are_what_they_are_here() -> None:
 def test_media_that_need_more_time_or_memory_than_there_is_are_refused() -> None:
     boxed = Sandbox(SandboxSettings(children=1, seconds=0.05))
     with pytest.raises(TooLarge) as raised:
-        MediaReader(boxed).facts(Source(film(), LimitSettings(), "parts[0]"), "", 0)
+        MediaReader(boxed).facts(Source(film(), LimitSettings(), "parts[0]"), "", VIDEO)
     assert (raised.value.reason, raised.value.field) == ("MEDIA_TOO_SLOW", "parts[0]")
     boxed.close()
