@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 import random
-from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -18,14 +16,14 @@ from torch import Tensor, nn
 from anygpt.vocabulary import ModalityName
 from services.trainer import pack
 from services.trainer.alignment_media import Conditions, Features, sources
-from services.trainer.alignment_model import AlignedModel, distance, gathered
+from services.trainer.alignment_model import AlignedModel, distance
 from services.trainer.alignment_report import run_report
 from services.trainer.alignment_sequence import TokenSequence, batches, collate
 from services.trainer.alignment_setup import Alignment
+from services.trainer.alignment_signals import signal
 from services.trainer.alignment_words import WordTargets
 from services.trainer.data import dialogues, ideas, world
 from services.trainer.data.ideas import Idea, Music, Sound
-from services.trainer.data.messages import Dialogue
 from services.trainer.loop import Run, train
 from services.trainer.recipe import Recipe, main
 
@@ -37,9 +35,7 @@ SYSTEM_EVERY = 16
 CONDITION_WEIGHT = 0.5
 POOL = {"image": 10_000, "video": 1500, "audio": 1500}
 """Examples that an input projection is fitted to."""
-READING_STEPS, SIGNAL_STEPS = 3000, 3600
-SIGNAL_NOISE = 0.08
-"""Noise on signals, as a share of their spread: few phrasings are seen, and none should be learned by heart."""
+READING_STEPS = 3000
 
 
 def run_reading(recipe: Recipe) -> None:
@@ -92,16 +88,6 @@ def converse(recipe: Recipe, alignment: Alignment) -> None:
     _keep(recipe, model, "")
 
 
-def signal(recipe: Recipe, alignment: Alignment) -> None:
-    """Fit the output projections to signals of the finished model, computed once."""
-    conditions = Conditions.of_pack(recipe.pack)
-    for modality, (signals, captions) in _signals(recipe, alignment).items():
-        short = replace(recipe, steps=SIGNAL_STEPS, minutes=math.inf)
-        run = short.run(f"alignment_{modality}_output", learning_rate=1e-3)
-        _fit(run, alignment.model.out[modality], signals, conditions(modality, captions), SIGNAL_NOISE)
-    _keep(recipe, alignment.model, "_output_projection")
-
-
 def _keep(recipe: Recipe, model: AlignedModel, ending: str) -> None:
     """Write the trained parts whose names end so into the pack."""
     for name, part in model.parts().items():
@@ -109,14 +95,13 @@ def _keep(recipe: Recipe, model: AlignedModel, ending: str) -> None:
             recipe.keep(part, name)
 
 
-def _fit(run: Run, projection: nn.Module, given: Tensor, wanted: Tensor, noise: float = 0.0) -> None:
+def _fit(run: Run, projection: nn.Module, given: Tensor, wanted: Tensor) -> None:
     """Regress `wanted` from `given`, row by row; errors count against the spread of what is wanted."""
-    scale, noise = wanted.std(), noise * given.std().item()
+    scale = wanted.std()
 
     def step(_: int) -> Tensor:
         rows = torch.randint(len(given), (64,))
-        seen = given[rows] + noise * torch.randn_like(given[rows])
-        return distance(projection(seen) / scale, wanted[rows] / scale)
+        return distance(projection(given[rows]) / scale, wanted[rows] / scale)
 
     train(run, projection, step)
 
@@ -145,37 +130,6 @@ def _wanted(modality: ModalityName) -> list[Idea]:
         return list(world.moving_scenes())
     music = [Music(instrument, mood) for instrument in world.INSTRUMENTS for mood in world.MOODS]
     return [*music, *(Sound(name) for name in world.SOUNDS)]
-
-
-@torch.no_grad()
-def _signals(recipe: Recipe, alignment: Alignment) -> dict[ModalityName, tuple[Tensor, list[str]]]:
-    """Signals of the model as it is, for every thing of the world and for dialogues."""
-    asked = [*_requests(alignment), *dialogues.build(DIALOGUES // 40, 2, alignment.chat)]
-    sequences = [alignment.sequencer.sequence(dialogue) for dialogue in asked]
-    media = Features(sources(recipe), alignment.words)
-    found: dict[ModalityName, list[Tensor]] = defaultdict(list)
-    captions: dict[ModalityName, list[str]] = defaultdict(list)
-    for group in batches([sequence for sequence in sequences if sequence.signals], 2 * BATCH_TOKENS):
-        batch = collate(group, pad=0)
-        with torch.autocast("cpu", torch.bfloat16):
-            states, embeddings = alignment.model.hidden(batch, media)
-        for modality, slots in gathered(batch.signals):
-            found[modality].append(alignment.model.signals_at(modality, slots, states, embeddings).float())
-            captions[modality] += [slot.caption for _, slot in slots]
-    return {modality: (torch.cat(found[modality]), captions[modality]) for modality in found}
-
-
-def _requests(alignment: Alignment) -> Iterator[Dialogue]:
-    """Every thing on some backgrounds, every third in motion; every piece and sound."""
-    writer = dialogues.Writer(3, alignment.chat, held_out=False)
-    colours = list(world.COLOURS)
-    for kind in world.kinds():
-        for colour in colours:
-            yield writer.request(world.Scene(kind, colour))
-        for motion in world.MOTIONS:
-            yield writer.request(world.Scene(kind, writer.pick.choice(colours), motion))
-    for idea in _wanted("audio") * 3:
-        yield writer.request(idea)
 
 
 STAGES = {

@@ -60,7 +60,7 @@ class Alignment:
 
 
 def base_model() -> tuple[Any, Any]:
-    """The frozen base model in bfloat16, and its tokenizer, from the installed package."""
+    """The frozen base model, and its tokenizer, from the installed package; in bfloat16 where that is quick."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     spec = find_spec(pack.BASE_MODEL.package)
@@ -69,7 +69,9 @@ def base_model() -> tuple[Any, Any]:
     folder = Path(spec.origin).parent
     file = next(folder.glob(pack.BASE_MODEL.file)).name
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
-    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32).bfloat16()
+    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        model = model.bfloat16()
     # Answers are short: plain attention takes a quarter of the time of the blocked kernel's backward pass.
     model.set_attn_implementation("eager")
     return model.eval(), tokenizer

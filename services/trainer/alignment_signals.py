@@ -1,0 +1,169 @@
+"""Decode-side alignment: what the finished model says at its signal tokens becomes the condition of a decoder.
+
+NExT-GPT's second stage: the language model is frozen. It reads thousands of requests once, each in words of its own;
+then the output projections are fitted to what it said.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import time
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional
+
+from anygpt.vocabulary import ModalityName
+from anygpt_models.part import Part
+from services.trainer.alignment_media import Conditions, Features, sources
+from services.trainer.alignment_model import distance, gathered
+from services.trainer.alignment_sequence import TokenSequence, batches, collate
+from services.trainer.alignment_setup import Alignment
+from services.trainer.data import dialogues, world
+from services.trainer.data.ideas import Sound
+from services.trainer.data.messages import Dialogue
+from services.trainer.loop import Run, mixed_precision, train
+from services.trainer.recipe import Recipe
+
+CHUNK, CHUNKS = 480, 40
+"""Requests that are read, and kept on disk, at once; and how often."""
+BATCH_TOKENS = 1024
+FAMILIES: dict[str, int] = {"image": 40, "video": 34, "audio": 10, "dialogue": 16}
+"""How often a plain request for a modality comes, and a dialogue of any family."""
+FIT_STEPS, FIT_ROWS = 4000, 96
+NOISE = 0.08
+"""Noise on signals, as a share of their spread: no wording should be learned by heart."""
+CHOICE_WEIGHT, TEMPERATURE = 0.3, 0.05
+
+
+@dataclass(frozen=True)
+class Signals:
+    """Signals [N, count, width] of one modality, and the captions that they stand for."""
+
+    vectors: Tensor
+    captions: list[str]
+
+
+def signal(recipe: Recipe, alignment: Alignment) -> None:
+    """Read requests within the budget, then fit the output projections to their signals."""
+    folder = recipe.cache / "runs" / "alignment_signals"
+    _Reader(recipe, alignment, folder).read_all(recipe.minutes)
+    conditions = Conditions.of_pack(recipe.pack)
+    for modality, found in kept_signals(folder).items():
+        short = replace(recipe, steps=FIT_STEPS, minutes=math.inf)
+        run = short.run(f"alignment_{modality}_output", learning_rate=1e-3, bf16=False)
+        projection = alignment.model.out[modality]
+        assert isinstance(projection, Part)
+        _fit(run, projection, found.vectors, conditions(modality, found.captions))
+        recipe.keep(projection, f"{modality}_output_projection")
+
+
+def kept_signals(folder: Path) -> dict[ModalityName, Signals]:
+    """All signals that were kept, by modality."""
+    vectors: dict[ModalityName, list[Tensor]] = defaultdict(list)
+    captions: dict[ModalityName, list[str]] = defaultdict(list)
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for modality, found in json.loads(file.metadata()["captions"]).items():
+                vectors[modality].append(file.get_tensor(modality).float())
+                captions[modality] += found
+    return {modality: Signals(torch.cat(vectors[modality]), captions[modality]) for modality in vectors}
+
+
+def choice_loss(projected: Tensor, wanted: Tensor) -> Tensor:
+    """Cross-entropy of finding one's own condition among those of the batch; equal captions share theirs."""
+    near, known = projected.flatten(1), wanted.flatten(1)
+    middle = known.mean(0)
+    near, known = functional.normalize(near - middle, dim=1), functional.normalize(known - middle, dim=1)
+    same = (known @ known.T > 1 - 1e-5).float()
+    return functional.cross_entropy(near @ known.T / TEMPERATURE, same / same.sum(1, keepdim=True))
+
+
+class _Reader:
+    """Lets the model read requests, chunk after chunk; what a chunk asks for depends on its number alone."""
+
+    def __init__(self, recipe: Recipe, alignment: Alignment, folder: Path) -> None:
+        self.alignment = alignment
+        self.folder = folder
+        self.features = Features(sources(recipe), alignment.words)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not recipe.resume:
+            for path in folder.glob("*.safetensors"):
+                path.unlink()
+
+    def read_all(self, minutes: float) -> None:
+        """Read the chunks that are not there yet, until the minutes are over."""
+        began = time.monotonic()
+        for chunk in range(CHUNKS):
+            if time.monotonic() - began > 60 * minutes:
+                return
+            path = self.folder / f"{chunk:04}.safetensors"
+            if not path.exists():
+                self._keep(self._read(self._sequences(chunk)), path)
+                print(f"alignment_signals chunk {chunk + 1} of {CHUNKS}", flush=True)
+
+    @torch.no_grad()
+    def _read(self, sequences: list[TokenSequence]) -> dict[ModalityName, Signals]:
+        model, found = self.alignment.model, defaultdict[ModalityName, list[Signals]](list)
+        for group in batches(sequences, BATCH_TOKENS):
+            batch = collate(group, pad=0)
+            with mixed_precision("cpu"):
+                states, embeddings = model.hidden(batch, self.features)
+            for modality, slots in gathered(batch.signals):
+                vectors = model.signals_at(modality, slots, states, embeddings)
+                found[modality].append(Signals(vectors, [slot.caption for _, slot in slots]))
+        return {modality: _joined(parts) for modality, parts in found.items()}
+
+    def _keep(self, found: dict[ModalityName, Signals], path: Path) -> None:
+        captions = {modality: signals.captions for modality, signals in found.items()}
+        unfinished = path.with_suffix(".unfinished")
+        tensors = {str(modality): signals.vectors.half() for modality, signals in found.items()}
+        save_file(tensors, unfinished, metadata={"captions": json.dumps(captions)})
+        unfinished.replace(path)
+
+    def _sequences(self, chunk: int) -> list[TokenSequence]:
+        pick = random.Random(chunk)
+        writer = dialogues.Writer(1000 + chunk, self.alignment.chat, held_out=False)
+        found: list[TokenSequence] = []
+        while len(found) < CHUNK:
+            sequence = self.alignment.sequencer.sequence(_dialogue(writer, pick))
+            found += [sequence] if sequence.signals else []
+        return found
+
+
+def _joined(parts: list[Signals]) -> Signals:
+    captions = [caption for part in parts for caption in part.captions]
+    return Signals(torch.cat([part.vectors for part in parts]), captions)
+
+
+def _dialogue(writer: dialogues.Writer, pick: random.Random) -> Dialogue:
+    family = pick.choices(list(FAMILIES), list(FAMILIES.values()))[0]
+    if family == "dialogue":
+        return writer.dialogue()
+    if family == "audio":
+        return writer.request(Sound(pick.choice(world.SOUNDS)) if pick.random() < 0.3 else writer.music())
+    motion = pick.choice(list(world.MOTIONS)) if family == "video" else ""
+    return writer.request(
+        world.Scene(pick.choice(list(world.kinds())), pick.choice(list(world.COLOURS)), motion)
+    )
+
+
+def _fit(run: Run, projection: Part, given: Tensor, wanted: Tensor) -> None:
+    """Regress conditions from signals, row by row; errors count against the spread of what is wanted."""
+    scale, noise = wanted.std(), NOISE * given.std()
+
+    def step(_: int) -> Tensor:
+        rows = torch.randint(len(given), (FIT_ROWS,))
+        projected = projection(given[rows] + noise * torch.randn_like(given[rows])) / scale
+        return distance(projected, wanted[rows] / scale) + CHOICE_WEIGHT * choice_loss(
+            projected, wanted[rows] / scale
+        )
+
+    train(run, projection, step)
