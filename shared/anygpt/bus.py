@@ -18,6 +18,7 @@ DEADLINE_HEADER = "deadline"
 ATTEMPT_HEADER = "attempt"
 SPAN_HEADER = "span"
 SCHEMA_HEADER = "schema"
+SEAL_HEADER = "seal"
 TRACE_HEADER = "traceparent"
 
 

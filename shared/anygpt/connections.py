@@ -8,9 +8,11 @@ from urllib.parse import urlsplit
 from anygpt.access import Access, Verifier
 from anygpt.bus import Bus
 from anygpt.bus_memory import MemoryBus
+from anygpt.bus_sealed import SealedBus
 from anygpt.errors import InvalidInput
 from anygpt.keys import KeyVerifier, OwnKey
 from anygpt.memory import Memory, SqliteMemory
+from anygpt.seals import Seals
 from anygpt.settings import AccessSettings, S3Settings, ServiceSettings
 from anygpt.store import Store
 from anygpt.store_folder import FolderStore
@@ -25,7 +27,10 @@ async def open_bus(settings: ServiceSettings) -> Bus:
     if settings.bus.startswith("kafka://"):
         from anygpt.kafka import KafkaBus
 
-        return await KafkaBus(settings.bus.removeprefix("kafka://"), settings.kafka, settings.limits).open()
+        servers = settings.bus.removeprefix("kafka://")
+        bus = await KafkaBus(servers, settings.kafka, settings.limits).open()
+        key = settings.seal_key.get_secret_value()
+        return SealedBus(bus, Seals(key)) if key else bus
     raise InvalidInput("a bus is memory:// or kafka://host:port[,host:port]", field="bus")
 
 
@@ -69,9 +74,10 @@ async def create_infrastructure(settings: ServiceSettings) -> list[str]:
     """Make the topics and the bucket that are missing, and name them; what is in process needs nothing."""
     created: list[str] = []
     if settings.bus.startswith("kafka://"):
-        from anygpt.kafka import create_topics
+        from anygpt.kafka import create_accounts, create_topics
 
         created += await create_topics(settings)
+        created += await create_accounts(settings) if settings.kafka.accounts else []
     if urlsplit(settings.store_url).scheme == "s3":
         from anygpt.minio import MinioStore
 

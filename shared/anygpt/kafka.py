@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
@@ -15,8 +16,21 @@ from typing import Any, TypeVar
 import kafka
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka import errors as kafka_errors
+from kafka.admin import (
+    ACL,
+    ACLFilter,
+    ACLOperation,
+    ACLPermissionType,
+    ACLResourcePatternType,
+    ResourcePattern,
+    ResourcePatternFilter,
+    ResourceType,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.partitioner import murmur2
+from pydantic import SecretStr
 
 from anygpt.bus import Record, check_size
 from anygpt.bus_polling import (
@@ -27,7 +41,8 @@ from anygpt.bus_polling import (
     PolledMember,
     PolledReader,
 )
-from anygpt.errors import AnyGPTError, Exhausted, OutOfRange, Precondition, TooLarge, Unavailable
+from anygpt.errors import AnyGPTError, Denied, Exhausted, OutOfRange, Precondition, TooLarge, Unavailable
+from anygpt.grants import Grant, of_accounts
 from anygpt.kafka_options import POLL_MS, REQUEST_MS, KafkaOptions, Options
 from anygpt.settings import MIB, KafkaSettings, LimitSettings, ServiceSettings
 from anygpt.topology import TOPICS, Topic
@@ -39,6 +54,7 @@ GIVE_UP_S = 10.0
 WAITING_BYTES = 64 * MIB
 LEAVE_MS = 3_000
 RETRY_MS = 100
+PROPAGATION_S = 60.0
 
 
 class KafkaBus:
@@ -197,6 +213,61 @@ def _create_topics(options: KafkaOptions, topics: Mapping[str, Topic]) -> list[s
         admin.close()
 
 
+async def create_accounts(settings: ServiceSettings) -> list[str]:
+    """Make the accounts that the settings have passwords for, with their grants and no other; name them."""
+    options = KafkaOptions(settings.bus.removeprefix("kafka://"), settings.kafka, settings.limits)
+    with _translating():
+        return await asyncio.to_thread(_create_accounts, options, settings.kafka.accounts)
+
+
+def _create_accounts(options: KafkaOptions, accounts: Mapping[str, SecretStr]) -> list[str]:
+    admin = KafkaAdminClient(**options.admin())
+    try:
+        made = admin.alter_user_scram_credentials(
+            [
+                UserScramCredentialUpsertion(name, ScramMechanism.SCRAM_SHA_512, secret.get_secret_value())
+                for name, secret in accounts.items()
+            ]
+        )
+        if refused := {name: error for name, error in made.items() if error}:
+            raise Precondition(f"the broker makes no account {refused}", field="kafka.accounts")
+        _set_grants(admin, accounts)
+        _await_accounts(admin, accounts)
+        return [f"account {name}" for name in sorted(accounts)]
+    finally:
+        admin.close()
+
+
+def _await_accounts(admin: KafkaAdminClient, accounts: Iterable[str]) -> None:
+    """Return when the broker that answers has heard of the accounts from its controller."""
+    deadline = time.monotonic() + PROPAGATION_S
+    while not set(admin.describe_user_scram_credentials()) >= set(accounts):
+        if time.monotonic() > deadline:
+            raise Unavailable("the broker does not learn of its accounts")
+        time.sleep(RETRY_MS / 1000)
+
+
+def _set_grants(admin: KafkaAdminClient, accounts: Iterable[str]) -> None:
+    every = ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY)
+    held: set[ACL] = set()
+    for name in accounts:
+        of_account = ACLFilter(f"User:{name}", "*", ACLOperation.ANY, ACLPermissionType.ANY, every)
+        found, error = admin.describe_acls(of_account)
+        if error is not kafka_errors.NoError:
+            raise error
+        held |= set(found)
+    wanted = {_acl(grant) for grant in of_accounts(accounts)}
+    if held - wanted:
+        admin.delete_acls(list(held - wanted))
+    if failed := admin.create_acls(list(wanted - held))["failed"] if wanted - held else []:
+        raise failed[0]
+
+
+def _acl(grant: Grant) -> ACL:
+    pattern = ResourcePattern(ResourceType[grant.resource], grant.name)
+    return ACL(f"User:{grant.account}", "*", ACLOperation[grant.operation], ACLPermissionType.ALLOW, pattern)
+
+
 class _Polled:
     """See PolledClient."""
 
@@ -301,6 +372,8 @@ def _translating() -> Iterator[None]:
 
 
 def _translated(error: Exception) -> AnyGPTError:
+    if isinstance(error, kafka_errors.AuthorizationError):
+        return Denied("the bus does not allow it to this account", reason="BUS_DENIED")
     if isinstance(error, kafka_errors.MessageSizeTooLargeError):
         return TooLarge("the broker refuses a record of this size")
     if isinstance(error, kafka_errors.OffsetOutOfRangeError | kafka_errors.NoOffsetForPartitionError):
