@@ -177,9 +177,10 @@ class Streams:
                 return
             except AnyGPTError as error:
                 log.warning("the journal was lost from sight: %s", error.message)
+                cut_ms = now_ms()
                 self._cut_watches(Unavailable("the journal was lost from sight", retry_after_ms=RETRY_MS))
             await asyncio.sleep(RETRY_MS / 1000)
-            records = self._bus.follow(topology.REPLIES, since_ms=now_ms())
+            records = self._bus.follow(topology.REPLIES, since_ms=cut_ms)
 
     async def _hand_out(self, records: Follower) -> None:
         async for record in records:
