@@ -7,7 +7,7 @@ PROTOS := $(sort $(wildcard protos/anygpt/v1/*.proto))
 IMAGE := protos/anygpt.binpb
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve servers test test-full bench chaos lint format proto clean
+.PHONY: help install demo serve servers test test-full bench fuzz chaos lint format proto clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -39,11 +39,18 @@ test-full: servers  ## run all tests
 bench: servers  ## measure what the pipeline adds, in process and over Kafka, and the mini pack
 	$(BIN)/python -m tests.bench
 
+fuzz: $(STAMP)  ## feed 100,000 damaged inputs to all that reads what comes from outside, and print what came of them
+	$(BIN)/python -m tests.fuzz
+
 chaos: servers  ## break everything under load, on real servers, and print what became of the requests
 	$(BIN)/python -m tests.chaos storms
 	$(BIN)/python -m tests.chaos mini
 	$(BIN)/python -m tests.chaos overload
 	$(BIN)/python -m tests.chaos leaks
+
+bench-llm: $(STAMP)  ## measure the token generator beside llama.cpp and transformers
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python -m tests.bench.llm
 
 lint: $(STAMP)  ## check style, types, imports and protos
 	$(BIN)/ruff check

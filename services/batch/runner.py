@@ -123,7 +123,7 @@ class JobRunner:
     ) -> None:
         result: dict[str, Any] = {"line": number}
         try:
-            request = _parse(line, result)
+            request = parse_line(line, result)
             request.priority = types_pb2.PRIORITY_BATCH
             request.idempotency_key = f"{job.job_id}-{number}"
             request.grace.FromSeconds(GRACE_S)
@@ -173,9 +173,12 @@ def _state(job: job_service_pb2.Job, is_cancelled: bool) -> job_service_pb2.JobS
     return job_service_pb2.JOB_STATE_PARTIAL if job.finished_lines else job_service_pb2.JOB_STATE_FAILED
 
 
-def _parse(line: bytes, result: dict[str, Any]) -> anygpt_service_pb2.GenerateRequest:
+def parse_line(line: bytes, result: dict[str, Any]) -> anygpt_service_pb2.GenerateRequest:
+    """The request of one line of a job; its id goes into `result`. Raises InvalidInput with LINE_MALFORMED."""
     try:
         fields = json.loads(line)
+        # Half a surrogate pair is no text, and protobuf's parser breaks on it: encoding refuses it.
+        json.dumps(fields, ensure_ascii=False).encode()
         if not isinstance(fields, dict):
             raise InvalidInput("a line is a JSON object", reason="LINE_MALFORMED", field="line")
         if "id" in fields:

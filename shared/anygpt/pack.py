@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from anygpt.errors import Precondition
 from anygpt.topology import MODALITIES, Modality
@@ -153,6 +153,10 @@ class Pack:
         """The modalities that can come out."""
         return {MODALITIES[name]: e.output for name, e in self.manifest.modalities.items() if e.output}
 
+    def has(self, name: str) -> bool:
+        """Whether there is such a part."""
+        return (self.folder / name).is_dir()
+
     def part(self, name: str) -> Path:
         """The folder of a part. Raises Precondition when the pack lacks it."""
         folder = self.folder / name
@@ -177,7 +181,7 @@ def read_pack(name: str) -> Pack:
     raw = path.read_bytes()
     try:
         manifest = Manifest.model_validate(json.loads(raw))
-    except (ValidationError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise Precondition(
             f"{MANIFEST} is malformed: {error}", reason="PACK_MALFORMED", field="pack"
         ) from error
