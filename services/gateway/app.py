@@ -57,7 +57,6 @@ class Gateway:
         fetcher = UrlFetcher(settings.urls, settings.limits.media_bytes, Internet())
         intake = Intake(pack, runtime.store, facts, fetcher, runtime.guard)
         admission = Admission(pack, intake, settings.limits)
-        ledger = Ledger(pack.outputs)
         self._load = Load(runtime.bus)
         self._streams = Streams(runtime.bus, settings.stream_records, ledger)
         parts = composition.Parts(runtime.bus, memory, pack, writer, conversations, settings.encode_cache_s)

@@ -17,6 +17,7 @@ from anygpt.v1 import anygpt_service_pb2, bus_pb2, stages_pb2, types_pb2
 from anygpt.voice import Voice
 from services.gateway.conversations import Conversations
 from services.gateway.errand import Errand
+from services.gateway.memory_keys import encodings_folder
 from services.gateway.phase import Phase
 from services.gateway.prompt import PromptWriter
 
@@ -218,7 +219,9 @@ class Composition:
         if not part.media.sha256:
             raise Precondition("media without a digest", reason="MEDIA_UNDIGESTED", field="parts")
         name = topology.MODALITY_NAMES[part.modality]
-        return f"encoded/{errand.accepted.tenant}/{part.media.sha256}/{name}/{self._parts.pack.digest}"
+        return (
+            f"{encodings_folder(errand.accepted.tenant, part.media.sha256)}{name}/{self._parts.pack.digest}"
+        )
 
 
 def _topic(errand: Errand, entry: topology.StageEntry) -> str:

@@ -14,6 +14,7 @@ from anygpt.paging import new_dated_id, page_of
 from anygpt.store import Store, StoredObject
 from anygpt.v1 import anygpt_service_pb2, types_pb2
 from services.gateway.ledger import Ledger
+from services.gateway.memory_keys import turn_key
 
 Record = anygpt_service_pb2.GetConversationResponse
 Look = tuple[anygpt_service_pb2.Conversation, list[StoredObject]]
@@ -76,7 +77,9 @@ class Conversations:
         for turn in record.turns:
             await self._store.delete(f"{folder}/turns/{turn.request_id}")
         media = [reference for turn in record.turns for reference in media_of(turn)]
-        return record, await let_media_go(self._store, tenant, media, conversation_id)
+        erased = await let_media_go(self._store, tenant, media, conversation_id)
+        await self._memory.delete(turn_key(tenant, conversation_id), DELETING)
+        return record, erased
 
     async def claim(self, tenant: str, conversation_id: str, request_id: str, ttl_s: float) -> None:
         """Take the conversation's next turn. Raises Conflict while another request has it.
@@ -88,10 +91,10 @@ class Conversations:
 
     async def release(self, tenant: str, conversation_id: str, request_id: str) -> None:
         """Give the turn back, if this request has it."""
-        await self._memory.delete(_turn_key(tenant, conversation_id), request_id.encode())
+        await self._memory.delete(turn_key(tenant, conversation_id), request_id.encode())
 
     async def _claim(self, tenant: str, conversation_id: str, holder: bytes, ttl_s: float) -> None:
-        key = _turn_key(tenant, conversation_id)
+        key = turn_key(tenant, conversation_id)
         if not await self._memory.set(key, holder, ttl_s, if_absent=True):
             raise _under_way()
         for _ in range(round(CATCH_UP_S / TICK_S)):
@@ -136,7 +139,3 @@ def _under_way() -> Conflict:
     return Conflict(
         "another request is under way in this conversation", reason="TURN_UNDER_WAY", field="conversation_id"
     )
-
-
-def _turn_key(tenant: str, conversation_id: str) -> str:
-    return f"turn/{tenant}/{conversation_id}"

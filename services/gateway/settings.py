@@ -32,6 +32,13 @@ class Settings(ServiceSettings):
     answer_tokens: int = Field(
         default=512, ge=16, description="Tokens of the context kept free for the answer."
     )
+    media_s: float = Field(
+        default=7 * 24 * 3600,
+        ge=3600,
+        description="How long media is kept that no conversation and no job holds.",
+    )
+    jobs_s: float = Field(default=30 * 24 * 3600, ge=0, description="How long an ended job is kept.")
+    sweep_s: float = Field(default=3600, ge=1, description="Time between two sweeps of the store.")
     running_requests: int = Field(
         default=256, ge=1, description="Requests in flight in the whole installation; above: SYSTEM_FULL."
     )

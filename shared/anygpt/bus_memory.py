@@ -7,6 +7,7 @@ import time
 import zlib
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from anygpt.bus import Record, Tenure, check_size
 from anygpt.bus_reader import Reader, Unfinished
@@ -126,6 +127,8 @@ class _Partition:
         )
         self._sizes.append(size)
         self.end += 1
+        if self.topic.is_compacted and not value:
+            self._records = [replace(one, value=b"") if one.key == key else one for one in self._records]
         for place in self.places:
             place.wake()
 

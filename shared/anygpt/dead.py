@@ -6,7 +6,7 @@ A letter that was replayed or purged leaves an empty record under its id, and co
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
+from contextlib import aclosing, suppress
 
 from anygpt import topology
 from anygpt.bus import Bus, Record
@@ -16,6 +16,27 @@ from anygpt.metrics import DEAD_LETTERS
 from anygpt.v1 import bus_pb2
 
 log = logging.getLogger(__name__)
+
+
+async def read_letters(bus: Bus, entry: topology.StageEntry) -> dict[str, bus_pb2.DeadLetter]:
+    """The letters that a stage has now, by their ids."""
+    letters: dict[str, bus_pb2.DeadLetter] = {}
+    end = new_id()
+    await bus.publish(entry.dead_topic, end, b"", {})
+    async with aclosing(bus.follow(entry.dead_topic, since_ms=0)) as records:
+        async for record in records:
+            if record.key == end:
+                break
+            if record.value:
+                letters[record.key] = bus_pb2.DeadLetter.FromString(record.value)
+            else:
+                letters.pop(record.key, None)
+    return letters
+
+
+async def purge(bus: Bus, entry: topology.StageEntry, letter_id: str) -> None:
+    """Have a letter removed."""
+    await bus.publish(entry.dead_topic, letter_id, b"", {})
 
 
 async def bury(bus: Bus, entry: topology.StageEntry, record: Record, error: AnyGPTError) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from anygpt.bus_polling import LONG_RECORDS
 from anygpt.settings import MIB, KafkaSettings, LimitSettings
-from anygpt.topology import Topic
+from anygpt.topology import SEGMENT_MS, Topic
 
 BATCH_ROOM = 64 * 1024
 """Bytes that Kafka's batch and record headers may add to the largest record."""
@@ -70,7 +70,10 @@ class KafkaOptions:
             "message.timestamp.type": "LogAppendTime",
             "min.insync.replicas": str(min(replicas, 2)),
             "retention.ms": str(topic.retention_ms),
+            "segment.ms": str(SEGMENT_MS),
         }
+        if topic.is_compacted:
+            configs |= {"cleanup.policy": "compact,delete", "max.compaction.lag.ms": str(SEGMENT_MS)}
         return {"num_partitions": topic.partitions, "replication_factor": replicas, "configs": configs}
 
     @property

@@ -62,10 +62,15 @@ class QueueWorker:
 
     def open(self, name: str, task: Callable[..., None]) -> None:
         """Register the task by its name and begin to take it."""
-        self._queue.task(name=name)(task)
+        self._queue.task(name=name, shared=False)(task)
         self._worker = self._queue.WorkController(pool="solo", concurrency=1, loglevel="WARNING")
-        self._thread = threading.Thread(target=self._worker.start, name=f"queue-{name}", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=f"queue-{name}", daemon=True)
         self._thread.start()
+
+    def _work(self) -> None:
+        # Celery looks a task up in the thread's current queue, and this process may have others.
+        self._queue.set_current()
+        self._worker.start()
 
     async def drain(self) -> None:
         """Take no more tasks; the one under way is delivered again if it does not end."""

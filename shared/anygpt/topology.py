@@ -22,6 +22,8 @@ else:
 
 PREFIX = "anygpt.v1"
 BATCH_SUFFIX = ".batch"
+SEGMENT_MS = 3600 * 1000
+"""Records age out by segments of so long: one may outlive its topic's retention by this."""
 REPLY_PARTITIONS = 64
 """Fixed for the life of the topic: a request id names its partition."""
 
@@ -118,6 +120,8 @@ class Topic:
     readers: tuple[str, ...]
     partitions: int = 16
     retention_ms: int = 6 * 3600 * 1000
+    is_compacted: bool = False
+    """An empty record removes all earlier ones of its key."""
 
 
 _REQUESTS: Mapping[Kind, type[Message]] = {
@@ -133,7 +137,15 @@ def _stage_topics(entry: StageEntry) -> list[Topic]:
     return [
         Topic(entry.topic, message, (writer,), (entry.name,)),
         Topic(entry.batch_topic, message, (writer,), (entry.name,)),
-        Topic(entry.dead_topic, bus_pb2.DeadLetter, (entry.name,), (GATEWAY,), 1, 14 * 24 * 3600 * 1000),
+        Topic(
+            entry.dead_topic,
+            bus_pb2.DeadLetter,
+            (entry.name, GATEWAY),
+            (GATEWAY,),
+            1,
+            14 * 24 * 3600 * 1000,
+            True,
+        ),
     ]
 
 
