@@ -14,6 +14,8 @@ from anygpt.v1 import (
     admin_service_pb2_grpc,
     anygpt_service_pb2,
     anygpt_service_pb2_grpc,
+    dead_letter_service_pb2,
+    dead_letter_service_pb2_grpc,
     job_service_pb2,
     job_service_pb2_grpc,
     media_service_pb2,
@@ -24,6 +26,7 @@ from services.gateway.admin import AdminServicer
 from services.gateway.admission import Admission
 from services.gateway.composer import Composer
 from services.gateway.conversations import Conversations
+from services.gateway.dead_letters import DeadLetterServicer
 from services.gateway.description import Description
 from services.gateway.erasure import Erasure
 from services.gateway.idempotency import IdempotencyKeys
@@ -71,6 +74,7 @@ class Gateway:
         )  # fmt: skip
         self._media = MediaServicer(settings, runtime.store, intake, facts)
         self._admin = AdminServicer(settings, erasure)
+        self._dead_letters = DeadLetterServicer(settings, runtime.bus, self._streams)
         self._sweeper = Sweeper(runtime.store, settings)
         self._memory = memory
         self._sweeping: asyncio.Task[None] | None = None
@@ -82,7 +86,10 @@ class Gateway:
         media_service_pb2_grpc.add_MediaServiceServicer_to_server(self._media, server)
         job_service_pb2_grpc.add_JobServiceServicer_to_server(self._jobs, server)
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(self._admin, server)
-        files = (anygpt_service_pb2, media_service_pb2, job_service_pb2, admin_service_pb2)
+        dead_letter_service_pb2_grpc.add_DeadLetterServiceServicer_to_server(self._dead_letters, server)
+        files = (
+            anygpt_service_pb2, media_service_pb2, job_service_pb2, admin_service_pb2, dead_letter_service_pb2,
+        )  # fmt: skip
         return [service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values()]
 
     async def open(self) -> None:

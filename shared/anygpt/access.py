@@ -70,6 +70,12 @@ SERVICES: Mapping[str, Mapping[str, Rule]] = {
         "CancelJob": JOBS,
     },
     "anygpt.v1.AdminService": {"DeleteTenant": ADMIN},
+    "anygpt.v1.DeadLetterService": {
+        "ListDeadLetters": ADMIN,
+        "GetDeadLetter": ADMIN,
+        "ReplayDeadLetter": ADMIN,
+        "PurgeDeadLetters": ADMIN,
+    },
     # A stage called alone passes by the gateway's admission: that is for operators.
     "anygpt.v1.EncoderService": {"Encode": ADMIN},
     "anygpt.v1.GeneratorService": {"GenerateTokens": ADMIN},

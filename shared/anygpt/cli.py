@@ -9,10 +9,11 @@ import typer
 
 from anygpt.cli_bench import bench
 from anygpt.cli_chat import chat
+from anygpt.cli_dead import dead
 from anygpt.cli_generate import PartsCommand, generate
 from anygpt.cli_inspect import inspect
 from anygpt.cli_jobs import jobs
-from anygpt.cli_keys import credential_options, keys
+from anygpt.cli_keys import credential_options, keys, secrets
 from anygpt.cli_media import describe, download, upload
 from anygpt.cli_serve import health, init, serve
 
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.callback()(credential_options)
 app.command()(serve)
 app.command()(init)
+app.command()(secrets)
 app.command()(health)
 app.command()(describe)
 app.command(cls=PartsCommand)(generate)
@@ -36,6 +38,7 @@ app.command()(download)
 app.command()(bench)
 app.command()(inspect)
 app.add_typer(jobs)
+app.add_typer(dead)
 app.add_typer(keys)
 for point in entry_points(group="anygpt.commands"):
     command = point.load()

@@ -69,8 +69,9 @@ class ScriptedGenerator(Stage[stages_pb2.GenerateTokensRequest, Output]):
         index = 0
         if not request.want or topology.TEXT in request.want:
             yield Output(span_index=0, span_opened=stages_pb2.SpanOpened(modality=topology.TEXT))
-            for word in words:
-                await self._obey(word, words, call)
+            for place, word in enumerate(words):
+                if place >= len(request.forced_ids):
+                    await self._obey(word, words, call)
                 yield Output(span_index=0, text=stages_pb2.TextChunk(text=self._said(word, request), ids=[1]))
             yield Output(span_index=0, span_closed=stages_pb2.SpanClosed())
             index = 1
