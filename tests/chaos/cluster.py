@@ -98,6 +98,8 @@ class Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for replica in self.all_replicas:
+            replica.kill()
         self._stack.close()
 
     def _add(self, name: str, backends: Backends) -> None:
