@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from typing import Any, TypeAlias, TypeVar
 
 from anygpt.errors import Unavailable, from_failure
-from anygpt.sandbox_child import FAILED, FINISHED, receive, send
+from anygpt.sandbox_child import FAILED, FINISHED, LOAD_S, receive, send
 from anygpt.settings import SandboxSettings
 from anygpt.v1 import types_pb2
 
@@ -81,8 +81,10 @@ class Sandbox:
         try:
             if child is None or child.process.poll() is not None or child.tasks >= TASKS:
                 child = self._replaced(child)
+                self._asked(child, f"{operation.__module__}:", {}, b"", LOAD_S)
             child.tasks += 1
-            return self._asked(child, operation, facts, data)
+            name = f"{operation.__module__}:{operation.__qualname__}"
+            return self._asked(child, name, facts, data, self._settings.seconds)
         except (Died, Overstayed, OSError):
             if child is not None:
                 child.end()
@@ -119,7 +121,7 @@ class Sandbox:
         )
 
     def _asked(
-        self, child: _Child, operation: Operation, facts: Facts, data: bytes
+        self, child: _Child, name: str, facts: Facts, data: bytes, seconds: float
     ) -> tuple[dict[str, Any], bytes]:
         overstayed = threading.Event()
 
@@ -127,28 +129,27 @@ class Sandbox:
             overstayed.set()
             child.process.kill()
 
-        timer = threading.Timer(self._settings.seconds, kill)
+        timer = threading.Timer(seconds, kill)
         timer.start()
         try:
-            status, answer, output = self._exchanged(child, operation, facts, data)
+            status, answer, output = self._exchanged(child, name, facts, data)
         except (OSError, EOFError, ValueError) as error:
             if overstayed.is_set():
-                raise Overstayed(operation.__qualname__) from error
-            raise Died(operation.__qualname__) from error
+                raise Overstayed(name) from error
+            raise Died(name) from error
         finally:
             timer.cancel()
         if status == FINISHED:
             return answer, output
         if status == FAILED:
             raise from_failure(types_pb2.Failure(**answer))
-        raise Died(operation.__qualname__)
+        raise Died(name)
 
     def _exchanged(
-        self, child: _Child, operation: Operation, facts: Facts, data: bytes
+        self, child: _Child, name: str, facts: Facts, data: bytes
     ) -> tuple[str, dict[str, Any], bytes]:
         stdin, stdout = child.process.stdin, child.process.stdout
         assert stdin is not None
         assert stdout is not None
-        name = f"{operation.__module__}:{operation.__qualname__}"
         send(stdin, name, facts, data)
         return receive(stdout, self._settings.output_bytes)

@@ -117,6 +117,15 @@ def test_more_tasks_than_children_wait_for_their_turn(sandbox: Sandbox) -> None:
     assert len({one["pid"] for one in facts}) <= 2
 
 
+def test_the_time_of_a_file_does_not_begin_before_its_child_is_ready() -> None:
+    fresh = Sandbox(SandboxSettings(children=1, seconds=0.25))
+    for _ in range(3):
+        with pytest.raises(Died):
+            fresh.run(crash, {})
+    assert fresh.run(echo, {}, b"ab")[1] == b"ba"
+    fresh.close()
+
+
 def test_a_closed_sandbox_leaves_no_child_behind() -> None:
     closing = Sandbox(SandboxSettings(children=1))
     pid = closing.run(echo, {})[0]["pid"]
@@ -142,7 +151,7 @@ def test_media_read_apart_are_what_they_are_here() -> None:
 
 
 def test_media_that_need_more_time_or_memory_than_there_is_are_refused() -> None:
-    boxed = Sandbox(SandboxSettings(children=1, seconds=0.05))
+    boxed = Sandbox(SandboxSettings(children=1, seconds=0.001))
     with pytest.raises(TooLarge) as raised:
         MediaReader(boxed).facts(Source(film(), LimitSettings(), "parts[0]"), "", VIDEO)
     assert (raised.value.reason, raised.value.field) == ("MEDIA_TOO_SLOW", "parts[0]")
