@@ -14,6 +14,7 @@ from rich.table import Table
 
 from tests.bench.mini import measure_mini
 from tests.bench.pipeline import measure_embedded, measure_kafka
+from tests.bench.shares import measure_shares
 
 
 def main(
@@ -25,7 +26,7 @@ def main(
     out: Annotated[Path | None, typer.Option("--json", help="File for the rows.")] = None,
 ) -> None:
     """Measure and print."""
-    rows = asyncio.run(measure_embedded(requests))
+    rows = asyncio.run(measure_embedded(requests)) + asyncio.run(measure_shares())
     if kafka:
         rows += asyncio.run(measure_kafka(requests))
     if mini:
