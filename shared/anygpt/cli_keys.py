@@ -78,6 +78,14 @@ def revoke(key_id: str, file: File = Path("keys.json")) -> None:
     write_keys(file, without(read_keys(file), key_id))
 
 
+def secrets(folder: Annotated[Path, typer.Argument(help="Folder to make.")] = Path("secrets")) -> None:
+    """Draw the secrets of an installation: passwords, seal keys and first API keys, a folder for each service."""
+    from anygpt.secrets_folder import write_secrets
+
+    write_secrets(folder)
+    print(f"{folder}/client/token is the first API key; hand out others with `anygpt key create`")
+
+
 def _scopes(names: list[str]) -> frozenset[Scope]:
     from anygpt.access import Scope
     from anygpt.errors import InvalidInput

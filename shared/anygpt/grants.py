@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from anygpt.topology import GATEWAY, STAGES, TOPICS
+from anygpt.topology import GATEWAY, SERVICES, STAGES, TOPICS
 
 AUTOSCALER = "autoscaler"
 """The account of whoever scales stages by their lag."""
-ACCOUNTS = (GATEWAY, *STAGES, AUTOSCALER)
+ACCOUNTS = (*SERVICES, AUTOSCALER)
 
 
 @dataclass(frozen=True, slots=True, order=True)

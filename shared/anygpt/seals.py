@@ -61,6 +61,11 @@ class Seals:
             raise InvalidInput("a seal key is that of a stage, or the gateway's", field="seal_key")
         self._secret = secret
 
+    @property
+    def master(self) -> str:
+        """The master key; empty where only a writer's key is."""
+        return "" if self._writer else self._secret
+
     def key_of(self, writer: str) -> str | None:
         """The key of a writer, for its own settings; None when it cannot be made of this one."""
         if self._writer:

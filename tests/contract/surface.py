@@ -34,7 +34,7 @@ def parse_command(arguments: Sequence[str]) -> str:
 def environment_names(service: str) -> set[str]:
     """The environment names that a service's settings know."""
     known = settings_of(service)
-    return {
+    return {"ANYGPT_SECRETS"} | {
         f"{settings.model_config.get('env_prefix', '')}{name}".upper()
         for settings in known
         for name in _names(settings)

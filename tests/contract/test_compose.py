@@ -106,10 +106,23 @@ def test_every_container_ends_in_its_own_time(name: str) -> None:
     assert SERVICES[name].get("init") or name not in OURS
 
 
+def test_every_container_sees_its_own_secrets_alone() -> None:
+    for name, entry in SERVICES.items():
+        seen = {volume.split(":")[0] for volume in entry.get("volumes", []) if volume.startswith("./")}
+        own = service_of(name) if name in OURS and name != "init" else name
+        assert seen == ({f"./secrets/{own}"} if name != "redis" else set())
+
+
+def test_no_secret_stands_in_the_file() -> None:
+    text = (ROOT / "docker-compose.yml").read_text() + (ROOT / ".env.example").read_text()
+    assert not re.search(r"(?i)(password|secret|token)\w*[:=] *[\w-]+$", text, re.MULTILINE)
+
+
 def test_every_named_volume_and_variable_is_declared() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
     example = (ROOT / ".env.example").read_text()
     used = {volume.split(":")[0] for entry in SERVICES.values() for volume in entry.get("volumes", [])}
+    used = {volume for volume in used if not volume.startswith("./")}
     assert used == set(COMPOSE["volumes"])
     for variable, default in re.findall(r"\$\{(\w+)(:-[^}]*)?\}", text):
         assert default, f"{variable} has no default"
