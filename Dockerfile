@@ -25,6 +25,9 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 FROM ${PYTHON_IMAGE}
 ARG SERVICE
 LABEL org.opencontainers.image.title="anygpt-${SERVICE}" org.opencontainers.image.licenses="Apache-2.0"
+# The generator compiles its step for the processor that it finds itself on.
+RUN case ${SERVICE} in llm) \
+    apt-get update && apt-get install --yes --no-install-recommends g++ && rm -rf /var/lib/apt/lists/* ;; esac
 # A volume at /cache keeps converted weights and training runs.
 RUN useradd --uid 10001 --no-create-home anygpt && install -d -o 10001 -g 10001 /cache
 COPY --from=build /venv /venv

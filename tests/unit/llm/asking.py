@@ -24,16 +24,17 @@ TRUNCATED = anygpt_service_pb2.FINISH_REASON_TRUNCATED
 
 @asynccontextmanager
 async def opened(pack: Path, **settings: Any) -> AsyncIterator[LlmStage]:
-    """A generator that is ready."""
+    """A small generator that is ready."""
+    values = {"cache": pack.parent / "cache", "dtype": "fp32", "slots": 4, "step_rows": 32, "threads": 1}
+    async with opened_pack(str(pack), **values | settings) as stage:
+        yield stage
+
+
+@asynccontextmanager
+async def opened_pack(name: str, **settings: Any) -> AsyncIterator[LlmStage]:
+    """A generator with a pack by name or path, its settings as they are by default."""
     lane = Lane("test")
-    values: dict[str, Any] = {
-        "cache": pack.parent / "cache",
-        "dtype": "fp32",
-        "slots": 4,
-        "step_rows": 32,
-        "threads": 1,
-    } | settings
-    stage = LlmStage(open_pack(str(pack)), lane, LlmSettings(**values))
+    stage = LlmStage(open_pack(name), lane, LlmSettings(**settings))
     await stage.open()
     try:
         yield stage

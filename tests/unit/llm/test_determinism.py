@@ -22,19 +22,31 @@ REQUESTS = [
     request(LONG + "a dog", seed=6, want=["image"]),
 ]
 
+GROWING = [request("tell me", seed=seed, want=["audio", "text"]) for seed in range(8)]
+"""Short prompts with long answers: all are let in, then the cache is too small for them."""
+
 
 def same(one: Reply, other: Reply) -> bool:
     """Whether two answers are equal to the bit."""
     return one.ids == other.ids and one.signals == other.signals and one.text == other.text
 
 
-async def alone(pack: Path) -> list[Reply]:
+async def alone(pack: Path, **settings: str) -> list[Reply]:
     """Each answer from a fresh generator's first request."""
     replies = []
     for one in REQUESTS:
-        async with opened(pack, deterministic=True, slots=1) as stage:
+        async with opened(pack, deterministic=True, slots=1, **settings) as stage:
             replies.append(await ask(stage, one))
     return replies
+
+
+async def cramped(pack: Path, **settings: str) -> tuple[list[Reply], list[Reply]]:
+    """Answers that had to give way to each other, and the same ones with room for all."""
+    async with opened(pack, deterministic=True, slots=8, cache_tokens=1, **settings) as stage:
+        replies = await asyncio.gather(*(ask(stage, one) for one in GROWING))
+        assert stage.engine.scheduler.preemptions > 0
+    async with opened(pack, deterministic=True, slots=8, **settings) as stage:
+        return list(replies), [await ask(stage, one) for one in GROWING]
 
 
 async def test_alone_equals_in_a_batch(pack: Path, exact: LlmStage) -> None:
@@ -49,6 +61,10 @@ async def test_a_cached_beginning_changes_nothing(pack: Path) -> None:
     assert all(map(same, first, again))
     assert all(map(same, first, await alone(pack)))
     assert all(reply.usage.cached_tokens > 0 for reply in again)
+
+
+async def test_who_gave_way_and_came_back_has_the_same_answer(pack: Path) -> None:
+    assert all(map(same, *await cramped(pack)))
 
 
 async def test_a_prompt_read_in_pieces_equals_one_read_whole(pack: Path) -> None:
