@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from anygpt.stage import Call
 
 BATCH_PART = 4
-"""Batch work has one place for so many of interactive work."""
+"""Batch work has one place for so many of interactive work; while a person's errand is here, it has one in all."""
 
 
 class Turns:
@@ -23,25 +23,33 @@ class Turns:
 
     def __init__(self, capacity: int, shares: Mapping[str, float] | None = None) -> None:
         self.capacity = capacity
+        self._people = 0
+        """Interactive errands that work or wait."""
         self._lines = {
-            False: _Line(capacity, shares or {}),
-            True: _Line(max(1, capacity // BATCH_PART), shares or {}),
+            False: _Line(lambda: capacity, shares or {}),
+            True: _Line(lambda: 1 if self._people else max(1, capacity // BATCH_PART), shares or {}),
         }
 
     @asynccontextmanager
     async def turn(self, call: Call) -> AsyncIterator[None]:
         """Wait for a place of the call's class, and hold it."""
         line = self._lines[call.is_batch]
-        await line.enter(call.tenant)
+        self._people += not call.is_batch
         try:
-            yield
+            await line.enter(call.tenant)
+            try:
+                yield
+            finally:
+                line.leave()
         finally:
-            line.leave()
+            self._people -= not call.is_batch
+            self._lines[True].admit()
 
 
 class _Line:
-    def __init__(self, places: int, shares: Mapping[str, float]) -> None:
-        self._free = places
+    def __init__(self, places: Callable[[], int], shares: Mapping[str, float]) -> None:
+        self._places = places
+        self._taken = 0
         self._shares = shares
         self._clock = 0.0
         self._ends: dict[str, float] = {}
@@ -52,12 +60,9 @@ class _Line:
     async def enter(self, tenant: str) -> None:
         start = max(self._clock, self._ends.get(tenant, 0.0))
         self._ends[tenant] = start + 1 / self._shares.get(tenant, 1.0)
-        if self._free:
-            self._free -= 1
-            self._advance(start)
-            return
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (start, next(self._arrivals), place))
+        self.admit()
         try:
             await place
         except asyncio.CancelledError:
@@ -66,13 +71,17 @@ class _Line:
             raise
 
     def leave(self) -> None:
-        while self._waiting:
+        self._taken -= 1
+        self.admit()
+
+    def admit(self) -> None:
+        """Give the free places to who waits, the lowest start tag first."""
+        while self._waiting and self._taken < self._places():
             start, _, place = heapq.heappop(self._waiting)
             if not place.done():
+                self._taken += 1
                 self._advance(start)
                 place.set_result(None)
-                return
-        self._free += 1
 
     def _advance(self, start: float) -> None:
         """Move the clock to the errand that begins, and forget tenants that are behind it: they count as new."""

@@ -91,6 +91,17 @@ async def test_batch_work_takes_no_place_of_people() -> None:
     await asyncio.gather(*waiting, return_exceptions=True)
 
 
+async def test_batch_work_begins_one_at_a_time_while_a_person_is_served() -> None:
+    turns = Turns(16)
+    batch = [turns.turn(errand("jobs", types_pb2.PRIORITY_BATCH)) for _ in range(4)]
+    async with turns.turn(errand("person")):
+        waiting = [asyncio.create_task(one.__aenter__()) for one in batch]
+        await asyncio.sleep(0)
+        assert [task.done() for task in waiting] == [True, False, False, False]
+    async with asyncio.timeout(5):
+        await asyncio.gather(*waiting)
+
+
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=60))
 def test_everybody_is_served_once_and_nobody_twice_before_another_who_waits(tenants: list[str]) -> None:
     order = asyncio.run(served(tenants, {}))
