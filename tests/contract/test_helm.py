@@ -144,9 +144,10 @@ def test_every_stage_has_its_service_account_service_and_budget(manifests: list[
 def test_probes_ask_grpc_health_for_life_and_for_the_service(manifests: list[Manifest]) -> None:
     for stage, deployment in of_kind(manifests, "Deployment").items():
         container = container_of(deployment)
-        assert container["livenessProbe"]["grpc"] == {"port": 50051, "service": ""}
-        assert container["readinessProbe"]["grpc"] == {"port": 50051, "service": stage}
-        assert container["startupProbe"]["grpc"] == {"port": 50051, "service": stage}
+        assert container["livenessProbe"]["grpc"] == {"port": 50052, "service": ""}
+        assert container["readinessProbe"]["grpc"] == {"port": 50052, "service": stage}
+        assert {"name": "ANYGPT_HEALTH_PORT", "value": "50052"} in container["env"], "probes speak no TLS"
+        assert container["startupProbe"]["grpc"] == {"port": 50052, "service": stage}
 
 
 def test_pods_run_without_privileges(manifests: list[Manifest]) -> None:
@@ -169,6 +170,18 @@ def test_a_pod_has_longer_to_end_than_its_work_has(manifests: list[Manifest]) ->
         assert deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > int(drain)
 
 
+def test_a_pod_mounts_its_own_secrets_and_the_certificate() -> None:
+    for stage, workload in workloads(rendered(FILES[0])).items():
+        [files] = [one for one in workload["spec"]["template"]["spec"]["volumes"] if one["name"] == "secrets"]
+        named = [source["secret"]["name"] for source in files["projected"]["sources"]]
+        assert named == [f"anygpt-{stage.replace('_', '-')}", "anygpt-tls"]
+        env = {one["name"]: one.get("value") for one in container_of(workload)["env"]}
+        assert "ANYGPT_INSECURE" not in env
+        mounts = {one["name"]: one["mountPath"] for one in container_of(workload)["volumeMounts"]}
+        assert env["ANYGPT_SECRETS"] == mounts["secrets"]
+        assert env["ANYGPT_TLS__CERT_FILE"].startswith(mounts["secrets"])
+
+
 def test_a_gpu_stage_asks_for_its_gpu_and_uses_it() -> None:
     decoder = container_of(of_kind(rendered(CHART / "examples" / "gpu.yaml"), "Deployment")["image_decoder"])
     assert decoder["resources"]["limits"]["nvidia.com/gpu"] == 1
@@ -188,6 +201,8 @@ def test_a_gpu_stage_asks_for_its_gpu_and_uses_it() -> None:
         "image.pullPolicy=Sometimes",
         "store=file:///data",
         "bus=memory://",
+        "insecure=true",
+        "tls=",
     ],
 )
 def test_a_value_that_means_nothing_is_refused(wrong: str) -> None:

@@ -28,7 +28,9 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
 {{- /* Variables of every container: where the backends are, and what the values say for all and for this stage (templates allowed). */ -}}
 {{- define "anygpt.env" -}}
 {{- $root := index . 0 -}}
-{{- $all := dict "ANYGPT_BUS" $root.Values.bus "ANYGPT_STORE" $root.Values.store "ANYGPT_MEMORY" $root.Values.memory -}}
+{{- $all := dict "ANYGPT_BUS" $root.Values.bus "ANYGPT_STORE" $root.Values.store "ANYGPT_MEMORY" $root.Values.memory "ANYGPT_INSECURE" (ternary "true" "" $root.Values.insecure) "ANYGPT_SECRETS" "/run/secrets/anygpt" -}}
+{{- if $root.Values.secrets }}{{ $_ := set $all "ANYGPT_ACCESS__KEYS_FILE" "/run/secrets/anygpt/keys.json" }}{{ end -}}
+{{- if $root.Values.tls }}{{ $_ := set $all "ANYGPT_TLS__CERT_FILE" "/run/secrets/anygpt/tls.crt" }}{{ $_ := set $all "ANYGPT_TLS__KEY_FILE" "/run/secrets/anygpt/tls.key" }}{{ end -}}
 {{- range $name, $value := mergeOverwrite $all (deepCopy $root.Values.env) (deepCopy (index . 1)) }}
 {{- if $value }}
 - name: {{ $name }}
@@ -51,4 +53,12 @@ allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities:
   drop: [ALL]
+{{- end -}}
+
+{{- /* The files of /run/secrets/anygpt: a service's own secrets, and the certificate. Call with (list $ "image_decoder"). */ -}}
+{{- define "anygpt.files" -}}
+{{- $root := index . 0 -}}
+- name: secrets
+  projected:
+    sources: [{{ with $root.Values.secrets }}{secret: {name: {{ printf "%s-%s" . (index $ 1 | replace "_" "-") }}}}, {{ end }}{{ with $root.Values.tls }}{secret: {name: {{ . }}}}{{ end }}]
 {{- end -}}
