@@ -34,7 +34,7 @@ VENDORS = {
 NOUNLESS = {"utils.py", "helpers.py", "common.py", "manager.py", "base.py"}
 MODALITY_WORDS = re.compile(r"\b(image|video|speech|audio|llm|diffusion)s?\b", re.IGNORECASE)
 SPEAKS_OF_MODALITIES = re.compile(r"(topology|pack|vocabulary|(client|demo|cli)(_\w+)?)\.py")
-COMMAND_LINE = {"ANYGPT_ADDRESS", "ANYGPT_CACHE"}
+COMMAND_LINE = {"ANYGPT_ADDRESS", "ANYGPT_CACHE", "ANYGPT_CLIENT__TOKEN"}
 MAX_FILE, MAX_FUNCTION = 400, 60
 
 
