@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from anygpt.errors import Exhausted, Precondition
 
 
 @dataclass(frozen=True)
@@ -32,17 +35,32 @@ def save(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progres
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
-    save_file(contiguous, unfinished, metadata={"progress": json.dumps(asdict(progress))})
-    unfinished.replace(path)
+    try:
+        save_file(contiguous, unfinished, metadata={"progress": json.dumps(asdict(progress))})
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except (OSError, SafetensorError) as error:
+        unfinished.unlink(missing_ok=True)
+        raise Exhausted(
+            f"no checkpoint could be written, the last one stays: {error}",
+            reason="CHECKPOINT_UNWRITTEN",
+            field=path.name,
+        ) from error
 
 
 def load(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> Progress:
-    """Put a saved run back into its model, its optimiser and the global generator."""
+    """Put a saved run back into its model, its optimiser and the global generator.
+
+    Raises Precondition for a checkpoint of another model, such as one of another vocabulary; nothing is changed then.
+    """
     with safe_open(path, framework="pt") as file:
         progress = Progress(**json.loads(file.metadata()["progress"]))
         tensors = {name: file.get_tensor(name) for name in set(file.keys())}
-    torch.set_rng_state(tensors.pop("random"))
+    random_state = tensors.pop("random")
     weights = _trained(model)
+    _check(tensors, weights, path)
+    torch.set_rng_state(random_state)
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         owner, rest = name.split(".", 1)
@@ -53,6 +71,19 @@ def load(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> Prog
             state.setdefault(int(index), {})[key] = tensor
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
     return progress
+
+
+def _check(tensors: dict[str, Tensor], weights: dict[str, Tensor], path: Path) -> None:
+    saved = {
+        name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")
+    }
+    for name in sorted(saved.keys() | weights.keys()):
+        had, has = (tuple(one[name].shape) if name in one else None for one in (saved, weights))
+        if had != has:
+            raise Precondition(
+                f"the checkpoint is of another model: {name} was {had}, is {has}",
+                reason="CHECKPOINT_MISMATCH", field=path.name,
+            )  # fmt: skip
 
 
 def _trained(model: nn.Module) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated
 
@@ -16,8 +15,9 @@ CACHE = Path("~/.cache/anygpt")
 @train.command()
 def mini(
     stage: Annotated[str, typer.Option(help="One stage, e.g. image.codec; empty: all, in order.")] = "",
-    minutes: Annotated[float, typer.Option(help="Budget of each stage.")] = math.inf,
-    steps: Annotated[int, typer.Option(help="Budget of each stage.")] = 100_000,
+    minutes: Annotated[float | None, typer.Option(help="Budget of each stage; empty: the config's.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Budget of each stage; empty: the config's.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML with a table for each stage.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
     threads: Annotated[int, typer.Option(help="CPU threads; 0: all cores.")] = 0,
     cache: Cache = CACHE,
@@ -30,16 +30,18 @@ def mini(
     from anygpt.pack import packs_folder
     from services.trainer.mini import stages
     from services.trainer.recipe import Recipe
+    from services.trainer.stage_config import MINI, read_config
 
     known = stages()
     if stage and stage not in known:
         raise InvalidInput(f"there is no stage {stage!r}; there are {', '.join(known)}", field="--stage")
+    configs = read_config(config or MINI, known)
     if threads:
         torch.set_num_threads(threads)
-    recipe = Recipe(cache.expanduser(), folder or packs_folder() / "mini", minutes, steps, resume)
+    recipe = Recipe(cache.expanduser(), folder or packs_folder() / "mini", resume=resume)
     for name in [stage] if stage else known:
         print(f"stage {name}")
-        known[name](recipe)
+        known[name](configs[name].applied(recipe, minutes, steps))
 
 
 @train.command(name="list")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,9 +19,13 @@ from torch import Tensor, nn
 from services.trainer import checkpoint
 from services.trainer.checkpoint import Progress
 from services.trainer.curve import Curve
+from services.trainer.frozen import check_frozen, frozen_digest
+from services.trainer.parameters import table, trained_rows
+from services.trainer.processes import Processes, Step
 
-Step = Callable[[int], Tensor]
-"""Step number -> scalar loss; draws its randomness from torch's global generator, which checkpoints keep."""
+Steps = Iterator[tuple[Progress, Tensor]]
+PARAMETERS = "parameters.txt"
+"""The table of trained and frozen parameters, in a run's folder."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ class Run:
     save_every: int = 200
     log_every: int = 20
     sample_every: int = 0
+    shards: int = 1
+    """Parts of a step that processes can share; more than one changes what is drawn, so it belongs to the recipe."""
 
     @property
     def saved(self) -> Path:
@@ -70,18 +77,39 @@ def train(run: Run, model: nn.Module, step: Step, sample: Callable[[int], None] 
     A budget in steps gives the same curve with and without a stop; a budget in minutes depends on the machine.
     """
     torch.manual_seed(run.seed)
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    processes = Processes(weights[0].device.type, run.shards, run.seed)
+    processes.start_alike(weights)
     optimiser = torch.optim.AdamW(
-        [weight for weight in model.parameters() if weight.requires_grad],
-        lr=run.learning_rate, betas=(0.9, 0.98), weight_decay=run.weight_decay, foreach=True,
-    )  # fmt: skip
+        weights, lr=run.learning_rate, betas=(0.9, 0.98), weight_decay=run.weight_decay, foreach=True
+    )
     resumed = run.resume and run.saved.exists()
     start = checkpoint.load(run.saved, model, optimiser) if resumed else Progress()
+    frozen = frozen_digest(model)
+    model.train()
+    steps = _steps(run, step, optimiser, processes, start)
+    progress = (
+        _recorded(run, model, optimiser, steps, start, sample)
+        if processes.is_main
+        else _followed(steps, start)
+    )
+    processes.wait()
+    check_frozen(model, frozen)
+    model.eval()
+    return progress
+
+
+def _recorded(
+    run: Run, model: nn.Module, optimiser: torch.optim.Optimizer, steps: Steps, start: Progress,
+    sample: Callable[[int], None] | None,
+) -> Progress:  # fmt: skip
+    """Take every step, and keep curve, checkpoints, samples and a table of what is trained."""
     progress, curve = start, Curve(run.folder)
     curve.start(start.step)
-    model.train()
+    _keep_table(run, model)
     with _bar(run) as report:
         try:
-            for progress, loss in _steps(run, model, step, optimiser, start):
+            for progress, loss in steps:
                 report(progress, loss)
                 if progress.step % run.log_every == 0:
                     curve.add(progress.step, progress.seconds, loss.item())
@@ -92,28 +120,42 @@ def train(run: Run, model: nn.Module, step: Step, sample: Callable[[int], None] 
         finally:
             checkpoint.save(run.saved, model, optimiser, progress)
     curve.plot()
-    model.eval()
     return progress
 
 
+def _followed(steps: Steps, start: Progress) -> Progress:
+    """Take every step, and keep nothing."""
+    last = deque(steps, maxlen=1)
+    return last[0][0] if last else start
+
+
+def _keep_table(run: Run, model: nn.Module) -> None:
+    with (run.folder / PARAMETERS).open("w", encoding="utf-8") as file:
+        Console(file=file, width=100).print(table(run.folder.name, trained_rows(model)))
+
+
 def _steps(
-    run: Run, model: nn.Module, step: Step, optimiser: torch.optim.Optimizer, progress: Progress
-) -> Iterator[tuple[Progress, Tensor]]:
+    run: Run, step: Step, optimiser: torch.optim.Optimizer, processes: Processes, progress: Progress
+) -> Steps:
     """Optimiser steps until the budget is spent; the clock runs only inside them."""
-    device = next(model.parameters()).device.type
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    weights: list[nn.Parameter] = optimiser.param_groups[0]["params"]
+    precision = mixed_precision(weights[0].device.type, run.bf16)
+
+    def mixed(number: int) -> Tensor:
+        with precision:
+            return step(number)
+
     while run.done(progress) < 1.0:
         began = time.monotonic()
         for group in optimiser.param_groups:
             group["lr"] = run.rate(progress)
-        with mixed_precision(device, run.bf16):
-            loss = step(progress.step)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss = processes.backward(mixed, progress.step, weights)
         nn.utils.clip_grad_norm_(weights, run.clip)
         optimiser.step()
-        progress = Progress(progress.step + 1, progress.seconds + time.monotonic() - began)
-        yield progress, loss.detach()
+        seconds = processes.mean(time.monotonic() - began)
+        progress = Progress(progress.step + 1, progress.seconds + seconds)
+        yield progress, loss
 
 
 def _sampled(model: nn.Module, sample: Callable[[int], None], step: int) -> None:

@@ -14,10 +14,11 @@ Stage = Callable[[Recipe], None]
 def stages() -> dict[str, Stage]:
     """Stage name to what runs it."""
     parts: dict[str, Stage] = {}
-    for name in ("codec", "tokens", "decoder", "polish", "recogniser"):
+    for name in ("codec", "tokens", "decoder", "recogniser"):
         parts[f"image.{name}"] = image.STAGES[name]
     parts |= {f"video.{name}": stage for name, stage in video.STAGES.items()}
-    parts["image.denoiser"] = image.STAGES["denoiser"]
+    for name in ("denoiser", "steady"):
+        parts[f"image.{name}"] = image.STAGES[name]
     parts |= {f"speech.{name}": stage for name, stage in speech.STAGES.items()}
     parts |= {f"audio.{name}": stage for name, stage in audio.STAGES.items()}
     parts["samples"] = run_samples

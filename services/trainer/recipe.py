@@ -8,7 +8,7 @@ import math
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,10 +31,13 @@ class Recipe:
     minutes: float = math.inf
     steps: int = 100_000
     resume: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `Run` that a config file sets; they go before a stage's own."""
 
     def run(self, name: str, **options: Any) -> Run:
         """The run of a stage under `<cache>/runs/<name>`; options are fields of `Run`."""
-        return Run(self.cache / "runs" / name, self.steps, self.minutes, resume=self.resume, **options)
+        chosen = {"resume": self.resume, **options, **self.options}
+        return Run(self.cache / "runs" / name, self.steps, self.minutes, **chosen)
 
     def keep(self, model: Part, part: str) -> None:
         """Write a trained part into the pack, in half precision."""

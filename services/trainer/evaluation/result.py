@@ -70,9 +70,9 @@ class Result:
         lines = [
             f"# Evaluation of {self.pack}", "",
             f"{facts['date']}, on {facts['machine']}; manifest sha256 `{self.digest}`.",
-            f"{reached} of {len(self.measured)} targets are reached. Every question goes through the whole system; the "
-            "wordings and the combinations asked about are kept out of training (`data/split.py`, `data/phrases.py`), "
-            "and no judge shares a weight with the pack.", "",
+            f"{reached} of {len(self.measured)} targets are reached. Every question goes through the whole system, "
+            "about the combinations that `data/split.py` keeps apart, in wordings that `data/phrases.py` keeps apart; "
+            "no judge shares a weight with the pack.", "",
             *_markdown(HEADER, [cells(one) for one in self.measured]), "",
             "## The judges themselves", "",
             "Each on real media of held-out combinations, and on the same media with the truths shuffled.", "",

@@ -1,0 +1,67 @@
+"""The config file of a recipe: TOML with one table for each stage, in which an unknown key is an error."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from anygpt.errors import InvalidInput
+from services.trainer.recipe import Recipe
+
+MINI = Path(__file__).parent / "mini.toml"
+"""The recipe for two processors."""
+_BUDGET = ("minutes", "steps")
+
+
+class StageConfig(BaseModel):
+    """What may be set of one stage; what is not set is the stage's own choice."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    minutes: float = Field(default=math.inf, gt=0)
+    steps: int = Field(default=100_000, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0)
+    warmup: int | None = Field(default=None, gt=0)
+    weight_decay: float | None = Field(default=None, ge=0)
+    clip: float | None = Field(default=None, gt=0)
+    bf16: bool | None = None
+    seed: int | None = None
+    shards: int | None = Field(default=None, gt=0)
+    save_every: int | None = Field(default=None, gt=0)
+    log_every: int | None = Field(default=None, gt=0)
+
+    def applied(self, recipe: Recipe, minutes: float | None, steps: int | None) -> Recipe:
+        """A recipe with this config, its budget replaced by the one given."""
+        options = self.model_dump(exclude_none=True, exclude=set(_BUDGET))
+        return replace(recipe, minutes=minutes or self.minutes, steps=steps or self.steps, options=options)
+
+
+def read_config(path: Path, stages: Collection[str]) -> dict[str, StageConfig]:
+    """A config for each stage, the default for those that the file leaves out.
+
+    Raises InvalidInput naming the stage and the key that are wrong.
+    """
+    if not path.is_file():
+        raise InvalidInput(f"there is no config {path.name}", reason="CONFIG_MISSING", field="--config")
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInput(f"{path.name}: {error}", reason="CONFIG_MALFORMED", field="--config") from error
+    unknown = sorted(set(tables) - set(stages))
+    if unknown:
+        raise InvalidInput(f"there is no stage {unknown[0]!r}", reason="CONFIG_UNKNOWN", field=unknown[0])
+    return {name: _stage(name, tables.get(name, {})) for name in stages}
+
+
+def _stage(name: str, table: object) -> StageConfig:
+    try:
+        return StageConfig.model_validate(table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join((name, *map(str, first["loc"])))
+        raise InvalidInput(f"{key}: {first['msg']}", reason="CONFIG_UNKNOWN", field=key) from error

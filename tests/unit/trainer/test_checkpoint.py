@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from anygpt.errors import DataLoss, Exhausted, Precondition
+from services.trainer import checkpoint
+from services.trainer.checkpoint import Progress
+from services.trainer.frozen import check_frozen, frozen_digest
+from services.trainer.loop import Run, train
+
+SAVE_FOR_EVER = """
+import sys
+import time
+from pathlib import Path
+from tests.unit.trainer.test_checkpoint import save_for_ever
+save_for_ever(Path(sys.argv[1]))
+"""
+
+
+def run_of(width: int = 64) -> tuple[nn.Linear, torch.optim.Optimizer]:
+    torch.manual_seed(0)
+    model = nn.Linear(width, width)
+    optimiser = torch.optim.AdamW(model.parameters())
+    model(torch.ones(1, width)).sum().backward()
+    optimiser.step()
+    return model, optimiser
+
+
+def save_for_ever(path: Path) -> None:
+    model, optimiser = run_of(512)
+    step = 0
+    while True:
+        step += 1
+        with torch.no_grad():
+            model.weight.fill_(float(step))
+        checkpoint.save(path, model, optimiser, Progress(step))
+
+
+def test_a_kill_in_the_midst_of_saves_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen([sys.executable, "-c", SAVE_FOR_EVER, str(path)], env=environment) as child:
+        try:
+            while not path.exists() or path.with_suffix(".unfinished").exists():
+                assert child.poll() is None
+                time.sleep(0.001)
+        finally:
+            child.send_signal(signal.SIGKILL)
+    model, optimiser = run_of(512)
+    progress = checkpoint.load(path, model, optimiser)
+    assert torch.equal(model.weight, torch.full((512, 512), float(progress.step)))
+
+
+@pytest.mark.parametrize("moment", ["fsync", "replace"])
+def test_whatever_moment_a_save_is_killed_at_the_last_checkpoint_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    model, optimiser = run_of()
+    checkpoint.save(path, model, optimiser, Progress(1))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os if moment == "fsync" else Path, moment, killed)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoint.save(path, model, optimiser, Progress(2))
+    assert checkpoint.load(path, *run_of()) == Progress(1)
+    checkpoint.save(path, model, optimiser, Progress(3))
+    assert checkpoint.load(path, *run_of()) == Progress(3)
+
+
+def test_a_disk_that_fills_up_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    model, optimiser = run_of()
+    checkpoint.save(path, model, optimiser, Progress(1, 2.0))
+    size = path.stat().st_size
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, limit[1]))
+    try:
+        with pytest.raises(Exhausted, match="the last one stays") as caught:
+            checkpoint.save(path, model, optimiser, Progress(2, 3.0))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert caught.value.reason == "CHECKPOINT_UNWRITTEN"
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert checkpoint.load(path, *run_of()) == Progress(1, 2.0)
+
+
+def test_a_checkpoint_of_another_vocabulary_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    rows = nn.Embedding(20, 4)
+    checkpoint.save(path, rows, torch.optim.AdamW(rows.parameters()), Progress(3))
+    other = nn.Embedding(24, 4)
+    before = other.weight.detach().clone()
+    with pytest.raises(Precondition, match=r"weight was \(20, 4\), is \(24, 4\)"):
+        checkpoint.load(path, other, torch.optim.AdamW(other.parameters()))
+    assert torch.equal(other.weight, before)
+
+
+def test_a_frozen_weight_that_changes_ends_the_run_with_an_error(tmp_path: Path) -> None:
+    frozen, free = nn.Linear(4, 4).requires_grad_(False), nn.Linear(4, 1)
+    model = nn.Sequential(frozen, free)
+
+    def step(number: int) -> Tensor:
+        with torch.no_grad():
+            frozen.weight[0, 0] += 1e-3 * (number == 2)
+        return torch.as_tensor(model(torch.randn(8, 4)).square().mean())
+
+    with pytest.raises(DataLoss, match="a weight that should be frozen was changed"):
+        train(Run(tmp_path, steps=4), model, step)
+
+
+def test_the_digest_of_frozen_weights_holds_while_the_others_learn() -> None:
+    model = nn.Sequential(nn.Linear(2, 2).requires_grad_(False).bfloat16(), nn.Linear(2, 2))
+    digest = frozen_digest(model)
+    nn.init.zeros_(model[1].get_parameter("weight"))
+    check_frozen(model, digest)
+    assert frozen_digest(nn.Linear(2, 2)) == ""

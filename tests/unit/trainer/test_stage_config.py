@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from anygpt.errors import InvalidInput
+from services.trainer.mini import stages
+from services.trainer.recipe import Recipe
+from services.trainer.stage_config import MINI, StageConfig, read_config
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "config.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_config_of_mini_names_stages_that_there_are_and_fits_its_budget() -> None:
+    configs = read_config(MINI, stages())
+    assert list(configs) == list(stages())
+    assert sum(config.minutes for config in configs.values() if config.minutes < math.inf) == 150
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ('["image.codec"]\nlearningrate = 1', "image.codec.learningrate"),
+        ('["image.codec"]\nsteps = -1', "image.codec.steps"),
+        ('["image.codec"]\nsteps = "many"', "image.codec.steps"),
+        ('["image.kodec"]\nsteps = 1', "image.kodec"),
+        ("image.codec", "--config"),
+    ],
+)
+def test_what_is_wrong_in_a_config_is_named_by_stage_and_key(tmp_path: Path, text: str, field: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read_config(written(tmp_path, text), ["image.codec"])
+    assert caught.value.field == field
+
+
+def test_a_config_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"no config none\.toml"):
+        read_config(tmp_path / "none.toml", [])
+
+
+def test_a_config_goes_before_what_a_stage_chose_and_the_command_line_before_both(tmp_path: Path) -> None:
+    config = StageConfig(minutes=3, learning_rate=0.5, shards=2)
+    run = config.applied(Recipe(tmp_path, tmp_path), None, 7).run("x", learning_rate=0.1, warmup=9)
+    assert (run.minutes, run.steps, run.learning_rate, run.warmup, run.shards) == (3, 7, 0.5, 9, 2)
