@@ -1,0 +1,106 @@
+"""Encode-side alignment: features of media become embeddings that the frozen language model understands.
+
+NExT-GPT's first stage, in two halves: input projections first aim at the words of a caption, then learn through the
+frozen model from what it ought to answer about a medium.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from anygpt.vocabulary import ModalityName
+from services.trainer.alignment_media import Features, sources
+from services.trainer.alignment_model import AlignedModel, distance
+from services.trainer.alignment_sequence import TokenSequence, batches, collate
+from services.trainer.alignment_setup import Alignment
+from services.trainer.alignment_words import WordTargets
+from services.trainer.data import dialogues, ideas, world
+from services.trainer.data.ideas import Idea, Music, Sound
+from services.trainer.loop import Run, train
+from services.trainer.recipe import Recipe
+
+POOL = {"image": 10_000, "video": 1500, "audio": 1500}
+"""Examples that an input projection is fitted to."""
+READING_STEPS = 3000
+BATCH_TOKENS = 512
+DESCRIBED = 6000
+ABOUT_MEDIA = {"name": 5, "detail": 4, "to_music": 4, "described": 1, "name_aloud": 1}
+"""Families of dialogues whose answer depends on what a medium shows, and how often each comes."""
+
+
+def read(recipe: Recipe, alignment: Alignment) -> None:
+    """Regress the embeddings of the words of a caption from features of media that show it."""
+    features = Features(sources(recipe), alignment.words)
+    for modality in features.sources:
+        drawn, targets = _pool(modality, features, alignment.words)
+        short = replace(recipe, steps=READING_STEPS, minutes=math.inf)
+        run = short.run(f"alignment_{modality}_input", learning_rate=2e-3)
+        _fit(run, alignment.model.into[modality], drawn, targets)
+    keep(recipe, alignment.model, "_input_projection")
+
+
+def describe(recipe: Recipe, alignment: Alignment) -> None:
+    """Train the input projections alone, through the frozen model, on answers about media."""
+    model, groups = alignment.model, _batches(alignment)
+    model.requires_grad_(False)
+    model.into.requires_grad_(True)
+    features = Features(sources(recipe), alignment.words)
+
+    def step(number: int) -> Tensor:
+        batch = collate(groups[number % len(groups)], pad=0)
+        return model.answer_loss(batch, model.hidden(batch, features)[0])
+
+    run = recipe.run("alignment_describe", learning_rate=6e-4, warmup=10, save_every=25, log_every=5)
+    train(run, model, step)
+    keep(recipe, model, "_input_projection")
+
+
+def keep(recipe: Recipe, model: AlignedModel, ending: str) -> None:
+    """Write the trained parts whose names end so into the pack."""
+    for name, part in model.parts().items():
+        if name.endswith(ending):
+            recipe.keep(part, name)
+
+
+def _fit(run: Run, projection: nn.Module, given: Tensor, wanted: Tensor) -> None:
+    """Regress `wanted` from `given`, row by row; errors count against the spread of what is wanted."""
+    scale = wanted.std()
+
+    def step(_: int) -> Tensor:
+        rows = torch.randint(len(given), (64,))
+        return distance(projection(given[rows]) / scale, wanted[rows] / scale)
+
+    train(run, projection, step)
+
+
+def _batches(alignment: Alignment) -> list[list[TokenSequence]]:
+    writer, pick = dialogues.Writer(9, alignment.chat, held_out=False), random.Random(9)
+    families = pick.choices(list(ABOUT_MEDIA), list(ABOUT_MEDIA.values()), k=DESCRIBED)
+    groups = list(
+        batches([alignment.sequencer.sequence(writer.families[name]()) for name in families], BATCH_TOKENS)
+    )
+    pick.shuffle(groups)
+    return groups
+
+
+def _pool(modality: ModalityName, features: Features, words: WordTargets) -> tuple[Tensor, Tensor]:
+    """Features of media [N, n, width] and the words they should become [N, n, model width]."""
+    captions = [ideas.caption(idea) for idea in wanted_of(modality)]
+    chosen = [captions[int(place)] for place in torch.randint(len(captions), (POOL[modality],))]
+    drawn = [features(modality, chosen[i : i + 50]) for i in range(0, len(chosen), 50)]
+    return torch.cat(drawn), torch.stack([words(modality, caption) for caption in chosen])
+
+
+def wanted_of(modality: ModalityName) -> list[Idea]:
+    """All that the world has in a modality."""
+    if modality == "image":
+        return list(world.scenes())
+    if modality == "video":
+        return list(world.moving_scenes())
+    music = [Music(instrument, mood) for instrument in world.INSTRUMENTS for mood in world.MOODS]
+    return [*music, *(Sound(name) for name in world.SOUNDS)]
