@@ -14,11 +14,13 @@ import pytest
 from anygpt.access import RULES, Scope
 from anygpt.client import AsyncClient, Media, Options
 from anygpt.credentials import Credentials
+from anygpt.errors import AnyGPTError
 from anygpt.keys import Keys, new_key, write_keys
 from anygpt.store_folder import FolderStore
 from anygpt.v1 import (
     admin_service_pb2,
     anygpt_service_pb2,
+    dead_letter_service_pb2,
     job_service_pb2,
     media_service_pb2,
     stages_pb2,
@@ -41,6 +43,7 @@ class Owned:
     lines: types_pb2.MediaRef
     job_id: str
     upload_id: str
+    letter_id: str
 
 
 def _generate(**fields: Any) -> anygpt_service_pb2.GenerateRequest:
@@ -76,12 +79,22 @@ TRIED: Mapping[str, Callable[[Owned], list[Any]]] = {
     "EncoderService/Encode": lambda own: [
         stages_pb2.EncodeRequest(modality=types_pb2.MODALITY_IMAGE, media=own.media)
     ],
+    "DeadLetterService/GetDeadLetter": lambda own: [
+        dead_letter_service_pb2.GetDeadLetterRequest(letter_id=own.letter_id)
+    ],
+    "DeadLetterService/ReplayDeadLetter": lambda own: [
+        dead_letter_service_pb2.ReplayDeadLetterRequest(letter_id=own.letter_id)
+    ],
+    "DeadLetterService/PurgeDeadLetters": lambda own: [
+        dead_letter_service_pb2.PurgeDeadLettersRequest(letter_id=own.letter_id)
+    ],
     "AdminService/DeleteTenant": lambda _: [admin_service_pb2.DeleteTenantRequest(tenant="acme")],
 }
 """RPCs that take an id, with another tenant's ids."""
 LISTS = {
     "AnyGPTService/ListConversations": anygpt_service_pb2.ListConversationsResponse,
     "JobService/ListJobs": job_service_pb2.ListJobsResponse,
+    "DeadLetterService/ListDeadLetters": dead_letter_service_pb2.ListDeadLettersResponse,
 }
 """RPCs that tell what there is."""
 WITHOUT_IDS = {
@@ -137,14 +150,32 @@ async def own(system: System) -> Owned:
         async for _ in client.watch_job(job.job_id):
             pass
         lines = await client.upload(Media(LINES), "application/jsonl")
+        await _fail(client)
+    letters = await system.ask(
+        "acme", "DeadLetterService/ListDeadLetters", dead_letter_service_pb2.ListDeadLettersRequest()
+    )
+    assert isinstance(letters, bytes)
+    [*_, letter] = dead_letter_service_pb2.ListDeadLettersResponse.FromString(letters).letters
     store = await FolderStore(system.folder / "objects").open()
     header = media_service_pb2.UploadHeader(media_type="application/jsonl").SerializeToString()
     await store.put("acme/pending-headers/waiting", header, "application/x-pending")
     await store.put("acme/pending/waiting", b"{}", "application/jsonl")
     await store.close()
     return Owned(
-        answer.request_id, conversation, answer.media("image")[0], lines, job.job_id, upload_id="waiting"
+        answer.request_id,
+        conversation,
+        answer.media("image")[0],
+        lines,
+        job.job_id,
+        "waiting",
+        letter.letter_id,
     )
+
+
+async def _fail(client: AsyncClient) -> None:
+    """A request that nobody can handle, so that its message is kept as a dead letter."""
+    with pytest.raises(AnyGPTError):
+        await client.answer("crash", options=Options(want=["text"]))
 
 
 def test_every_rpc_of_ours_is_tried_or_takes_no_id() -> None:
@@ -162,9 +193,10 @@ async def test_what_is_not_found_by_another_is_there_and_unharmed(system: System
     for method, requests in TRIED.items():
         for request in requests(own):
             await system.ask("rival", method, request)
-    deadly = {"AdminService/DeleteTenant", "AnyGPTService/DeleteConversation"}
+    deadly = {"AnyGPTService/DeleteConversation", "DeadLetterService/PurgeDeadLetters"}
     for method in sorted(TRIED, key=lambda one: one in deadly):
-        if method != "AdminService/DeleteTenant":
+        # A letter is replayed or purged, once; an erased tenant has nothing more to lose.
+        if method not in ("AdminService/DeleteTenant", "DeadLetterService/ReplayDeadLetter"):
             for request in TRIED[method](own):
                 assert await system.ask("acme", method, request) is not NOT_FOUND, method
 
