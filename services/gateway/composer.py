@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from functools import partial
 
 from anygpt import topology
@@ -48,8 +49,8 @@ class Composer:
 
     async def open(self) -> None:
         """Join the group and begin."""
-        self._consumer = await self._bus.consume([topology.REPLIES], GROUP, UNFINISHED)
-        self._tasks = [asyncio.create_task(self._read(self._consumer)), asyncio.create_task(self._watch())]
+        self._consumer = await self._join()
+        self._tasks = [asyncio.create_task(self._stay()), asyncio.create_task(self._watch())]
 
     async def close(self) -> None:
         """Leave the group; another replica goes on."""
@@ -59,6 +60,23 @@ class Composer:
         await asyncio.gather(*self._tasks, *runners, return_exceptions=True)
         if self._tasks:
             await self._consumer.close()
+
+    async def _join(self) -> Consumer:
+        return await self._bus.consume([topology.REPLIES], GROUP, UNFINISHED)
+
+    async def _stay(self) -> None:
+        """Read; a membership that ends before the bus does is begun anew, and nothing is kept of it."""
+        while True:
+            try:
+                return await self._read(self._consumer)
+            except AnyGPTError as error:
+                log.warning("the composer's membership has ended: %s", error.message)
+            for errand in tuple(self._errands.values()):
+                self._drop(errand)
+            self._caught_up.clear()
+            await asyncio.sleep(RETRY_S)
+            with suppress(AnyGPTError):
+                self._consumer = await self._join()
 
     async def _read(self, consumer: Consumer) -> None:
         async for record in consumer:

@@ -71,10 +71,9 @@ class BusDoor:
     async def open(self, longest_ms: int) -> None:
         """Read back the cancels that still matter, then join the group of this stage."""
         self._readers.append(asyncio.create_task(self._obey(now_ms() - longest_ms)))
-        topics = [self._entry.topic, self._entry.batch_topic]
-        self._consumer = await self._bus.consume(topics, self._entry.name)
-        self._readers.append(asyncio.create_task(self._take(self._consumer)))
-        self._readers.append(asyncio.create_task(self._look(self._consumer)))
+        self._consumer = await self._join()
+        self._readers.append(asyncio.create_task(self._stay(self._consumer)))
+        self._readers.append(asyncio.create_task(self._look()))
 
     async def drain(self, seconds: float) -> None:
         """Begin nothing new, and give what runs some time to end."""
@@ -108,12 +107,28 @@ class BusDoor:
                 if errand.call.request_id == order.cancel.request_id:
                     errand.cancel()
 
-    async def _look(self, consumer: Consumer) -> None:
-        """Drop what another replica has now."""
+    async def _join(self) -> Consumer:
+        return await self._bus.consume([self._entry.topic, self._entry.batch_topic], self._entry.name)
+
+    async def _stay(self, consumer: Consumer) -> None:
+        """Take work; a membership that ends before the bus does is begun anew."""
         while True:
+            try:
+                return await self._take(consumer)
+            except AnyGPTError as error:
+                log.warning("the membership of stage %s has ended: %s", self.name, error.message)
+            for errand in tuple(self._errands.values()):
+                errand.void()
+            await asyncio.sleep(RETRY_S)
+            with suppress(AnyGPTError):
+                self._consumer = consumer = await self._join()
+
+    async def _look(self) -> None:
+        """Drop what another replica has now."""
+        while self._consumer is not None:
             await asyncio.sleep(LOOK_S)
             for errand in tuple(self._errands.values()):
-                if consumer.tenure(errand.records[0]) != errand.tenure:
+                if self._consumer.tenure(errand.records[0]) != errand.tenure:
                     errand.void()
 
     async def _take(self, consumer: Consumer) -> None:
@@ -224,6 +239,7 @@ class BusDoor:
         route = new_route(first, call, errand.span_index, past, self._store)
         try:
             async for response in self._stage.handle(errand.requests(first), call):
+                call.check()
                 for outgoing in await route.outgoing(response):
                     await voice.send(outgoing.topic, outgoing.message, outgoing.span_index)
         except (RequestCancelled, DeadlineExpired):

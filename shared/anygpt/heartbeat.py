@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from anygpt import topology
 from anygpt.bus import Bus
+from anygpt.errors import AnyGPTError
 from anygpt.identity import new_id
 from anygpt.v1 import bus_pb2, types_pb2
 
@@ -67,5 +69,6 @@ class Heart:
                 )
                 beat.sent_at.GetCurrentTime()
                 order = bus_pb2.Control(heartbeat=beat)
-                await self._bus.publish(topology.HEARTBEATS, self._replica, order.SerializeToString(), {})
+                with suppress(AnyGPTError):
+                    await self._bus.publish(topology.HEARTBEATS, self._replica, order.SerializeToString(), {})
             await asyncio.sleep(INTERVAL_S)
