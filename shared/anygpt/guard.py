@@ -19,7 +19,7 @@ from anygpt.metrics import CONTENT_REFUSALS
 from anygpt.settings import GuardSettings
 from anygpt.stage import Call, In, Out, Stage
 from anygpt.topology import TEXT, Modality
-from anygpt.v1 import stages_pb2
+from anygpt.v1 import stages_pb2, types_pb2
 
 ENTRY_POINTS = "anygpt.guards"
 
@@ -114,7 +114,9 @@ class GuardedStage(Stage[In, Out], Generic[In, Out]):
             await self._check(content, call)
         elif response.HasField("chunk"):
             chunk = response.chunk
-            await self._check(Content(0, media=chunk.data, media_type=chunk.media_type), call)
+            await self._check(
+                Content(types_pb2.MODALITY_UNSPECIFIED, media=chunk.data, media_type=chunk.media_type), call
+            )
 
     async def _check(self, content: Content, call: Call) -> None:
         try:

@@ -60,7 +60,7 @@ class ObservedStage(Stage[In, Out], Generic[In, Out]):
         STAGE_RUNNING.labels(name).inc()
         outcome, began = "failed", time.perf_counter()
         place = Place(name, call.trace, SpanKind.CONSUMER)
-        facts = {
+        facts: dict[str, str | int] = {
             "anygpt.request": call.request_id,
             "anygpt.tenant": call.tenant,
             "anygpt.attempt": call.attempt,
