@@ -59,12 +59,13 @@ def params(recipe: Annotated[str, typer.Argument(help="nextgpt-7b, anygpt-7b or 
 
     from anygpt.errors import InvalidInput
     from services.trainer import parameters
+    from services.trainer.parameter_table import table
     from services.trainer.published import NEXTGPT_7B, RECIPES
 
     if recipe not in ("mini", *RECIPES):
         raise InvalidInput(f"there are mini, {', '.join(RECIPES)}", field="RECIPE")
     rows = parameters.recipe_rows(RECIPES[recipe]) if recipe in RECIPES else parameters.mini_rows()
-    Console().print(parameters.table(recipe, rows))
+    Console().print(table(recipe, rows))
     if recipe == NEXTGPT_7B.name:
         print(
             "with the paper's grouping input projections, among all that the paper counts: "

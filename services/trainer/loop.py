@@ -20,7 +20,7 @@ from services.trainer import checkpoint
 from services.trainer.checkpoint import Progress
 from services.trainer.curve import Curve
 from services.trainer.frozen import check_frozen, frozen_digest
-from services.trainer.parameters import table, trained_rows
+from services.trainer.parameter_table import table, trained_rows
 from services.trainer.processes import Processes, Step
 
 Steps = Iterator[tuple[Progress, Tensor]]

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
-from rich.table import Table
 from torch import nn
 
 from anygpt.pack import read_pack
 from anygpt_models.lora import LoRA
 from anygpt_models.projection import InputProjection, OutputProjection
 from services.trainer.pack_recipe import LanguageSizes, PackRecipe
+from services.trainer.parameter_table import Row
 
 GROUPING_PROJECTIONS = 28_000_000
 """NExT-GPT's grouping input projections as its paper counts them; a pack of ours has linear ones."""
@@ -21,22 +20,6 @@ FROZEN = 12_275_000_000
 
 MINI_BASE = 134_515_008
 """SmolLM2-135M, its tied head counted once."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One part's parameters, and whether they are trained."""
-
-    part: str
-    count: int
-    trained: bool = True
-
-
-def trained_rows(model: nn.Module) -> list[Row]:
-    """A model in training, by its first level of parts."""
-    return [
-        Row(name, count, trained) for name, part in model.named_children() for count, trained in _counts(part)
-    ]
 
 
 def recipe_rows(recipe: PackRecipe) -> list[Row]:
@@ -85,24 +68,6 @@ def published_share(rows: Sequence[Row]) -> float:
     kept = [row.count for row in rows if row.trained and "input projection" not in row.part]
     trained = GROUPING_PROJECTIONS + sum(kept)
     return trained / (trained + FROZEN)
-
-
-def table(title: str, rows: Sequence[Row]) -> Table:
-    """Rows for a terminal, the trained share below them."""
-    found = Table("part", "parameters", "trained", title=title)
-    for row in rows:
-        found.add_row(row.part, f"{row.count:,}", "yes" if row.trained else "no")
-    trained, total = sum(row.count for row in rows if row.trained), sum(row.count for row in rows)
-    found.add_section()
-    found.add_row("trained in all", f"{trained:,}", f"{trained / max(total, 1):.2%}")
-    return found
-
-
-def _counts(part: nn.Module) -> Iterator[tuple[int, bool]]:
-    for trained in (True, False):
-        count = sum(weight.numel() for weight in part.parameters() if weight.requires_grad is trained)
-        if count:
-            yield count, trained
 
 
 def _size(model: nn.Module) -> int:

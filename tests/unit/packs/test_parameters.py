@@ -5,7 +5,8 @@ from torch import nn
 from typer.testing import CliRunner
 
 from services.trainer.commands import train
-from services.trainer.parameters import published_share, recipe_rows, trained_rows
+from services.trainer.parameter_table import trained_rows
+from services.trainer.parameters import published_share, recipe_rows
 from services.trainer.published import ANYGPT_7B, NEXTGPT_7B
 
 
