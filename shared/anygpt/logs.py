@@ -24,6 +24,8 @@ _HEADER = re.compile(r"(?i)\b(?:x-api-key|authorization)[\"']?\s*[:=]\s*\S+")
 _USERINFO = re.compile(r"(\w+://)[^\s/@]+@")
 FOREIGN_LEVEL = logging.WARNING
 """Libraries log requests and URLs below it."""
+MOST_KINDS = 1000
+"""Kinds of messages that are remembered: some libraries write their figures into the text."""
 OURS = ("anygpt", "anygpt_models", "services")
 
 
@@ -59,6 +61,28 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
+class Seldom(logging.Filter):
+    """A library that repeats itself is quoted once in `SECONDS`: a broker that is away must not fill a disk."""
+
+    SECONDS = 10.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See logging.Filter; what we log ourselves always passes."""
+        if record.name.split(".")[0] in OURS:
+            return True
+        key = (record.name, str(record.msg))
+        is_due = record.created - self._told.get(key, -self.SECONDS) >= self.SECONDS
+        if is_due:
+            if len(self._told) > MOST_KINDS:
+                self._told.clear()
+            self._told[key] = record.created
+        return is_due
+
+
 def redacted(text: str) -> str:
     """Text without the queries of URLs and without credentials."""
     text = _USERINFO.sub(r"\1", _QUERY.sub(r"\1?...", text))
@@ -69,6 +93,7 @@ def start_logging() -> None:
     """Log to standard error: our own from INFO on, libraries' from WARNING on."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
+    handler.addFilter(Seldom())
     logging.basicConfig(level=FOREIGN_LEVEL, handlers=[handler], force=True)
     for name in OURS:
         logging.getLogger(name).setLevel(logging.INFO)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from anygpt.logs import JsonFormatter, bind, redacted
+from anygpt.logs import JsonFormatter, Seldom, bind, redacted
 
 SECRET = "canary-7391"
 
@@ -73,3 +73,18 @@ def test_signatures_and_credentials_are_cut_from_messages(text: str) -> None:
 def test_what_is_no_secret_stays() -> None:
     text = "stage llm buried a record of anygpt.v1.generate: POISON, 12 % of s3://minio:9000/anygpt"
     assert redacted(text) == text
+
+
+def test_a_library_that_repeats_itself_is_quoted_once_in_a_while_and_we_are_always() -> None:
+    seldom = Seldom()
+
+    def passes(name: str, text: str, second: float) -> bool:
+        record = logging.LogRecord(name, logging.WARNING, __file__, 1, text, (), None)
+        record.created = second
+        return seldom.filter(record)
+
+    assert [passes("kafka.client", "no broker", second) for second in (0, 1, 9, 11, 12)] == [
+        True, False, False, True, False,
+    ]  # fmt: skip
+    assert passes("kafka.client", "a broker", 1)
+    assert all(passes("services.gateway.api", "begun", second) for second in (0, 1, 2))
