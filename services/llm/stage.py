@@ -84,6 +84,8 @@ class LlmStage(Stage[Request, Response]):
     async def _check(self, request: Request, call: Call) -> Generation:
         self._pack.vocabulary.check_digest(request.vocabulary_digest)
         want = self._want(request)
+        if request.adapter and request.adapter not in self._adapters:
+            raise InvalidInput("the pack has no such adapter", reason="ADAPTER_UNKNOWN", field="adapter")
         sampling = read_sampling(request.sampling, self._rules.outputs)
         self._check_budgets(request, want, sampling)
 
@@ -97,7 +99,9 @@ class LlmStage(Stage[Request, Response]):
                 "the prompt leaves no room for an answer", reason="CONTEXT_EXCEEDED", field="prompt"
             )
         closed = frozenset(request.closed) - {TEXT, *want}
-        order = Order(prompt, want, sampling, request.seed, tuple(request.forced_ids), closed=closed)
+        order = Order(
+            prompt, want, sampling, request.seed, tuple(request.forced_ids), closed, request.adapter
+        )
         return Generation(order, call, self._rules, self._tokeniser, self._context)
 
     def _want(self, request: Request) -> tuple[Modality, ...]:

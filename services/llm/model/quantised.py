@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -74,6 +75,8 @@ class Quantised:
         self, library: ctypes.CDLL, packed: Packed, adapters: Mapping[str, Adapter], pages: int
     ) -> None:
         self._library = library
+        self._team = ctypes.c_void_p(library.team_open(torch.get_num_threads()))
+        weakref.finalize(self, library.team_close, self._team)
         self._sizes = packed.sizes
         self._tensors = packed.tensors
         self._vocabulary = len(packed.tensors["embedding"])
@@ -111,7 +114,7 @@ class Quantised:
             len(hidden), ctypes.addressof(positions), ctypes.addressof(sequences), ctypes.addressof(tables),
             width, ctypes.addressof(adapters),
         )  # fmt: skip
-        self._library.forward(ctypes.byref(self._model), ctypes.byref(step), _address(hidden))
+        self._library.forward(self._team, ctypes.byref(self._model), ctypes.byref(step), _address(hidden))
         return hidden
 
     def logits(self, hidden: torch.Tensor, choices: Sequence[Choice]) -> torch.Tensor:
@@ -119,6 +122,7 @@ class Quantised:
         tiles = self._tiles(frozenset(choices))
         out = torch.empty(len(hidden), self._model.head.rows)
         self._library.logits(
+            self._team,
             ctypes.byref(self._model), _address(hidden.contiguous()), ctypes.c_int64(len(hidden)),
             _address(tiles), ctypes.c_int64(len(tiles)), _address(out),
         )  # fmt: skip

@@ -26,7 +26,7 @@ from anygpt.v1 import anygpt_service_pb2 as anygpt_dot_v1_dot_anygpt__service__p
 from anygpt.v1 import types_pb2 as anygpt_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x61nygpt/v1/stages.proto\x12\tanygpt.v1\x1a\x1e\x61nygpt/v1/anygpt_service.proto\x1a\x15\x61nygpt/v1/types.proto\"\xab\x01\n\rEncodeRequest\x12%\n\x08modality\x18\x01 \x01(\x0e\x32\x13.anygpt.v1.Modality\x12(\n\x06inline\x18\x02 \x01(\x0b\x32\x16.anygpt.v1.InlineMediaH\x00\x12$\n\x05media\x18\x03 \x01(\x0b\x32\x13.anygpt.v1.MediaRefH\x00\x12\x19\n\x11vocabulary_digest\x18\x04 \x01(\tB\x08\n\x06source\"y\n\x0e\x45ncodeResponse\x12!\n\x05\x63odes\x18\x01 \x01(\x0b\x32\x10.anygpt.v1.CodesH\x00\x12\'\n\x08\x66\x65\x61tures\x18\x02 \x01(\x0b\x32\x13.anygpt.v1.FeaturesH\x00\x12\x11\n\tencode_ms\x18\x03 \x01(\x04\x42\x08\n\x06output\"\x9d\x01\n\rPromptSegment\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12%\n\x06tokens\x18\x02 \x01(\x0b\x32\x13.anygpt.v1.TokenIdsH\x00\x12!\n\x05\x63odes\x18\x03 \x01(\x0b\x32\x10.anygpt.v1.CodesH\x00\x12\'\n\x08\x66\x65\x61tures\x18\x04 \x01(\x0b\x32\x13.anygpt.v1.FeaturesH\x00\x42\t\n\x07\x63ontent\"\x1b\n\x08TokenIds\x12\x0f\n\x03ids\x18\x01 \x03(\rB\x02\x10\x01\"\xcb\x02\n\x15GenerateTokensRequest\x12(\n\x06prompt\x18\x01 \x03(\x0b\x32\x18.anygpt.v1.PromptSegment\x12!\n\x04want\x18\x02 \x03(\x0e\x32\x13.anygpt.v1.Modality\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12-\n\x08sampling\x18\x04 \x03(\x0b\x32\x1b.anygpt.v1.ModalitySampling\x12\x16\n\nforced_ids\x18\x05 \x03(\rB\x02\x10\x01\x12\x19\n\x11vocabulary_digest\x18\x06 \x01(\t\x12%\n\x08priority\x18\x07 \x01(\x0e\x32\x13.anygpt.v1.Priority\x12)\n\x06\x64\x65\x63ode\x18\x08 \x01(\x0b\x32\x19.anygpt.v1.DecodeSettings\x12#\n\x06\x63losed\x18\t \x03(\x0e\x32\x13.anygpt.v1.Modality\"\xb5\x02\n\x16GenerateTokensResponse\x12\x12\n\nspan_index\x18\x01 \x01(\r\x12$\n\x04text\x18\x02 \x01(\x0b\x32\x14.anygpt.v1.TextChunkH\x00\x12,\n\x0bspan_opened\x18\x03 \x01(\x0b\x32\x15.anygpt.v1.SpanOpenedH\x00\x12!\n\x05\x63odes\x18\x04 \x01(\x0b\x32\x10.anygpt.v1.CodesH\x00\x12%\n\x07signals\x18\x05 \x01(\x0b\x32\x12.anygpt.v1.SignalsH\x00\x12,\n\x0bspan_closed\x18\x06 \x01(\x0b\x32\x15.anygpt.v1.SpanClosedH\x00\x12\x31\n\x08\x66inished\x18\x07 \x01(\x0b\x32\x1d.anygpt.v1.GenerationFinishedH\x00\x42\x08\n\x06output\"*\n\tTextChunk\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0f\n\x03ids\x18\x02 \x03(\rB\x02\x10\x01\"3\n\nSpanOpened\x12%\n\x08modality\x18\x01 \x01(\x0e\x32\x13.anygpt.v1.Modality\"0\n\nSpanClosed\x12\x11\n\ttruncated\x18\x01 \x01(\x08\x12\x0f\n\x03ids\x18\x02 \x03(\rB\x02\x10\x01\"^\n\x12GenerationFinished\x12\'\n\x06reason\x18\x01 \x01(\x0e\x32\x17.anygpt.v1.FinishReason\x12\x1f\n\x05usage\x18\x02 \x01(\x0b\x32\x10.anygpt.v1.Usage\"I\n\x0e\x44\x65\x63odeSettings\x12(\n\x06output\x18\x01 \x03(\x0b\x32\x18.anygpt.v1.OutputOptions\x12\r\n\x05voice\x18\x02 \x01(\t\"\xb9\x02\n\rDecodeRequest\x12%\n\x08modality\x18\x01 \x01(\x0e\x32\x13.anygpt.v1.Modality\x12\x12\n\nspan_index\x18\x02 \x01(\r\x12\x13\n\x0b\x63hunk_index\x18\x03 \x01(\r\x12!\n\x05\x63odes\x18\x04 \x01(\x0b\x32\x10.anygpt.v1.CodesH\x00\x12%\n\x07signals\x18\x05 \x01(\x0b\x32\x12.anygpt.v1.SignalsH\x00\x12\x11\n\x07\x63\x61ption\x18\x06 \x01(\tH\x00\x12\x0f\n\x07is_last\x18\x07 \x01(\x08\x12\x0c\n\x04seed\x18\x08 \x01(\x04\x12)\n\x07options\x18\t \x01(\x0b\x32\x18.anygpt.v1.OutputOptions\x12\r\n\x05voice\x18\n \x01(\t\x12\x19\n\x11vocabulary_digest\x18\x0b \x01(\tB\x07\n\x05input\"\x95\x01\n\x0e\x44\x65\x63odeResponse\x12\'\n\x08progress\x18\x01 \x01(\x0b\x32\x13.anygpt.v1.ProgressH\x00\x12&\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x15.anygpt.v1.MediaChunkH\x00\x12(\n\x05media\x18\x03 \x01(\x0b\x32\x17.anygpt.v1.DecodedMediaH\x00\x42\x08\n\x06output\"U\n\x0c\x44\x65\x63odedMedia\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12$\n\x05ready\x18\x02 \x01(\x0b\x32\x15.anygpt.v1.MediaReady\x12\x11\n\tdecode_ms\x18\x03 \x01(\x04\x32Q\n\x0e\x45ncoderService\x12?\n\x06\x45ncode\x12\x18.anygpt.v1.EncodeRequest\x1a\x19.anygpt.v1.EncodeResponse0\x01\x32k\n\x10GeneratorService\x12W\n\x0eGenerateTokens\x12 .anygpt.v1.GenerateTokensRequest\x1a!.anygpt.v1.GenerateTokensResponse0\x01\x32S\n\x0e\x44\x65\x63oderService\x12\x41\n\x06\x44\x65\x63ode\x12\x18.anygpt.v1.DecodeRequest\x1a\x19.anygpt.v1.DecodeResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x61nygpt/v1/stages.proto\x12\tanygpt.v1\x1a\x1e\x61nygpt/v1/anygpt_service.proto\x1a\x15\x61nygpt/v1/types.proto\"\xab\x01\n\rEncodeRequest\x12%\n\x08modality\x18\x01 \x01(\x0e\x32\x13.anygpt.v1.Modality\x12(\n\x06inline\x18\x02 \x01(\x0b\x32\x16.anygpt.v1.InlineMediaH\x00\x12$\n\x05media\x18\x03 \x01(\x0b\x32\x13.anygpt.v1.MediaRefH\x00\x12\x19\n\x11vocabulary_digest\x18\x04 \x01(\tB\x08\n\x06source\"y\n\x0e\x45ncodeResponse\x12!\n\x05\x63odes\x18\x01 \x01(\x0b\x32\x10.anygpt.v1.CodesH\x00\x12\'\n\x08\x66\x65\x61tures\x18\x02 \x01(\x0b\x32\x13.anygpt.v1.FeaturesH\x00\x12\x11\n\tencode_ms\x18\x03 \x01(\x04\x42\x08\n\x06output\"\x9d\x01\n\rPromptSegment\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12%\n\x06tokens\x18\x02 \x01(\x0b\x32\x13.anygpt.v1.TokenIdsH\x00\x12!\n\x05\x63odes\x18\x03 \x01(\x0b\x32\x10.anygpt.v1.CodesH\x00\x12\'\n\x08\x66\x65\x61tures\x18\x04 \x01(\x0b\x32\x13.anygpt.v1.FeaturesH\x00\x42\t\n\x07\x63ontent\"\x1b\n\x08TokenIds\x12\x0f\n\x03ids\x18\x01 \x03(\rB\x02\x10\x01\"\xdc\x02\n\x15GenerateTokensRequest\x12(\n\x06prompt\x18\x01 \x03(\x0b\x32\x18.anygpt.v1.PromptSegment\x12!\n\x04want\x18\x02 \x03(\x0e\x32\x13.anygpt.v1.Modality\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12-\n\x08sampling\x18\x04 \x03(\x0b\x32\x1b.anygpt.v1.ModalitySampling\x12\x16\n\nforced_ids\x18\x05 \x03(\rB\x02\x10\x01\x12\x19\n\x11vocabulary_digest\x18\x06 \x01(\t\x12%\n\x08priority\x18\x07 \x01(\x0e\x32\x13.anygpt.v1.Priority\x12)\n\x06\x64\x65\x63ode\x18\x08 \x01(\x0b\x32\x19.anygpt.v1.DecodeSettings\x12#\n\x06\x63losed\x18\t \x03(\x0e\x32\x13.anygpt.v1.Modality\x12\x0f\n\x07\x61\x64\x61pter\x18\n \x01(\t\"\xb5\x02\n\x16GenerateTokensResponse\x12\x12\n\nspan_index\x18\x01 \x01(\r\x12$\n\x04text\x18\x02 \x01(\x0b\x32\x14.anygpt.v1.TextChunkH\x00\x12,\n\x0bspan_opened\x18\x03 \x01(\x0b\x32\x15.anygpt.v1.SpanOpenedH\x00\x12!\n\x05\x63odes\x18\x04 \x01(\x0b\x32\x10.anygpt.v1.CodesH\x00\x12%\n\x07signals\x18\x05 \x01(\x0b\x32\x12.anygpt.v1.SignalsH\x00\x12,\n\x0bspan_closed\x18\x06 \x01(\x0b\x32\x15.anygpt.v1.SpanClosedH\x00\x12\x31\n\x08\x66inished\x18\x07 \x01(\x0b\x32\x1d.anygpt.v1.GenerationFinishedH\x00\x42\x08\n\x06output\"*\n\tTextChunk\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0f\n\x03ids\x18\x02 \x03(\rB\x02\x10\x01\"3\n\nSpanOpened\x12%\n\x08modality\x18\x01 \x01(\x0e\x32\x13.anygpt.v1.Modality\"0\n\nSpanClosed\x12\x11\n\ttruncated\x18\x01 \x01(\x08\x12\x0f\n\x03ids\x18\x02 \x03(\rB\x02\x10\x01\"^\n\x12GenerationFinished\x12\'\n\x06reason\x18\x01 \x01(\x0e\x32\x17.anygpt.v1.FinishReason\x12\x1f\n\x05usage\x18\x02 \x01(\x0b\x32\x10.anygpt.v1.Usage\"I\n\x0e\x44\x65\x63odeSettings\x12(\n\x06output\x18\x01 \x03(\x0b\x32\x18.anygpt.v1.OutputOptions\x12\r\n\x05voice\x18\x02 \x01(\t\"\xb9\x02\n\rDecodeRequest\x12%\n\x08modality\x18\x01 \x01(\x0e\x32\x13.anygpt.v1.Modality\x12\x12\n\nspan_index\x18\x02 \x01(\r\x12\x13\n\x0b\x63hunk_index\x18\x03 \x01(\r\x12!\n\x05\x63odes\x18\x04 \x01(\x0b\x32\x10.anygpt.v1.CodesH\x00\x12%\n\x07signals\x18\x05 \x01(\x0b\x32\x12.anygpt.v1.SignalsH\x00\x12\x11\n\x07\x63\x61ption\x18\x06 \x01(\tH\x00\x12\x0f\n\x07is_last\x18\x07 \x01(\x08\x12\x0c\n\x04seed\x18\x08 \x01(\x04\x12)\n\x07options\x18\t \x01(\x0b\x32\x18.anygpt.v1.OutputOptions\x12\r\n\x05voice\x18\n \x01(\t\x12\x19\n\x11vocabulary_digest\x18\x0b \x01(\tB\x07\n\x05input\"\x95\x01\n\x0e\x44\x65\x63odeResponse\x12\'\n\x08progress\x18\x01 \x01(\x0b\x32\x13.anygpt.v1.ProgressH\x00\x12&\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x15.anygpt.v1.MediaChunkH\x00\x12(\n\x05media\x18\x03 \x01(\x0b\x32\x17.anygpt.v1.DecodedMediaH\x00\x42\x08\n\x06output\"U\n\x0c\x44\x65\x63odedMedia\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12$\n\x05ready\x18\x02 \x01(\x0b\x32\x15.anygpt.v1.MediaReady\x12\x11\n\tdecode_ms\x18\x03 \x01(\x04\x32Q\n\x0e\x45ncoderService\x12?\n\x06\x45ncode\x12\x18.anygpt.v1.EncodeRequest\x1a\x19.anygpt.v1.EncodeResponse0\x01\x32k\n\x10GeneratorService\x12W\n\x0eGenerateTokens\x12 .anygpt.v1.GenerateTokensRequest\x1a!.anygpt.v1.GenerateTokensResponse0\x01\x32S\n\x0e\x44\x65\x63oderService\x12\x41\n\x06\x44\x65\x63ode\x12\x18.anygpt.v1.DecodeRequest\x1a\x19.anygpt.v1.DecodeResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,29 +50,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOKENIDS']._serialized_start=549
   _globals['_TOKENIDS']._serialized_end=576
   _globals['_GENERATETOKENSREQUEST']._serialized_start=579
-  _globals['_GENERATETOKENSREQUEST']._serialized_end=910
-  _globals['_GENERATETOKENSRESPONSE']._serialized_start=913
-  _globals['_GENERATETOKENSRESPONSE']._serialized_end=1222
-  _globals['_TEXTCHUNK']._serialized_start=1224
-  _globals['_TEXTCHUNK']._serialized_end=1266
-  _globals['_SPANOPENED']._serialized_start=1268
-  _globals['_SPANOPENED']._serialized_end=1319
-  _globals['_SPANCLOSED']._serialized_start=1321
-  _globals['_SPANCLOSED']._serialized_end=1369
-  _globals['_GENERATIONFINISHED']._serialized_start=1371
-  _globals['_GENERATIONFINISHED']._serialized_end=1465
-  _globals['_DECODESETTINGS']._serialized_start=1467
-  _globals['_DECODESETTINGS']._serialized_end=1540
-  _globals['_DECODEREQUEST']._serialized_start=1543
-  _globals['_DECODEREQUEST']._serialized_end=1856
-  _globals['_DECODERESPONSE']._serialized_start=1859
-  _globals['_DECODERESPONSE']._serialized_end=2008
-  _globals['_DECODEDMEDIA']._serialized_start=2010
-  _globals['_DECODEDMEDIA']._serialized_end=2095
-  _globals['_ENCODERSERVICE']._serialized_start=2097
-  _globals['_ENCODERSERVICE']._serialized_end=2178
-  _globals['_GENERATORSERVICE']._serialized_start=2180
-  _globals['_GENERATORSERVICE']._serialized_end=2287
-  _globals['_DECODERSERVICE']._serialized_start=2289
-  _globals['_DECODERSERVICE']._serialized_end=2372
+  _globals['_GENERATETOKENSREQUEST']._serialized_end=927
+  _globals['_GENERATETOKENSRESPONSE']._serialized_start=930
+  _globals['_GENERATETOKENSRESPONSE']._serialized_end=1239
+  _globals['_TEXTCHUNK']._serialized_start=1241
+  _globals['_TEXTCHUNK']._serialized_end=1283
+  _globals['_SPANOPENED']._serialized_start=1285
+  _globals['_SPANOPENED']._serialized_end=1336
+  _globals['_SPANCLOSED']._serialized_start=1338
+  _globals['_SPANCLOSED']._serialized_end=1386
+  _globals['_GENERATIONFINISHED']._serialized_start=1388
+  _globals['_GENERATIONFINISHED']._serialized_end=1482
+  _globals['_DECODESETTINGS']._serialized_start=1484
+  _globals['_DECODESETTINGS']._serialized_end=1557
+  _globals['_DECODEREQUEST']._serialized_start=1560
+  _globals['_DECODEREQUEST']._serialized_end=1873
+  _globals['_DECODERESPONSE']._serialized_start=1876
+  _globals['_DECODERESPONSE']._serialized_end=2025
+  _globals['_DECODEDMEDIA']._serialized_start=2027
+  _globals['_DECODEDMEDIA']._serialized_end=2112
+  _globals['_ENCODERSERVICE']._serialized_start=2114
+  _globals['_ENCODERSERVICE']._serialized_end=2195
+  _globals['_GENERATORSERVICE']._serialized_start=2197
+  _globals['_GENERATORSERVICE']._serialized_end=2304
+  _globals['_DECODERSERVICE']._serialized_start=2306
+  _globals['_DECODERSERVICE']._serialized_end=2389
 # @@protoc_insertion_point(module_scope)

@@ -159,9 +159,12 @@ class GenerateTokensRequest(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     DECODE_FIELD_NUMBER: _builtins.int
     CLOSED_FIELD_NUMBER: _builtins.int
+    ADAPTER_FIELD_NUMBER: _builtins.int
     seed: _builtins.int
     vocabulary_digest: _builtins.str
     priority: _types_pb2.Priority.ValueType
+    adapter: _builtins.str
+    """A low-rank update among the pack's adapters; empty: the pack's model as it is."""
     @_builtins.property
     def prompt(self) -> _containers.RepeatedCompositeFieldContainer[Global___PromptSegment]: ...
     @_builtins.property
@@ -194,10 +197,11 @@ class GenerateTokensRequest(_message.Message):
         priority: _types_pb2.Priority.ValueType = ...,
         decode: Global___DecodeSettings | None = ...,
         closed: _abc.Iterable[_types_pb2.Modality.ValueType] | None = ...,
+        adapter: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decode", b"decode"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "decode", b"decode", "forced_ids", b"forced_ids", "priority", b"priority", "prompt", b"prompt", "sampling", b"sampling", "seed", b"seed", "vocabulary_digest", b"vocabulary_digest", "want", b"want"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "closed", b"closed", "decode", b"decode", "forced_ids", b"forced_ids", "priority", b"priority", "prompt", b"prompt", "sampling", b"sampling", "seed", b"seed", "vocabulary_digest", b"vocabulary_digest", "want", b"want"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

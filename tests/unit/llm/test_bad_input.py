@@ -70,6 +70,7 @@ BAD = {
     "a prompt without room for what is wanted": (long(CONTEXT - 25, want=["video"]), InvalidInput, "prompt"),
     "an unknown modality": (unknown_want(), Unserved, "want[0]"),
     "another vocabulary": (request(vocabulary_digest="other"), Precondition, "vocabulary_digest"),
+    "an unknown adapter": (request(adapter="nobody's"), InvalidInput, "adapter"),
     "a negative temperature": (
         request(sampling={"text": {"temperature": -1}}), InvalidInput, "sampling[0].temperature",
     ),

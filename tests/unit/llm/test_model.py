@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from services.llm.sampling import read_sampling
 from services.llm.settings import LlmSettings
 from services.llm.step import Choice, Draw, Feed
 from services.llm.tokeniser import Tokeniser
-from tests.tiny_pack import CONTEXT, TEXT_SIZE, TinyPack, build_tiny_pack
+from tests.tiny_pack import CONTEXT, HIDDEN, TEXT_SIZE, TinyPack, build_tiny_pack
 from tests.unit.llm.asking import ask, opened, request
 
 GREEDY = {name: {"temperature": 0.0} for name in ("text", "image", "video", "speech", "audio")}
@@ -38,10 +39,12 @@ def reference_model(folder: Path) -> Any:
 
 @torch.inference_mode()
 def reference_answer(
-    folder: Path, text: str, want: tuple[Modality, ...]
+    folder: Path, text: str, want: tuple[Modality, ...], update: Path | None = None
 ) -> tuple[list[int], dict[int, torch.Tensor]]:
     """Greedy answer by a whole forward pass for each token; hidden state plus embedding of each answer token."""
     pack, model = open_pack(str(folder)), reference_model(folder)
+    if update:
+        LanguageAdapter.from_pretrained(update).lora.merge(model)
     tokeniser = Tokeniser(folder / "tokenizer" / "tokenizer.json", TEXT_SIZE)
     rules = read_rules(pack, tokeniser)
     budgets = {modality: one.max_tokens for modality, one in read_sampling([], rules.outputs).items()}
@@ -76,6 +79,28 @@ async def test_a_greedy_answer_equals_that_of_transformers_in_every_modality(
                     rows = [vectors[place + 1 + index].numpy() for index in range(len(span.signals))]
                     np.testing.assert_allclose(span.signals, np.stack(rows), atol=2e-5)
                 place += len(span.ids)
+
+
+async def test_sequences_with_different_adapters_are_run_at_once_each_as_if_its_own_were_merged(
+    tmp_path: Path,
+) -> None:
+    folder = build_tiny_pack(tmp_path / "pack")
+    names = ("", "one", "two")
+    for seed, name in enumerate(names[1:]):
+        torch.manual_seed(seed)
+        adapter = LanguageAdapter(tokens=1, width=HIDDEN, key_width=HIDDEN // 2, layers=2, rank=3, alpha=6.0)
+        for parameter in adapter.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+        adapter.save_pretrained(folder / "adapters" / name)
+    requests = [request("hello", want=["text"], sampling=GREEDY, adapter=name) for name in names]
+    async with opened(folder) as stage:
+        replies = await asyncio.gather(*(ask(stage, one) for one in requests * 2))
+    expected = [
+        reference_answer(folder, "hello", (TEXT,), folder / "adapters" / name if name else None)[0]
+        for name in names
+    ]
+    assert [reply.ids for reply in replies] == expected * 2
+    assert len({tuple(ids) for ids in expected}) == len(names)
 
 
 @pytest.mark.parametrize("biases", [False, True])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,3 +139,14 @@ def test_preemption_is_part_of_the_mix(rules: tuple[Rules, Tokeniser]) -> None:
     engine, ends = asyncio.run(run_all(errands, *rules))
     assert ends == ["finished"] * 4
     assert engine.scheduler.preemptions > 0
+
+
+def test_a_thousand_aborts_leave_memory_where_it_was(rules: tuple[Rules, Tokeniser]) -> None:
+    errands = [Errand(20 + n % 40, (AUDIO, TEXT), False, "abandon", n % 4) for n in range(50)]
+    for _ in range(20):
+        engine, ends = asyncio.run(run_all(errands, *rules))
+        assert ends == ["abandoned"] * len(errands)
+        assert engine.scheduler.pages.available == BOUNDS.pages
+    del engine
+    gc.collect()
+    assert not [one for one in gc.get_objects() if type(one) is Generation]

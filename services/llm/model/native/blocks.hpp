@@ -12,6 +12,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "team.hpp"
+
 constexpr int64_t BLOCK = 32;
 constexpr int64_t TILE = 16;
 
@@ -160,18 +162,16 @@ inline void multiply_tile(const uint8_t* tile, int64_t index, const Quantised& x
     if (rows - n == 1) multiply_rows<BITS, 1>(tile, index, x, n, store);
 }
 
-// All rows times all tiles (or those listed), shared by the threads of the team; ends with a barrier.
+// All rows times all tiles, or those listed, shared by the team.
 template <class Store>
-inline void multiply_all(const Matrix& w, const Quantised& x, int64_t rows, const Store& store,
+inline void multiply_all(Team& team, const Matrix& w, const Quantised& x, int64_t rows, const Store& store,
                          const int32_t* listed = nullptr, int64_t count = 0) {
     const int64_t tiles = listed ? count : w.rows / TILE;
-    const int64_t chunk = std::max<int64_t>(1, tiles / 32);
-#pragma omp for schedule(dynamic, chunk)
-    for (int64_t i = 0; i < tiles; ++i) {
+    team.share(tiles, std::max<int64_t>(1, tiles / 32), [&](int64_t i) {
         const int64_t index = listed ? listed[i] : i;
         if (w.bits == 4)
             multiply_tile<4>(w.tile(index), index, x, rows, store);
         else
             multiply_tile<8>(w.tile(index), index, x, rows, store);
-    }
+    });
 }

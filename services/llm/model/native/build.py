@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent
 COMPILERS = ("g++", "clang++")
-FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC")
+FLAGS = ("-std=c++20", "-O3", "-march=native", "-pthread", "-shared", "-fPIC")
 NEEDED = {"avx2", "fma", "f16c"}
 
 
@@ -30,7 +30,9 @@ def load_library(cache: Path) -> ctypes.CDLL | None:
     path = cache / "native" / f"{key[:32]}.so"
     if not path.is_file() and (compiler is None or not _compile(compiler, path)):
         return None
-    return ctypes.CDLL(str(path))
+    library = ctypes.CDLL(str(path))
+    library.team_open.restype = ctypes.c_void_p
+    return library
 
 
 def _compile(compiler: str, path: Path) -> bool:

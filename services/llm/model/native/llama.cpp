@@ -146,37 +146,33 @@ static void attend_group(const Model& m, const Layer& layer, const Step& s, cons
 }
 
 static void attention(const Model& m, int64_t index, const Step& s, const std::vector<Group>& groups, float* x,
-                      const Scratch& t, Workspace& work) {
+                      const Scratch& t, Workspace& work, Team& team) {
     const Layer& layer = m.layer[index];
     const Quantised narrow = t.quantised(m.hidden), seen = t.quantised(m.queries());
     float *normed = t.normed.get(), *products = t.products.get(), *attended = t.attended.get();
-#pragma omp for
-    for (int64_t n = 0; n < s.rows; ++n) {
+    team.share(s.rows, 1, [&](int64_t n) {
         normalise(x + n * m.hidden, layer.before_attention, m.hidden, m.epsilon, normed + n * m.hidden);
         quantise(normed + n * m.hidden, narrow, n);
-    }
-    multiply_all(layer.qkv, narrow, s.rows, [&](int64_t n, int64_t tile, __m256 low, __m256 high) {
+    });
+    multiply_all(team, layer.qkv, narrow, s.rows, [&](int64_t n, int64_t tile, __m256 low, __m256 high) {
         _mm256_storeu_ps(products + n * t.wide + tile * TILE, low);
         _mm256_storeu_ps(products + n * t.wide + tile * TILE + 8, high);
     });
-#pragma omp for
-    for (int64_t n = 0; n < s.rows; ++n) {
+    team.share(s.rows, 1, [&](int64_t n) {
         float* qkv = products + n * t.wide;
         if (layer.qkv_bias)
             for (int64_t i = 0; i < m.queries() + 2 * m.keys(); ++i) qkv[i] += layer.qkv_bias[i];
         if (s.adapters[n])
             for (int64_t u = 0; u < UPDATES - 1; ++u) update(s.adapters[n][index * UPDATES + u], normed + n * m.hidden, qkv);
         place(m, layer, s, n, qkv);
-    }
+    });
     const int64_t items = static_cast<int64_t>(groups.size()) * m.kv_heads;
-#pragma omp for schedule(dynamic, 1)
-    for (int64_t i = 0; i < items; ++i) attend_group(m, layer, s, groups[i / m.kv_heads], i % m.kv_heads, t, work);
-#pragma omp for
-    for (int64_t n = 0; n < s.rows; ++n) {
+    team.share(items, 1, [&](int64_t i) { attend_group(m, layer, s, groups[i / m.kv_heads], i % m.kv_heads, t, work); });
+    team.share(s.rows, 1, [&](int64_t n) {
         quantise(attended + n * m.queries(), seen, n);
         if (s.adapters[n]) update(s.adapters[n][index * UPDATES + UPDATES - 1], attended + n * m.queries(), x + n * m.hidden);
-    }
-    multiply_all(layer.o, seen, s.rows, [&](int64_t n, int64_t tile, __m256 low, __m256 high) {
+    });
+    multiply_all(team, layer.o, seen, s.rows, [&](int64_t n, int64_t tile, __m256 low, __m256 high) {
         float* to = x + n * m.hidden + tile * TILE;
         _mm256_storeu_ps(to, _mm256_add_ps(_mm256_loadu_ps(to), low));
         _mm256_storeu_ps(to + 8, _mm256_add_ps(_mm256_loadu_ps(to + 8), high));
@@ -191,21 +187,19 @@ static __m256 silu(__m256 x) {
     return _mm256_div_ps(_mm256_mul_ps(x, _mm256_blendv_ps(e, one, above)), _mm256_add_ps(one, e));
 }
 
-static void mlp(const Model& m, int64_t index, const Step& s, float* x, const Scratch& t) {
+static void mlp(const Model& m, int64_t index, const Step& s, float* x, const Scratch& t, Team& team) {
     const Layer& layer = m.layer[index];
     const Quantised narrow = t.quantised(m.hidden), inner = t.quantised(m.inner);
     float *normed = t.normed.get(), *products = t.products.get();
-#pragma omp for
-    for (int64_t n = 0; n < s.rows; ++n) {
+    team.share(s.rows, 1, [&](int64_t n) {
         normalise(x + n * m.hidden, layer.before_mlp, m.hidden, m.epsilon, normed + n * m.hidden);
         quantise(normed + n * m.hidden, narrow, n);
-    }
-    multiply_all(layer.gate_up, narrow, s.rows, [&](int64_t n, int64_t tile, __m256 gate, __m256 up) {
+    });
+    multiply_all(team, layer.gate_up, narrow, s.rows, [&](int64_t n, int64_t tile, __m256 gate, __m256 up) {
         _mm256_storeu_ps(products + n * m.inner + tile * 8, _mm256_mul_ps(silu(gate), up));
     });
-#pragma omp for
-    for (int64_t n = 0; n < s.rows; ++n) quantise(products + n * m.inner, inner, n);
-    multiply_all(layer.down, inner, s.rows, [&](int64_t n, int64_t tile, __m256 low, __m256 high) {
+    team.share(s.rows, 1, [&](int64_t n) { quantise(products + n * m.inner, inner, n); });
+    multiply_all(team, layer.down, inner, s.rows, [&](int64_t n, int64_t tile, __m256 low, __m256 high) {
         float* to = x + n * m.hidden + tile * TILE;
         _mm256_storeu_ps(to, _mm256_add_ps(_mm256_loadu_ps(to), low));
         _mm256_storeu_ps(to + 8, _mm256_add_ps(_mm256_loadu_ps(to + 8), high));
@@ -213,36 +207,38 @@ static void mlp(const Model& m, int64_t index, const Step& s, float* x, const Sc
 }
 
 // Embeddings x [rows, hidden] become final-norm hidden states; keys and values go into their pages.
-extern "C" void forward(const Model* model, const Step* step, float* x) {
+extern "C" void forward(Team* team, const Model* model, const Step* step, float* x) {
     const Model& m = *model;
     const Step& s = *step;
     const Scratch t(m, s.rows);
     const std::vector<Group> groups = group_rows(s, std::max<int64_t>(1, 16 * m.kv_heads / m.heads));
-#pragma omp parallel
-    {
+    team->run([&] {
         Workspace work;
         for (int64_t index = 0; index < m.layers; ++index) {
-            attention(m, index, s, groups, x, t, work);
-            mlp(m, index, s, x, t);
+            attention(m, index, s, groups, x, t, work, *team);
+            mlp(m, index, s, x, t, *team);
         }
-#pragma omp for
-        for (int64_t n = 0; n < s.rows; ++n)
+        team->share(s.rows, 1, [&](int64_t n) {
             normalise(x + n * m.hidden, m.norm, m.hidden, m.epsilon, x + n * m.hidden);
-    }
+        });
+    });
 }
 
 // Logits [rows, head.rows] of hidden states, computed for the listed tiles of 16 vocabulary ids only.
-extern "C" void logits(const Model* model, const float* hidden, int64_t rows, const int32_t* tiles, int64_t count, float* out) {
+extern "C" void logits(Team* team, const Model* model, const float* hidden, int64_t rows, const int32_t* tiles,
+                       int64_t count, float* out) {
     const Model& m = *model;
     const Scratch t(m, rows);
     const Quantised x = t.quantised(m.hidden);
-#pragma omp parallel
-    {
-#pragma omp for
-        for (int64_t n = 0; n < rows; ++n) quantise(hidden + n * m.hidden, x, n);
-        multiply_all(m.head, x, rows, [&](int64_t n, int64_t tile, __m256 low, __m256 high) {
+    team->run([&] {
+        team->share(rows, 1, [&](int64_t n) { quantise(hidden + n * m.hidden, x, n); });
+        multiply_all(*team, m.head, x, rows, [&](int64_t n, int64_t tile, __m256 low, __m256 high) {
             _mm256_storeu_ps(out + n * m.head.rows + tile * TILE, low);
             _mm256_storeu_ps(out + n * m.head.rows + tile * TILE + 8, high);
         }, tiles, count);
-    }
+    });
 }
+
+extern "C" Team* team_open(int threads) { return new Team(threads); }
+
+extern "C" void team_close(Team* team) { delete team; }
