@@ -17,7 +17,7 @@ from anygpt import topology
 from anygpt.bus import Bus, Record
 from anygpt.errors import DataLoss, InvalidInput
 from anygpt.identity import new_id, request_time_ms
-from anygpt.stage import Call
+from anygpt.stage import Call, now_ms
 from anygpt.v1 import bus_pb2
 
 EPOCH_DIGITS = 8
@@ -41,11 +41,15 @@ def epoch_of(attempt: str) -> int:
 
 
 def journal_begin_ms(request_id: str) -> int:
-    """The moment from which the journal is to be read for a request, Unix milliseconds."""
+    """The moment from which the journal is to be read for a request, Unix milliseconds.
+
+    An id from the future was made by a clock that is wrong: its records are older than it says.
+    """
     try:
-        return max(0, request_time_ms(request_id) - CLOCKS_MS)
+        made_ms = request_time_ms(request_id)
     except InvalidInput:
         return 0
+    return max(0, made_ms - CLOCKS_MS) if made_ms <= now_ms() + CLOCKS_MS else 0
 
 
 @dataclass(slots=True)

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from anygpt import topology
-from anygpt.attempts import new_attempt
+from anygpt.attempts import journal_begin_ms, new_attempt
 from anygpt.bus import ATTEMPT_HEADER
 from anygpt.bus_memory import MemoryBus
 from anygpt.doors import BusDoor
 from anygpt.errors import Unavailable
 from anygpt.identity import new_request_id
-from anygpt.stage import Call, Stage
+from anygpt.stage import Call, Stage, now_ms
 from anygpt.store_folder import FolderStore
 from anygpt.turns import Turns
 from anygpt.v1 import bus_pb2, stages_pb2, types_pb2
@@ -221,3 +221,10 @@ async def test_a_cancelled_request_leaves_the_queue_at_once(room: Room) -> None:
     await room.bus.publish(topology.CONTROL, waiting, order.SerializeToString(), {})
     assert (await room.replies(waiting, "failure"))[-1].failure.code == 1
     assert len(stage.asked) == 1
+
+
+def test_the_journal_of_a_request_from_a_clock_that_is_ahead_is_read_from_its_begin() -> None:
+    now = now_ms()
+    assert 0 < journal_begin_ms(f"{now:012x}{'0' * 20}") < now
+    assert journal_begin_ms(f"{now + 3_600_000:012x}{'0' * 20}") == 0
+    assert journal_begin_ms("no id of ours") == 0
