@@ -1,6 +1,9 @@
-"""The models that compose music and sounds."""
+"""The models that compose music and sounds: the pack's own, a published pipeline, or a published codec."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -11,28 +14,44 @@ from anygpt_models.audio_pipeline import AudioPipeline, Styles
 from anygpt_models.caption import CaptionEncoder
 from anygpt_models.denoiser import CodeDenoiser
 from anygpt_models.output import Sound
+from anygpt_models.published.drawing import audio_pipeline
+from anygpt_models.published.loading import class_of
+from anygpt_models.published.music import ENCODEC, MusicCodec
 from anygpt_models.serving.device import load_part
 from anygpt_models.serving.drawing import Drawer, Drawing, OnStep, load_projection
 from anygpt_models.serving.spans import CodeSpace
-from anygpt_models.spectrogram import SAMPLE_RATE
 from anygpt_models.vocoder import Vocoder
 
 
 class Composer:
-    """A condition or 128 codes -> 5.12 s of sound at 16 kHz."""
+    """A condition or codes -> sound at the pack's rate."""
 
     def __init__(self, pack: Pack, device: torch.device) -> None:
-        denoiser = load_part(CodeDenoiser, pack.part("audio_denoiser"), device)
-        self.code_space = CodeSpace(denoiser.quantiser.size, denoiser.setting("length"), PER_STEP)
-        pipeline = AudioPipeline(
-            load_part(AudioCodec, pack.part("audio_codec"), device),
-            denoiser,
-            load_part(CaptionEncoder, pack.part("audio_caption"), device),
-            load_part(Styles, pack.part("audio_styles"), device),
-            load_part(Vocoder, pack.part("vocoder"), device),
-        )
+        pipeline, self.code_space = _opened(pack, device)
+        self._sample_rate = pack.outputs[AUDIO].sample_rate
         self._drawer = Drawer(pipeline, load_projection(pack, AUDIO, device), device)
 
     def compose(self, drawing: Drawing, on_step: OnStep) -> Sound:
         """One piece."""
-        return Sound(self._drawer.draw(drawing, on_step).audios[0], SAMPLE_RATE)
+        return Sound(self._drawer.draw(drawing, on_step).audios[0], self._sample_rate)
+
+
+def _opened(pack: Pack, device: torch.device) -> tuple[Callable[..., Any], CodeSpace]:
+    if pack.has("audio_pipeline"):
+        return audio_pipeline(pack, device)
+    if pack.has("audio_codec") and class_of(pack.part("audio_codec")) == ENCODEC:
+        codec = MusicCodec(pack, device)
+        return codec, codec.code_space
+    return _own(pack, device)
+
+
+def _own(pack: Pack, device: torch.device) -> tuple[AudioPipeline, CodeSpace]:
+    denoiser = load_part(CodeDenoiser, pack.part("audio_denoiser"), device)
+    pipeline = AudioPipeline(
+        load_part(AudioCodec, pack.part("audio_codec"), device),
+        denoiser,
+        load_part(CaptionEncoder, pack.part("audio_caption"), device),
+        load_part(Styles, pack.part("audio_styles"), device),
+        load_part(Vocoder, pack.part("vocoder"), device),
+    )
+    return pipeline, CodeSpace(denoiser.quantiser.size, denoiser.setting("length"), PER_STEP)

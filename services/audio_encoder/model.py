@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from anygpt.pack import Pack
 from anygpt_models.audio_codec import SECONDS, AudioCodec
 from anygpt_models.audio_recogniser import AudioRecogniser
 from anygpt_models.pooling import pooled
+from anygpt_models.published.loading import class_of
+from anygpt_models.published.music import ENCODEC, MusicCodec
+from anygpt_models.published.seeing import ClapHearing
 from anygpt_models.serving.device import load_part
+from anygpt_models.spectrogram import SAMPLE_RATE
 
-CLIP_S = SECONDS
+MUSIC_S = 5.0
+"""What AnyGPT hears of a piece."""
 
 
 class AudioHearing:
-    """Sounds float32 [C, S] at 16 kHz -> the recogniser's features [8, 256], or the codec's 128 codes of clip 0."""
+    """Sounds float32 [C, S] at `sample_rate` -> features [n, width] of the pack's encoder, or the codes of clip 0."""
 
     def __init__(self, pack: Pack, path: str, device: torch.device) -> None:
         self._device = device
         self._hears_codes = path == "codes"
-        if self._hears_codes:
+        self.sample_rate, self.clip_s = SAMPLE_RATE, SECONDS
+        self._hear: Callable[[Tensor], Tensor]
+        if self._hears_codes and class_of(pack.part("audio_codec")) == ENCODEC:
+            codec = MusicCodec(pack, device)
+            self._hear, self.sample_rate, self.clip_s = codec.encode, codec.sample_rate, MUSIC_S
+        elif self._hears_codes:
             self._hear = load_part(AudioCodec, pack.part("audio_codec"), device).encode
+        elif pack.has("audio_encoder"):
+            hearing = ClapHearing(pack, device)
+            self._hear, self.sample_rate = hearing.features, hearing.sample_rate
         else:
             self._hear = load_part(AudioRecogniser, pack.part("audio_recogniser"), device).listen
 

@@ -13,10 +13,8 @@ from anygpt_models.input import Clips, Hearing, Source, spread
 from anygpt_models.serving.batching import Batching
 from anygpt_models.serving.device import prepare_device
 from anygpt_models.serving.encoding import EncoderStage
-from services.audio_encoder.model import CLIP_S, AudioHearing
+from services.audio_encoder.model import AudioHearing
 from services.audio_encoder.settings import Settings
-
-SAMPLE_RATE = 16_000
 
 
 class AudioEncoder(EncoderStage):
@@ -31,10 +29,11 @@ class AudioEncoder(EncoderStage):
         self._hearing = AudioHearing(self._runtime.pack, self.entry.path, prepare_device(self._settings))
 
     def adapt(self, source: Source) -> NDArray[np.float32]:
-        """Samples [clips, 81920] at 16 kHz, as loud as they are."""
+        """Samples [clips, n] at the rate of the models, as loud as they are."""
         count = self._settings.audio_clips if self.entry.path == "features" else 1
-        samples = self.reader.waveform(source, Hearing(SAMPLE_RATE))
-        return spread(samples, Clips(CLIP_S, count), SAMPLE_RATE)
+        rate = self._hearing.sample_rate
+        samples = self.reader.waveform(source, Hearing(rate))
+        return spread(samples, Clips(self._hearing.clip_s, count), rate)
 
     def encode(self, items: list[NDArray[Any]]) -> list[NDArray[Any]]:
         """See EncoderStage."""
@@ -42,7 +41,7 @@ class AudioEncoder(EncoderStage):
 
     def blank(self) -> NDArray[np.float32]:
         """A clip of silence."""
-        return np.zeros((1, round(CLIP_S * SAMPLE_RATE)), dtype=np.float32)
+        return np.zeros((1, round(self._hearing.clip_s * self._hearing.sample_rate)), dtype=np.float32)
 
 
 def build(settings: Settings, runtime: Runtime) -> AudioEncoder:

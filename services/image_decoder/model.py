@@ -1,4 +1,4 @@
-"""The models that draw a picture."""
+"""The models that draw a picture: the pack's own, or a published pipeline."""
 
 from __future__ import annotations
 
@@ -11,24 +11,30 @@ from anygpt_models.denoiser import CodeDenoiser
 from anygpt_models.image_codec import ImageCodec
 from anygpt_models.image_pipeline import ImagePipeline
 from anygpt_models.output import Picture
+from anygpt_models.published.drawing import image_pipeline
 from anygpt_models.serving.device import load_part
 from anygpt_models.serving.drawing import Drawer, Drawing, OnStep, load_projection
 from anygpt_models.serving.spans import CodeSpace
 
 
 class ImagePainter:
-    """A condition or 32 codes -> a picture of 128 x 128 pixels."""
+    """A condition or codes -> a picture."""
 
     def __init__(self, pack: Pack, device: torch.device) -> None:
-        denoiser = load_part(CodeDenoiser, pack.part("image_denoiser"), device)
-        self.code_space = CodeSpace(denoiser.quantiser.size, denoiser.setting("length"))
-        pipeline = ImagePipeline(
-            load_part(ImageCodec, pack.part("image_codec"), device),
-            denoiser,
-            load_part(CaptionEncoder, pack.part("image_caption"), device),
-        )
+        opened = image_pipeline if pack.has("image_pipeline") else _own
+        pipeline, self.code_space = opened(pack, device)
         self._drawer = Drawer(pipeline, load_projection(pack, IMAGE, device), device)
 
     def paint(self, drawing: Drawing, on_step: OnStep) -> Picture:
         """One picture."""
         return Picture(self._drawer.draw(drawing, on_step).images[0])
+
+
+def _own(pack: Pack, device: torch.device) -> tuple[ImagePipeline, CodeSpace]:
+    denoiser = load_part(CodeDenoiser, pack.part("image_denoiser"), device)
+    pipeline = ImagePipeline(
+        load_part(ImageCodec, pack.part("image_codec"), device),
+        denoiser,
+        load_part(CaptionEncoder, pack.part("image_caption"), device),
+    )
+    return pipeline, CodeSpace(denoiser.quantiser.size, denoiser.setting("length"))

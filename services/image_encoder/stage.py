@@ -13,7 +13,7 @@ from anygpt_models.input import Fit, Source
 from anygpt_models.serving.batching import Batching
 from anygpt_models.serving.device import prepare_device
 from anygpt_models.serving.encoding import EncoderStage
-from services.image_encoder.model import SIZE, ImageSight
+from services.image_encoder.model import ImageSight
 from services.image_encoder.settings import Settings
 
 
@@ -23,14 +23,14 @@ class ImageEncoder(EncoderStage):
     def __init__(self, settings: Settings, runtime: Runtime) -> None:
         super().__init__(IMAGE, runtime, Batching(settings.encoder_batch, settings.encoder_wait_ms))
         self._settings = settings
-        self._fit = Fit(SIZE, settings.image_fit)
 
     def load(self) -> None:
         """See EncoderStage."""
         self._sight = ImageSight(self._runtime.pack, self.entry.path, prepare_device(self._settings))
+        self._fit = Fit(self._sight.size, self._settings.image_fit)
 
     def adapt(self, source: Source) -> NDArray[np.uint8]:
-        """Pixels [128, 128, 3]."""
+        """Pixels [size, size, 3]."""
         return self.reader.image(source, self._fit)
 
     def encode(self, items: list[NDArray[Any]]) -> list[NDArray[Any]]:
@@ -39,7 +39,7 @@ class ImageEncoder(EncoderStage):
 
     def blank(self) -> NDArray[np.uint8]:
         """A black picture."""
-        return np.zeros((SIZE, SIZE, 3), dtype=np.uint8)
+        return np.zeros((self._sight.size, self._sight.size, 3), dtype=np.uint8)
 
 
 def build(settings: Settings, runtime: Runtime) -> ImageEncoder:

@@ -46,8 +46,10 @@ class Answer:
         """Whether `token` can not be shown before more signals have come."""
         if self._open is None or self._open == TEXT or self._rules.outputs[self._open].path != "signals":
             return False
-        closes = token == self._rules.vocabulary.brackets[self._open].end
-        return closes and len(self._signals) < len(self._ids) - 1
+        bare = self._open in self._rules.bare
+        # The signal that closes a bare span has its own state to wait for, which comes when it has been fed.
+        due = len(self._ids) + 1 if bare else len(self._ids) - 1
+        return token == self._rules.end(self._open) and len(self._signals) < due
 
     def show(self, token: int, *, truncated: bool = False) -> bool:
         """Take the next token; returns whether a stop string ended the text with it."""
@@ -100,7 +102,7 @@ class Answer:
 
     def _show_media(self, modality: Modality, token: int, truncated: bool) -> None:
         self._ids.append(token)
-        closes = token == self._rules.vocabulary.brackets[modality].end
+        closes = token == self._rules.end(modality)
         if self._rules.outputs[modality].path == "codes":
             if not closes:
                 self._codes.append(token)

@@ -2,10 +2,12 @@
 
 answer = { text | span }, end of turn
 span   = opening bracket, codes or signals, closing bracket
+       | signals                                             where brackets are for what comes in, as NExT-GPT has it
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,11 +29,24 @@ class Rules:
     """The ids that are shown as text."""
     stops: tuple[int, ...]
     """The ids that end an answer; the first stands for all."""
+    bare: frozenset[Modality] = frozenset()
+    """Modalities whose spans are their signals alone."""
 
     def opened_by(self, token: int) -> Modality | None:
         """The modality whose span a token opens."""
-        brackets = self.vocabulary.brackets
-        return next((m for m in self.outputs if m in brackets and brackets[m].begin == token), None)
+        return next((m for m in self.outputs if m != TEXT and self.begin(m) == token), None)
+
+    def begin(self, modality: Modality) -> int:
+        """The id that opens a span."""
+        if modality in self.bare:
+            return self.vocabulary.signals[modality].first
+        return self.vocabulary.brackets[modality].begin
+
+    def end(self, modality: Modality) -> int:
+        """The id that closes a span."""
+        if modality in self.bare:
+            return self.vocabulary.signals[modality].ids[-1]
+        return self.vocabulary.brackets[modality].end
 
     def fewest(self, modality: Modality) -> int:
         """Fewest tokens of a span, its brackets not counted."""
@@ -45,17 +60,13 @@ class Rules:
 
     def room(self, modality: Modality) -> int:
         """Positions that the shortest span takes."""
-        return self.fewest(modality) + (0 if modality == TEXT else 2)
+        return self.fewest(modality) + (0 if modality == TEXT or modality in self.bare else 2)
 
 
 def read_rules(pack: Pack, tokeniser: Tokeniser) -> Rules:
     """The grammar's rules of a pack. Raises Precondition for an output that its vocabulary lacks."""
     vocabulary = pack.vocabulary
-    begins = [
-        vocabulary.brackets[modality].begin for modality in pack.outputs if modality in vocabulary.brackets
-    ]
-    if len(set(begins)) < len(begins):
-        raise Precondition("two outputs share their brackets", reason="PACK_MISMATCH", field="vocabulary")
+    bare = _bare(pack)
     for modality, output in pack.outputs.items():
         places = vocabulary.signals if output.path == "signals" else vocabulary.codes
         if modality != TEXT and not (modality in vocabulary.brackets and modality in places):
@@ -64,7 +75,26 @@ def read_rules(pack: Pack, tokeniser: Tokeniser) -> Rules:
     stops = tuple(
         vocabulary.control.get(token) or tokeniser.stop_id(token) for token in pack.manifest.prompt.stop
     )
-    return Rules(vocabulary, pack.outputs, tokeniser.text_ranges(), stops)
+    text = tuple(piece for ids in tokeniser.text_ranges() for piece in _without(ids, stops))
+    return Rules(vocabulary, pack.outputs, text, stops, bare)
+
+
+def _without(ids: range, stops: Sequence[int]) -> list[range]:
+    """What is left of a range: a stop may be a word of the base tokenizer, as NExT-GPT's `###` is."""
+    cuts = sorted(stop for stop in stops if stop in ids)
+    starts, ends = [ids.start, *(cut + 1 for cut in cuts)], [*cuts, ids.stop]
+    return [range(start, end) for start, end in zip(starts, ends, strict=True) if start < end]
+
+
+def _bare(pack: Pack) -> frozenset[Modality]:
+    """The outputs whose brackets are not their own. Raises Precondition for one of them that has codes."""
+    begins = Counter(place.begin for place in pack.vocabulary.brackets.values())
+    bare = {
+        m for m, place in pack.vocabulary.brackets.items() if begins[place.begin] > 1 and m in pack.outputs
+    }
+    if any(pack.outputs[modality].path != "signals" for modality in bare):
+        raise Precondition("two outputs share their brackets", reason="PACK_MISMATCH", field="vocabulary")
+    return frozenset(bare)
 
 
 class Grammar:
@@ -105,7 +135,7 @@ class Grammar:
         """The end of turn, drawn while a wanted span is missing, opens that span instead."""
         media = [m for m in self._missing if m != TEXT]
         if self.open is None and token in self._rules.stops and media:
-            return self._rules.vocabulary.brackets[media[0]].begin
+            return self._rules.begin(media[0])
         return token
 
     def advance(self, token: int) -> None:
@@ -160,14 +190,13 @@ class Grammar:
             return None
         # The end of turn stays a choice while only media are missing: `resolve` opens them at that point.
         may_end = self._said and TEXT not in self._missing
-        brackets = self._rules.vocabulary.brackets
-        single = [*(brackets[modality].begin for modality in opens), *(self._rules.stops if may_end else ())]
+        single = [*map(self._rules.begin, opens), *(self._rules.stops if may_end else ())]
         ranges = (*(self._rules.text if writes else ()), *(range(token, token + 1) for token in single))
         return Choice(tuple(sorted(ranges, key=lambda ids: ids.start)))
 
     def _span_choice(self, modality: Modality) -> Choice:
         vocabulary, output = self._rules.vocabulary, self._rules.outputs[modality]
-        close = vocabulary.brackets[modality].end
+        close = self._rules.end(modality)
         closing = range(close, close + 1)
         if output.path == "signals":
             signals = vocabulary.signals[modality]
@@ -194,11 +223,11 @@ class Grammar:
             self._left[TEXT] -= 1
             self._made(TEXT)
             return
-        self.open, self.count, self.truncated = modality, 0, False
+        self.open, self.count, self.truncated = modality, int(modality in self._rules.bare), False
         self._made(modality)
 
     def _advance_span(self, modality: Modality, token: int) -> None:
-        if token != self._rules.vocabulary.brackets[modality].end:
+        if token != self._rules.end(modality):
             self.count += 1
             self._left[modality] -= 1
             return

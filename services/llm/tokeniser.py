@@ -29,12 +29,13 @@ class Tokeniser:
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def stop_id(self, token: str) -> int:
-        """The id of a control token of the base tokenizer. Raises Precondition if there is none."""
-        if token not in self._added:
+        """The id of a token of the base tokenizer, control or not. Raises Precondition if there is none."""
+        found = self._added.get(token, self._tokenizer.token_to_id(token))
+        if found is None:
             raise Precondition(
                 f"no token {token!r} ends an answer", reason="PACK_MISMATCH", field="prompt.stop"
             )
-        return self._added[token]
+        return found
 
     def text_ranges(self) -> tuple[range, ...]:
         """The ids that stand for text: all but control tokens and gaps."""

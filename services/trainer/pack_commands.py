@@ -51,17 +51,34 @@ def show(name: Name) -> None:
 
 @pack.command()
 def build(
-    recipe: Annotated[str, typer.Argument(help="Recipe: mini.")],
+    recipe: Annotated[str, typer.Argument(help="mini, nextgpt-7b or anygpt-7b.")],
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", help="Folder with a folder for each part, for a published recipe."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the pack; empty: its own.")] = None,
 ) -> None:
-    """Write the manifest over the parts of a pack, refused when a rule does not hold."""
+    """Write a pack: of parts that were trained here (mini), or of published ones in local folders.
+
+    Example: anygpt pack build nextgpt-7b --from models/nextgpt --out packs/nextgpt-7b
+    """
     from anygpt.errors import InvalidInput
     from anygpt.pack import packs_folder
     from services.trainer import pack as mini
+    from services.trainer import pack_build
+    from services.trainer.published import RECIPES
 
-    if recipe != "mini":
-        raise InvalidInput("there is one recipe: mini", field="RECIPE")
-    mini.main(out or packs_folder() / recipe)
+    folder = out or packs_folder() / recipe
+    if recipe == "mini":
+        mini.main(folder)
+    elif recipe not in RECIPES:
+        raise InvalidInput(f"there are mini, {', '.join(RECIPES)}", field="RECIPE")
+    elif source is None:
+        parts = ", ".join(f"{name} ({part.kind})" for name, part in RECIPES[recipe].parts.items())
+        raise InvalidInput(f"{recipe} is built of local folders: {parts}", field="--from")
+    else:
+        manifest = pack_build.build(RECIPES[recipe], source, folder)
+        print(f"{len(manifest.parts)} parts, {len(manifest.files)} files in {folder}")
 
 
 def _tell(rule: str, defects: Sequence[Defect]) -> None:

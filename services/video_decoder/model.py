@@ -1,4 +1,4 @@
-"""The models that draw a video."""
+"""The models that draw a video: the pack's own, or a published pipeline."""
 
 from __future__ import annotations
 
@@ -10,33 +10,36 @@ from anygpt_models.caption import CaptionEncoder
 from anygpt_models.denoiser import CodeDenoiser
 from anygpt_models.image_codec import ImageCodec
 from anygpt_models.output import Clip
+from anygpt_models.published.drawing import video_pipeline
 from anygpt_models.serving.device import load_part
 from anygpt_models.serving.drawing import Drawer, Drawing, OnStep, load_projection
 from anygpt_models.serving.spans import CodeSpace
 from anygpt_models.video_codec import MotionCodec
 from anygpt_models.video_pipeline import VideoPipeline
 
-FRAME_RATE = 8.0
-
 
 class VideoPainter:
-    """A condition or 56 codes -> 24 frames of 128 x 128 pixels, 8 a second."""
+    """A condition or codes -> frames at the pack's rate."""
 
     def __init__(self, pack: Pack, device: torch.device) -> None:
-        picture = load_part(CodeDenoiser, pack.part("image_denoiser"), device)
-        motion = load_part(CodeDenoiser, pack.part("video_denoiser"), device)
-        self.code_space = CodeSpace(
-            picture.quantiser.size, picture.setting("length") + motion.setting("length")
-        )
-        pipeline = VideoPipeline(
-            load_part(ImageCodec, pack.part("image_codec"), device),
-            load_part(MotionCodec, pack.part("motion_codec"), device),
-            picture,
-            motion,
-            load_part(CaptionEncoder, pack.part("image_caption"), device),
-        )
+        opened = video_pipeline if pack.has("video_pipeline") else _own
+        pipeline, self.code_space = opened(pack, device)
+        self._frame_rate = pack.outputs[VIDEO].frame_rate
         self._drawer = Drawer(pipeline, load_projection(pack, VIDEO, device), device)
 
     def film(self, drawing: Drawing, on_step: OnStep) -> Clip:
         """One clip."""
-        return Clip(self._drawer.draw(drawing, on_step).frames[0], FRAME_RATE)
+        return Clip(self._drawer.draw(drawing, on_step).frames[0], self._frame_rate)
+
+
+def _own(pack: Pack, device: torch.device) -> tuple[VideoPipeline, CodeSpace]:
+    picture = load_part(CodeDenoiser, pack.part("image_denoiser"), device)
+    motion = load_part(CodeDenoiser, pack.part("video_denoiser"), device)
+    pipeline = VideoPipeline(
+        load_part(ImageCodec, pack.part("image_codec"), device),
+        load_part(MotionCodec, pack.part("motion_codec"), device),
+        picture,
+        motion,
+        load_part(CaptionEncoder, pack.part("image_caption"), device),
+    )
+    return pipeline, CodeSpace(picture.quantiser.size, picture.setting("length") + motion.setting("length"))

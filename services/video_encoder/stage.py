@@ -14,7 +14,7 @@ from anygpt_models.motion import FRAMES
 from anygpt_models.serving.batching import Batching
 from anygpt_models.serving.device import prepare_device
 from anygpt_models.serving.encoding import EncoderStage
-from services.video_encoder.model import CLIP_S, SIZE, VideoSight
+from services.video_encoder.model import CLIP_S, VideoSight
 from services.video_encoder.settings import Settings
 
 
@@ -30,9 +30,9 @@ class VideoEncoder(EncoderStage):
         self._sight = VideoSight(self._runtime.pack, self.entry.path, prepare_device(self._settings))
 
     def adapt(self, source: Source) -> NDArray[np.uint8]:
-        """Frames [clips, 24, 128, 128, 3] at 8 a second."""
+        """Frames [clips, 24, size, size, 3] at 8 a second."""
         count = self._settings.video_clips if self.entry.path == "features" else 1
-        return self.reader.video(source, Viewing(Clips(CLIP_S, count), FRAMES), Fit(SIZE))
+        return self.reader.video(source, Viewing(Clips(CLIP_S, count), FRAMES), Fit(self._sight.size))
 
     def encode(self, items: list[NDArray[Any]]) -> list[NDArray[Any]]:
         """See EncoderStage."""
@@ -40,7 +40,7 @@ class VideoEncoder(EncoderStage):
 
     def blank(self) -> NDArray[np.uint8]:
         """A black clip."""
-        return np.zeros((1, FRAMES, SIZE, SIZE, 3), dtype=np.uint8)
+        return np.zeros((1, FRAMES, self._sight.size, self._sight.size, 3), dtype=np.uint8)
 
 
 def build(settings: Settings, runtime: Runtime) -> VideoEncoder:

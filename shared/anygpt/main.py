@@ -257,11 +257,26 @@ def _waiting(door: BusDoor) -> float:
     return max(0, door.running - door.capacity)
 
 
+def _served(services: Sequence[Service], runtime: Runtime) -> Sequence[Service]:
+    """In a process of several, those that the pack has a use for; one alone says by itself that it has none."""
+    if len(services) < 2:
+        return services
+
+    def is_served(service: Service) -> bool:
+        stage = topology.STAGES.get(service.name)
+        if stage is None or stage.kind is topology.Kind.GENERATOR:
+            return True
+        known = runtime.pack.inputs if stage.kind is topology.Kind.ENCODER else runtime.pack.outputs
+        return stage.modality in known
+
+    return [service for service in services if is_served(service)]
+
+
 @asynccontextmanager
 async def running(services: Sequence[Service], settings: ServiceSettings) -> AsyncIterator[Process]:
     """Run services until the context ends; used by `serve` and by tests alike."""
     async with opened_runtime(settings) as runtime:
-        process = Process(services, runtime)
+        process = Process(_served(services, runtime), runtime)
         try:
             await process.start()
             yield process

@@ -129,14 +129,18 @@ def _convert_layer(state: dict[str, torch.Tensor], old: str, new: str) -> dict[s
 
 
 def add_rows(weights: Weights, text_size: int, total: int, adapter: Mapping[str, torch.Tensor]) -> None:
-    """Cut embedding and head to the text rows and append the pack's own; untrained ones are the mean row."""
+    """Cut embedding and head to the text rows and append the pack's own.
+
+    Without an adapter these are the rows that the model itself has past the text, or else the mean row.
+    """
     for name, key in (("head", "rows_output"), ("embedding", "rows_input")):
         base = weights.tensors.get(name, weights.tensors["embedding"])
         if len(base) < text_size:
             raise Precondition(
                 "the base model has fewer rows than the vocabulary's text", reason="PACK_MISMATCH"
             )
-        rows = adapter.get(key, base.mean(0).expand(total - text_size, -1))
+        rest = base[text_size:total] if len(base) >= total else base.mean(0).expand(total - text_size, -1)
+        rows = adapter.get(key, rest)
         if rows.shape != (total - text_size, weights.sizes.hidden):
             raise Precondition(
                 f"{key} does not fit the vocabulary", reason="PACK_MISMATCH", field="llm_adapter"

@@ -59,7 +59,7 @@ class DecoderStage(Stage[Request, Response]):
         return []
 
     async def open(self) -> None:
-        """Load the models, and make one file: drawn in one step from signals, where the pack has them."""
+        """Load the models, and make one file: in one step from signals, or from codes where the pack has no signals."""
         finisher = Finisher(self.modality, types_pb2.OutputOptions(), self.entry)
         await self._runtime.lane.run(self.load)
         content = Content(caption="nothing")
@@ -67,6 +67,8 @@ class DecoderStage(Stage[Request, Response]):
         if place is not None:
             hidden = self._runtime.pack.manifest.base_model.hidden_size
             content = Content(signals=np.zeros((place.count, hidden), dtype=np.float32))
+        elif self.entry.path == "codes":
+            content = Content(codes=(0,) * (self.code_space.length or self.code_space.step))
         drawing = Drawing(content, Diffusion(1, self.entry.guidance), 0)
         drawn = await self._runtime.lane.run(lambda: self.draw(drawing, lambda done, of: None))
         await asyncio.to_thread(finisher.finish, drawn)

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anygpt.errors import Precondition
-from anygpt.pack import Pack, open_pack
+from anygpt.pack import OutputEntry, Pack, SamplingEntry, open_pack
 from anygpt.topology import AUDIO, IMAGE, MODALITY_NAMES, SPEECH, TEXT, VIDEO, Modality
-from anygpt.vocabulary import BracketsBlock
+from anygpt.vocabulary import BracketsBlock, SignalsBlock, Vocabulary, VocabularyLayout
 from services.llm.grammar import Grammar, Rules, read_rules
 from services.llm.stage import LlmStage
 from services.llm.tokeniser import Tokeniser
@@ -137,7 +137,7 @@ def test_a_pack_whose_outputs_can_not_be_told_apart_is_refused(pack: Path) -> No
     tiny = open_pack(str(pack))
     blocks = tuple(
         block.model_copy(
-            update={"modalities": ("image", "video")} if isinstance(block, BracketsBlock) else {}
+            update={"modalities": ("speech", "audio")} if isinstance(block, BracketsBlock) else {}
         )
         for block in tiny.manifest.vocabulary.blocks
     )
@@ -145,3 +145,28 @@ def test_a_pack_whose_outputs_can_not_be_told_apart_is_refused(pack: Path) -> No
     shared = Pack(tiny.folder, tiny.manifest.model_copy(update={"vocabulary": layout}), "")
     with pytest.raises(Precondition, match="share"):
         read_rules(shared, Tokeniser(pack / "tokenizer" / "tokenizer.json", TEXT_SIZE))
+
+
+def test_spans_without_brackets_of_their_own_are_their_signals_alone() -> None:
+    """NExT-GPT has one pair of brackets, around all that comes in."""
+    vocabulary = Vocabulary(
+        VocabularyLayout(
+            text_size=10,
+            blocks=(
+                BracketsBlock(modalities=("image", "video"), begin="<Img>", end="</Img>"),
+                SignalsBlock(modality="image", count=3, token="[IMG{}]"),
+                SignalsBlock(modality="video", count=2, token="[VID{}]"),
+            ),
+        )
+    )
+    signals = OutputEntry(path="signals", sampling=SamplingEntry(max_tokens=8))
+    outputs = {IMAGE: signals, VIDEO: signals}
+    rules = Rules(vocabulary, outputs, (range(10),), (0,), frozenset(outputs))
+    grammar = Grammar(rules, [VIDEO, IMAGE], dict.fromkeys(outputs, 8), room=5)
+    taken = []
+    while not grammar.is_done:
+        token = grammar.resolve(min(ids.start for ids in grammar.choice().ranges))
+        taken.append(token)
+        grammar.advance(token)
+    assert taken == [12, 13, 14, 15, 16]
+    assert grammar.is_complete

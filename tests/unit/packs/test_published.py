@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from anygpt.errors import Precondition
+from anygpt.pack import Pack, open_pack
+from anygpt_models.published.drawing import audio_pipeline, image_pipeline, video_pipeline
+from anygpt_models.published.music import MusicCodec
+from anygpt_models.published.seeing import ClapHearing, ClipSight
+from services.trainer.pack_build import build
+from services.trainer.pack_check import check
+from services.trainer.pack_recipe import PackRecipe
+from tests.published_pack import CLAP, QUERIES, SEEN, SIDE, save_anygpt, save_next_gpt
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="session")
+def next_gpt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PackRecipe]:
+    """The folder of NExT-GPT's parts, and its recipe."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("nextgpt")
+    return folder, save_next_gpt(folder)
+
+
+@pytest.fixture(scope="session")
+def anygpt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PackRecipe]:
+    """The folder of AnyGPT's parts, and its recipe."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("anygpt")
+    return folder, save_anygpt(folder)
+
+
+@pytest.fixture(scope="session")
+def next_gpt_pack(next_gpt: tuple[Path, PackRecipe], tmp_path_factory: pytest.TempPathFactory) -> Pack:
+    out = tmp_path_factory.mktemp("packs") / "nextgpt"
+    build(next_gpt[1], next_gpt[0], out)
+    return open_pack(str(out))
+
+
+@pytest.fixture(scope="session")
+def anygpt_pack(anygpt: tuple[Path, PackRecipe], tmp_path_factory: pytest.TempPathFactory) -> Pack:
+    out = tmp_path_factory.mktemp("packs") / "anygpt"
+    build(anygpt[1], anygpt[0], out)
+    return open_pack(str(out))
+
+
+def generator() -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(3)]
+
+
+def test_the_packs_that_are_built_break_no_rule(next_gpt_pack: Pack, anygpt_pack: Pack) -> None:
+    assert check(next_gpt_pack) == []
+    assert check(anygpt_pack) == []
+
+
+def test_stable_diffusion_draws_from_a_caption_and_from_a_condition_and_tells_its_steps(
+    next_gpt_pack: Pack,
+) -> None:
+    draw, _ = image_pipeline(next_gpt_pack, CPU)
+    steps: list[tuple[int, int]] = []
+
+    def report(_: object, step: int, left: int, values: dict[str, object]) -> dict[str, object]:
+        steps.append((step, left))
+        return values
+
+    named = draw(caption=["a cat"], num_inference_steps=2, generator=generator(), callback_on_step_end=report)
+    assert named.images.shape == (1, SIDE, SIDE, 3)
+    assert named.images.dtype == np.uint8
+    assert steps == [(0, 1), (1, 0)]
+    told = draw(condition=torch.randn(1, QUERIES, SEEN), num_inference_steps=2, generator=generator())
+    again = draw(condition=torch.randn(1, QUERIES, SEEN), num_inference_steps=2, generator=generator())
+    assert told.images.shape == (1, SIDE, SIDE, 3)
+    assert not np.array_equal(told.images, again.images)
+
+
+def test_text_to_video_and_audioldm_follow_a_condition(next_gpt_pack: Pack) -> None:
+    film, _ = video_pipeline(next_gpt_pack, CPU)
+    frames = film(
+        condition=torch.randn(1, QUERIES, SEEN), num_inference_steps=1, generator=generator()
+    ).frames
+    assert frames.shape == (1, 2, SIDE, SIDE, 3)
+    compose, _ = audio_pipeline(next_gpt_pack, CPU)
+    sound = compose(condition=torch.randn(1, 1, CLAP), num_inference_steps=1, generator=generator()).audios
+    assert sound.shape == (1, 3200)
+
+
+def test_clip_and_clap_give_vectors_of_unit_length(next_gpt_pack: Pack) -> None:
+    sight = ClipSight(next_gpt_pack, CPU)
+    pictures = np.zeros((2, sight.size, sight.size, 3), dtype=np.uint8)
+    assert sight.features(pictures).norm(dim=-1) == pytest.approx(torch.ones(2, 1), abs=1e-5)
+    assert sight.film_features(pictures[None].repeat(6, 1)).shape == (1, 1, SEEN)
+    hearing = ClapHearing(next_gpt_pack, CPU)
+    assert hearing.features(torch.randn(2, 4800)).shape == (2, 1, CLAP)
+
+
+def test_unclip_draws_from_32_codes(anygpt_pack: Pack) -> None:
+    draw, space = image_pipeline(anygpt_pack, CPU)
+    assert (space.size, space.length) == (64, 32)
+    made = draw(codes=torch.arange(32)[None], num_inference_steps=1, generator=generator())
+    assert made.images.shape == (1, SIDE, SIDE, 3)
+
+
+def test_music_goes_to_codes_whose_layers_take_turns_and_back(anygpt_pack: Pack) -> None:
+    codec = MusicCodec(anygpt_pack, CPU)
+    codes = codec.encode(torch.randn(1, 800) * 0.1)
+    assert (codes.shape[1] % codec.layers, codec.size) == (0, 32)
+    assert torch.equal(codes[0] // codec.size, torch.arange(codes.shape[1]) % codec.layers)
+    assert codec.decode(codes).shape[1] >= 784
+
+
+def test_what_is_absent_or_wrong_is_listed_before_anything_is_copied(
+    next_gpt: tuple[Path, PackRecipe], tmp_path: Path
+) -> None:
+    source, recipe = next_gpt
+    partial = tmp_path / "partial"
+    shutil.copytree(source / "llm", partial / "llm")
+    shutil.copytree(source / "image_encoder", partial / "audio_encoder")
+    with pytest.raises(Precondition) as caught:
+        build(recipe, partial, tmp_path / "out")
+    told = caught.value.message
+    assert "image_pipeline: absent; a folder of class StableDiffusionPipeline is expected" in told
+    assert "audio_encoder: should be a ClapAudioModelWithProjection, is CLIPVisionModelWithProjection" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_language_model_of_other_sizes_is_refused(anygpt: tuple[Path, PackRecipe], tmp_path: Path) -> None:
+    from services.trainer.published import ANYGPT_7B
+
+    with pytest.raises(Precondition, match="llm: 49420 rows are needed"):
+        build(ANYGPT_7B, anygpt[0], tmp_path / "out")
+
+
+def test_a_pickle_in_a_pipeline_is_left_out_and_never_read(
+    anygpt: tuple[Path, PackRecipe], tmp_path: Path
+) -> None:
+    source = Path(shutil.copytree(anygpt[0], tmp_path / "source"))
+    (source / "image_pipeline" / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"\x80\x04.")
+    manifest = build(anygpt[1], source, tmp_path / "out")
+    assert not [path for path in manifest.files if path.endswith(".bin")]
+    (tmp_path / "out" / "image_pipeline" / "unet" / "more.bin").write_bytes(b"\x80\x04.")
+    with pytest.raises(Precondition, match="holds a pickle"):
+        image_pipeline(open_pack(str(tmp_path / "out")), CPU)
