@@ -22,7 +22,7 @@ T = TypeVar("T")
 THREADS = 4
 STAGING = ".staging"
 STALE_S = 3600.0
-PUBLISH_ATTEMPTS = 5
+PUBLISH_ATTEMPTS = 100
 
 
 class FolderStore:
@@ -104,7 +104,7 @@ class FolderStore:
         try:
             _write(staged, source)
             return self._publish(staged, target, if_absent)
-        except (FileExistsError, IsADirectoryError, NotADirectoryError):
+        except (IsADirectoryError, NotADirectoryError):
             raise InvalidInput("the key lies above or below another object", field="key") from None
         finally:
             staged.unlink(missing_ok=True)
@@ -112,8 +112,8 @@ class FolderStore:
     def _publish(self, staged: Path, target: Path, if_absent: bool) -> bool:
         """Give the staged file its name by one atomic step; meanwhile a delete may remove its folder."""
         for _ in range(PUBLISH_ATTEMPTS):
-            changed = _make_folder(target.parent)
             try:
+                changed = _make_folder(target.parent)
                 if if_absent:
                     target.hardlink_to(staged)
                 else:
@@ -136,8 +136,9 @@ class FolderStore:
                 path = Path(folder, name)
                 key = path.relative_to(self._folder).as_posix()
                 if key.startswith(prefix):
-                    status = path.stat()
-                    yield StoredObject(key, status.st_size, status.st_mtime_ns // 1_000_000)
+                    with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                        status = path.stat()
+                        yield StoredObject(key, status.st_size, status.st_mtime_ns // 1_000_000)
 
     def _delete(self, path: Path) -> None:
         with contextlib.suppress(FileNotFoundError, IsADirectoryError, NotADirectoryError):
@@ -173,12 +174,17 @@ def _write(staged: Path, source: bytes | Path) -> None:
 def _make_folder(folder: Path) -> list[Path]:
     """Make a folder and those above it; returns the folders whose entries an object in it changes."""
     missing = list(itertools.takewhile(lambda parent: not parent.exists(), (folder, *folder.parents)))
-    folder.mkdir(parents=True, exist_ok=True)
+    for parent in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            parent.mkdir()
     return [folder, *(parent.parent for parent in missing)]
 
 
 def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:  # what was put in it is deleted already
+        return
     try:
         os.fsync(descriptor)
     finally:

@@ -157,10 +157,11 @@ async def test_what_is_no_key_is_refused(store: Store, key: str) -> None:
 
 async def test_writing_and_deleting_in_one_folder_at_once_loses_nothing(store: Store) -> None:
     async def write_and_delete(number: int) -> None:
-        for _ in range(5):
-            await store.put(f"t/shared/{number}", b"x", "x/y")
-            await store.delete(f"t/shared/{number}")
-        await store.put(f"t/shared/{number}", b"kept", "x/y")
+        for _ in range(25):
+            await store.put(f"t/shared/deep/{number}", b"x", "x/y")
+            await store.list("t/")
+            await store.delete(f"t/shared/deep/{number}")
+        await store.put(f"t/shared/deep/{number}", b"kept", "x/y")
 
     await asyncio.gather(*(write_and_delete(number) for number in range(6)))
     assert len(await store.list("t/shared/")) == 6
