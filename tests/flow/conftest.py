@@ -13,7 +13,8 @@ import pytest
 from anygpt import topology
 from anygpt.client import AsyncClient
 from tests.flow.pack import build_pack
-from tests.servers.service import Backends, Service
+from tests.servers import Backends, Kafka, Minio, Redis
+from tests.servers.service import Service
 
 EMBEDDED = Backends({})
 
@@ -49,6 +50,21 @@ class EmbeddedService(PlainService):
 def plain_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The pack without weights."""
     return build_pack(tmp_path_factory.mktemp("packs") / "plain")
+
+
+@pytest.fixture(scope="module")
+def own_kafka() -> Iterator[Kafka]:
+    """A broker of the module's own."""
+    with Kafka() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def own_backends(own_kafka: Kafka, minio_server: Minio, redis_server: Redis) -> Backends:
+    """Backends whose work no replica of another test's system takes."""
+    made = Backends.of(own_kafka, minio_server, redis_server)
+    made.initialise()
+    return made
 
 
 @pytest.fixture(scope="session")

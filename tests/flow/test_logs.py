@@ -61,9 +61,9 @@ async def misuse(address: str) -> list[str]:
 
 @pytest.mark.timeout(300)
 async def test_no_log_of_any_service_holds_a_prompt_a_key_or_a_presigned_url(
-    plain_pack: Path, backends: Backends
+    plain_pack: Path, own_backends: Backends
 ) -> None:
-    with EmbeddedService(backends, ANYGPT_PACK=str(plain_pack)) as service:
+    with EmbeddedService(own_backends, ANYGPT_PACK=str(plain_pack)) as service:
         secrets = await misuse(service.address)
         told, text = lines(service), service.log.read_text()
     assert not [secret for secret in secrets if secret in text]

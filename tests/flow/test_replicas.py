@@ -18,12 +18,13 @@ from anygpt.answer import TERMINALS, Event
 from anygpt.bus import Bus
 from anygpt.client import AsyncClient
 from anygpt.connections import open_bus
+from anygpt.errors import Unavailable
 from anygpt.identity import new_id
 from anygpt.settings import ServiceSettings
 from anygpt.v1 import bus_pb2
 from services.gateway.journal import Fold
 from tests.flow.conftest import PlainService
-from tests.servers import Backends, Kafka, Minio, Redis
+from tests.servers import Backends, Kafka
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -50,17 +51,14 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pair(plain_pack: Path, minio_server: Minio, redis_server: Redis) -> Iterator[Pair]:
+def pair(plain_pack: Path, own_kafka: Kafka, own_backends: Backends) -> Iterator[Pair]:
     """The system that these tests break; each mends what it broke."""
     with ExitStack() as stack:
-        kafka = stack.enter_context(Kafka())
-        backends = Backends.of(kafka, minio_server, redis_server)
-        backends.initialise()
         own = {"ANYGPT_PACK": str(plain_pack), "ANYGPT_DRAIN_S": "2"}
-        made = [[PlainService(name, backends, **own) for name in names] for names in (GATEWAYS, STAGES)]
+        made = [[PlainService(name, own_backends, **own) for name in names] for names in (GATEWAYS, STAGES)]
         for service in (*made[0], *made[1]):
             stack.enter_context(service)
-        yield Pair(kafka, *made)
+        yield Pair(own_kafka, *made)
 
 
 @pytest.fixture
@@ -174,6 +172,22 @@ async def test_an_owner_that_was_frozen_and_wakes_up_decides_nothing(pair: Pair,
         request_id = events[0].request_id
         assert told(request_id, after[request_id]) == told(request_id, before[request_id]) == events
         assert claims(after[request_id], "llm") == 1
+
+
+async def test_nobody_is_told_that_a_request_does_not_exist_while_the_broker_is_silent(pair: Pair) -> None:
+    async with AsyncClient(pair.gateways[0].address) as client:
+        events = [event async for event in client.events("hello")]
+        request_id = events[0].request_id
+        with pair.kafka.paused():
+            for ask in (client.inspect(request_id), client.cancel(request_id), told_after(client, request_id)):
+                with pytest.raises(Unavailable):
+                    await asyncio.wait_for(ask, 60)
+        assert await told_after(client, request_id) == events
+
+
+async def told_after(client: AsyncClient, request_id: str) -> list[Event]:
+    """What a client that lost its stream is told again."""
+    return [event async for event in client.resume(request_id, 0)]
 
 
 @pytest.mark.slow

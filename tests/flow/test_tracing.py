@@ -109,13 +109,13 @@ async def test_without_an_exporter_a_context_passes_through(plain_pack: Path, tm
 
 @pytest.mark.timeout(300)
 async def test_a_collector_gets_one_trace_from_every_process(
-    plain_pack: Path, backends: Backends, collector: Collector
+    plain_pack: Path, own_backends: Backends, collector: Collector
 ) -> None:
     more = {"ANYGPT_PACK": str(plain_pack), "ANYGPT_TRACE__ENDPOINT": collector.url}
     with ExitStack() as stack:
-        gateway = stack.enter_context(PlainService("gateway", backends, **more))
+        gateway = stack.enter_context(PlainService("gateway", own_backends, **more))
         for name in ("image_encoder", "llm", "image_decoder"):
-            stack.enter_context(PlainService(name, backends, **more))
+            stack.enter_context(PlainService(name, own_backends, **more))
         async with AsyncClient(gateway.address) as client:
             await client.answer(image(picture(72)), "hello", options=Options(want=["image"]))
     wanted = {
