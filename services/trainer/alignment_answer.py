@@ -15,7 +15,7 @@ from services.trainer.alignment_media import Features
 from services.trainer.alignment_model import AlignedModel
 from services.trainer.alignment_sequence import Sequencer, TokenSequence, collate
 from services.trainer.data.messages import Part
-from services.trainer.loop import mixed_precision
+from services.trainer.device import mixed_precision
 
 MOST_TOKENS = 80
 
@@ -49,7 +49,7 @@ class Answerer:
         padded = [_padded(prompt, longest) for prompt in prompts]
         mask = torch.tensor([[0] * (longest - len(prompt.ids)) + [1] * len(prompt.ids) for prompt in prompts])
         first = self.vocabulary.brackets[MODALITIES[opening]].begin if opening else None
-        with mixed_precision("cpu"):
+        with mixed_precision():
             inputs = self.model.embedded(collate(padded, pad=0), self.media)
             cache = None
             for step in range(MOST_TOKENS):

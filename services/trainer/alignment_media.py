@@ -23,6 +23,7 @@ from services.trainer.alignment_words import WordTargets
 from services.trainer.data import audio, ideas, videos
 from services.trainer.data.scenes import SLIGHT, Album
 from services.trainer.data.world import Scene
+from services.trainer.device import full_precision, untouched_randomness
 from services.trainer.recipe import Recipe
 
 CAPTION_PARTS: Mapping[ModalityName, str] = {
@@ -50,7 +51,7 @@ class Features:
         source = self.sources.get(modality)
         if source is None:
             return self._near(torch.stack([self.words(modality, caption) for caption in captions]))
-        with torch.autocast("cpu", enabled=False):
+        with full_precision():
             return source(captions)
 
     def _near(self, vectors: Tensor) -> Tensor:
@@ -119,7 +120,7 @@ def _recordings(recipe: Recipe, held_out: bool) -> Source:
         rows.setdefault(data.index[row].caption, []).append(place)
     heard = torch.cat(
         [
-            recogniser.listen(torch.from_numpy(data.waveforms(chosen[i : i + 32])))
+            recogniser.listen(torch.as_tensor(data.waveforms(chosen[i : i + 32])))
             for i in range(0, len(chosen), 32)
         ]
     )
@@ -155,7 +156,7 @@ class Conditions:
         """Conditions in single precision."""
         missing = sorted({caption for caption in captions if (modality, caption) not in self._known})
         if missing:
-            with torch.autocast("cpu", enabled=False):
+            with full_precision():
                 encoded = self.encoders[modality].encode(missing)
             self._known |= {(modality, caption): row for caption, row in zip(missing, encoded, strict=True)}
         return torch.stack([self._known[modality, caption] for caption in captions])
@@ -164,6 +165,6 @@ class Conditions:
 def _caption_encoder(part: Path) -> CaptionEncoder:
     if (part / "config.json").exists():
         return CaptionEncoder.open(part)
-    with torch.random.fork_rng():
+    with untouched_randomness():
         torch.manual_seed(0)
         return CaptionEncoder().eval().requires_grad_(False)

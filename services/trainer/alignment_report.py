@@ -14,7 +14,7 @@ from services.trainer.alignment_sequence import TokenSequence
 from services.trainer.alignment_setup import Alignment
 from services.trainer.data import dialogues, world
 from services.trainer.data.messages import MEDIA, Dialogue
-from services.trainer.loop import mixed_precision
+from services.trainer.device import mixed_precision
 from services.trainer.recipe import Recipe
 
 PROMPTS = 160
@@ -112,7 +112,7 @@ def _perplexity(alignment: Alignment) -> str:
         losses = []
         for text in _ENGLISH:
             ids = torch.tensor([alignment.sequencer.tokens(text)])
-            with mixed_precision("cpu"):
+            with mixed_precision():
                 logits = alignment.model.base(input_ids=ids).logits[0, :-1].float()
             losses.append(functional.cross_entropy(logits, ids[0, 1:], reduction="none"))
         found.append(math.exp(float(torch.cat(losses).mean())))

@@ -21,6 +21,7 @@ from services.trainer.alignment_model import AlignedModel
 from services.trainer.alignment_sequence import Sequencer
 from services.trainer.alignment_words import LENGTHS, WordTargets, first_rows
 from services.trainer.data import chat
+from services.trainer.device import here, multiplies_bf16, on_processors
 from services.trainer.recipe import Recipe
 
 RANK, ALPHA = 8, 16.0
@@ -69,11 +70,11 @@ def base_model() -> tuple[Any, Any]:
     folder = Path(spec.origin).parent
     file = next(folder.glob(pack.BASE_MODEL.file)).name
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
-    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)
-    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32).to(here())
+    if multiplies_bf16(here()):
         model = model.bfloat16()
     # Answers are short: plain attention takes a quarter of the time of the blocked kernel's backward pass.
-    model.set_attn_implementation("eager")
+    model.set_attn_implementation("eager" if on_processors(here()) else "sdpa")
     return model.eval(), tokenizer
 
 

@@ -29,7 +29,8 @@ from services.trainer.alignment_setup import Alignment
 from services.trainer.data import dialogues, world
 from services.trainer.data.ideas import Sound
 from services.trainer.data.messages import Dialogue
-from services.trainer.loop import Run, mixed_precision, train
+from services.trainer.device import here, mixed_precision
+from services.trainer.loop import Run, train
 from services.trainer.recipe import Recipe
 
 CHUNK, CHUNKS = 480, 40
@@ -72,7 +73,7 @@ def kept_signals(folder: Path) -> dict[ModalityName, Signals]:
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
             for modality, found in json.loads(file.metadata()["captions"]).items():
-                vectors[modality].append(file.get_tensor(modality).float())
+                vectors[modality].append(file.get_tensor(modality).to(here()).float())
                 captions[modality] += found
     return {modality: Signals(torch.cat(vectors[modality]), captions[modality]) for modality in vectors}
 
@@ -114,7 +115,7 @@ class _Reader:
         model, found = self.alignment.model, defaultdict[ModalityName, list[Signals]](list)
         for group in batches(sequences, BATCH_TOKENS):
             batch = collate(group, pad=0)
-            with mixed_precision("cpu"):
+            with mixed_precision():
                 states, embeddings = model.hidden(batch, self.features)
             for modality, slots in gathered(batch.signals):
                 vectors = model.signals_at(modality, slots, states, embeddings)

@@ -64,9 +64,9 @@ def first_rows(
     """Rows to start from, [new tokens, width] for input and for output."""
     embedding = embedding.float()
     norm = embedding.norm(dim=1).mean()
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(embedding.device).manual_seed(0)
     shape = (vocabulary.size - vocabulary.text_size, embedding.shape[1])
-    noise = torch.randn(shape, generator=generator) * 0.3 * norm / shape[1] ** 0.5
+    noise = torch.randn(shape, generator=generator, device=embedding.device) * 0.3 * norm / shape[1] ** 0.5
     into, out = noise.clone(), embedding.mean(0) + 0.1 * noise
     for name, word in _BRACKET_WORDS.items():
         for first, count in _runs(vocabulary, name):

@@ -20,7 +20,7 @@ LEVELS = 8
 def run_codec(recipe: Recipe) -> None:
     """Count the books of all clips that are not held out; a minute, and the same books each time."""
     torch.manual_seed(0)
-    model = AudioCodec()
+    model = recipe.build(AudioCodec, PART)
     points = patches(levelled(clip_mels(recipe, held_out=False))).flatten(0, 1)
     model.mean.copy_(points.mean(0))
     *_, basis = torch.pca_lowrank(points - model.mean, model.setting("components"), center=False, niter=3)
@@ -47,7 +47,7 @@ def judge(recipe: Recipe) -> dict[str, float]:
 def clip_mels(recipe: Recipe, held_out: bool) -> Tensor:
     """Log mels [N, 80, 320] of the clips that are held out, or of the others."""
     data = clips(recipe.cache)
-    waves = torch.from_numpy(data.waveforms(data.rows(held_out)))
+    waves = torch.as_tensor(data.waveforms(data.rows(held_out)))
     return torch.cat([log_mel(some) for some in waves.split(64)])
 
 

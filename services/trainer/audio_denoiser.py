@@ -29,12 +29,12 @@ APART = 0.5
 def run_denoiser(recipe: Recipe) -> None:
     """Learn the codes of the first variations of every piece and sound from their captions."""
     pieces = known_pieces(recipe)
-    caption, styles = CaptionEncoder(), Styles(COUNT)
-    denoiser = CodeDenoiser(length=STEPS * PER_STEP, width=WIDTH, depth=DEPTH)
+    caption, styles = recipe.build(CaptionEncoder, CAPTION), recipe.build(Styles, STYLES, count=COUNT)
+    denoiser = recipe.build(CodeDenoiser, DENOISER, length=STEPS * PER_STEP, width=WIDTH, depth=DEPTH)
     parts = nn.ModuleDict({CAPTION: caption, DENOISER: denoiser, STYLES: styles})
 
     def step(_: int) -> Tensor:
-        chosen = torch.randint(len(pieces.codes), (BATCH,))
+        chosen = torch.randint(len(pieces.codes), (recipe.many(BATCH),))
         told = [pieces.captions[row] for row in chosen.tolist()]
         condition = caption.encode(told)
         loss = denoiser.loss(pieces.codes[chosen], styles(condition, pieces.styles[chosen]), drop=0.05)
@@ -61,7 +61,7 @@ def run_polish(recipe: Recipe) -> None:
     styles = recipe.part(Styles, STYLES).requires_grad_(True)
 
     def step(_: int) -> Tensor:
-        chosen = torch.randint(len(pieces.codes), (BATCH,))
+        chosen = torch.randint(len(pieces.codes), (recipe.many(BATCH),))
         return denoiser.loss(
             pieces.codes[chosen], styles(conditions[chosen], pieces.styles[chosen]), drop=0.05
         )
@@ -85,7 +85,7 @@ def known_pieces(recipe: Recipe) -> Pieces:
     """The first variations of every piece and sound, as codes."""
     data, codec = clips(recipe.cache), recipe.part(AudioCodec, "audio_codec")
     rows = [row for row, clip in enumerate(data.index) if clip.variation < COUNT]
-    codes = codec.encode(torch.from_numpy(data.waveforms(rows)))
+    codes = codec.encode(torch.as_tensor(data.waveforms(rows)))
     known = [data.index[row] for row in rows]
     return Pieces(codes, [clip.caption for clip in known], torch.tensor([clip.variation for clip in known]))
 

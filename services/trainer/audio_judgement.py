@@ -29,13 +29,13 @@ def run_judge(recipe: Recipe) -> None:
     """Print the judgement of held-out clips, of their round trip through the codec, and of composed ones."""
     pipe, recogniser = pipeline(recipe), recipe.part(AudioRecogniser, "audio_recogniser")
     real = held_out(recipe)
-    rounded = pipe(codes=pipe.codec.encode(torch.from_numpy(real))).audios
+    rounded = pipe(codes=pipe.codec.encode(torch.as_tensor(real))).audios
     made = composed(pipe, [world.music_caption(*piece) for piece in PIECES], seed=7)
     for name, waves in (("real", real), ("codec", rounded), ("composed", made)):
         print(name, *(f"{key} {value:.3f}" for key, value in judged(waves, recogniser).items()))
         picture(waves[::4], recipe.cache / "runs" / "audio_judgement" / f"{name}.png")
     sounds = composed(pipe, [world.sound_caption(sound) for sound in world.SOUNDS], seed=7)
-    heard = [sound for _, _, sound in recogniser.name(torch.from_numpy(sounds))]
+    heard = [sound for _, _, sound in recogniser.name(torch.as_tensor(sounds))]
     print("composed sounds", *(f"{asked}: {got}" for asked, got in zip(world.SOUNDS, heard, strict=True)))
     picture(sounds, recipe.cache / "runs" / "audio_judgement" / "sounds.png")
 
@@ -56,7 +56,7 @@ def composed(pipe: AudioPipeline, captions: list[str], seed: int) -> Waves:
 
 def judged(waves: Waves, recogniser: AudioRecogniser) -> dict[str, float]:
     """Share of pieces with the right instrument (recogniser), tempo and mode (signal analysis), in PIECES' order."""
-    names = [instrument for instrument, _, _ in recogniser.name(torch.from_numpy(waves))]
+    names = [instrument for instrument, _, _ in recogniser.name(torch.as_tensor(waves))]
     is_fast = {mood: beats > FAST_BEATS_PER_MINUTE for mood, (_, beats) in world.MOODS.items()}
     return {
         "instrument": _share(names, lambda instrument, mood: instrument),
@@ -71,7 +71,7 @@ def judged(waves: Waves, recogniser: AudioRecogniser) -> dict[str, float]:
 
 def picture(waves: Waves, path: Path) -> None:
     """Draw the mels of waveforms [N, S] as one PNG."""
-    mels = log_mel(torch.from_numpy(waves)).numpy()
+    mels = log_mel(torch.as_tensor(waves)).cpu().numpy()
     figure = Figure(figsize=(16, 2.2 * -(-len(mels) // 4)))
     for index, mel in enumerate(mels):
         axes = figure.add_subplot(-(-len(mels) // 4), 4, index + 1)

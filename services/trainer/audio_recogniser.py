@@ -11,6 +11,7 @@ from anygpt_models.audio_recogniser import AudioRecogniser
 from anygpt_models.spectrogram import log_mel
 from services.trainer.data import world
 from services.trainer.data.audio import Clip, clips
+from services.trainer.device import full_precision
 from services.trainer.loop import train
 from services.trainer.recipe import Recipe
 
@@ -23,12 +24,12 @@ def run_recogniser(recipe: Recipe) -> None:
     """Learn the classes of all clips that are not held out, under changes of pitch, level and start."""
     data = clips(recipe.cache)
     rows = data.rows(held_out=False)
-    waves, classes = torch.from_numpy(data.waveforms(rows)), labels([data.index[row] for row in rows])
-    model = AudioRecogniser(tuple(world.INSTRUMENTS), tuple(world.MOODS), world.SOUNDS)
+    waves, classes = torch.as_tensor(data.waveforms(rows)), labels([data.index[row] for row in rows])
+    model = recipe.build(AudioRecogniser, PART, tuple(world.INSTRUMENTS), tuple(world.MOODS), world.SOUNDS)
 
     def step(_: int) -> Tensor:
-        chosen = torch.randint(len(waves), (32,))
-        with torch.autocast("cpu", enabled=False):
+        chosen = torch.randint(len(waves), (recipe.many(32),))
+        with full_precision():
             mel = log_mel(played(waves[chosen]))
         mel = mel + 0.15 * torch.randn_like(mel)
         return sum(
@@ -46,7 +47,7 @@ def judge(recipe: Recipe) -> dict[str, float]:
     model, data = recipe.part(AudioRecogniser, PART), clips(recipe.cache)
     rows = data.rows(held_out=True)
     classes = labels([data.index[row] for row in rows])
-    logits = model(log_mel(torch.from_numpy(data.waveforms(rows))))
+    logits = model(log_mel(torch.as_tensor(data.waveforms(rows))))
     found = {}
     for kind, (name, part) in enumerate(zip(("instrument", "mood", "sound"), logits, strict=True)):
         asked = classes[:, kind] < part.shape[1] - 1

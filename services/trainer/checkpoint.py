@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from anygpt.errors import Exhausted, Precondition
+from services.trainer.device import random_states, set_random_states
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ def save(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progres
     tensors = {f"model.{name}": tensor for name, tensor in _trained(model).items()}
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
-    tensors["random"] = torch.get_rng_state()
+    tensors |= {f"random.{name}": state for name, state in random_states().items()}
     contiguous = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
@@ -50,17 +51,17 @@ def save(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progres
 
 
 def load(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> Progress:
-    """Put a saved run back into its model, its optimiser and the global generator.
+    """Put a saved run back into its model, its optimiser and the generators.
 
     Raises Precondition for a checkpoint of another model, such as one of another vocabulary; nothing is changed then.
     """
     with safe_open(path, framework="pt") as file:
         progress = Progress(**json.loads(file.metadata()["progress"]))
         tensors = {name: file.get_tensor(name) for name in set(file.keys())}
-    random_state = tensors.pop("random")
     weights = _trained(model)
     _check(tensors, weights, path)
-    torch.set_rng_state(random_state)
+    states = [name for name in tensors if name.startswith("random.")]
+    set_random_states({name.removeprefix("random."): tensors.pop(name) for name in states})
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         owner, rest = name.split(".", 1)

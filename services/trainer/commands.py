@@ -20,6 +20,7 @@ def mini(
     config: Annotated[Path | None, typer.Option(help="TOML with a table for each stage.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
     threads: Annotated[int, typer.Option(help="CPU threads; 0: all cores.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, or cuda: the accelerator that accelerate finds.")] = "cpu",
     cache: Cache = CACHE,
     folder: Annotated[Path | None, typer.Option("--pack", help="Where the parts go.")] = None,
 ) -> None:
@@ -28,6 +29,7 @@ def mini(
 
     from anygpt.errors import InvalidInput
     from anygpt.pack import packs_folder
+    from services.trainer.device import device_of
     from services.trainer.mini import stages
     from services.trainer.recipe import Recipe
     from services.trainer.stage_config import MINI, read_config
@@ -39,9 +41,10 @@ def mini(
     if threads:
         torch.set_num_threads(threads)
     recipe = Recipe(cache.expanduser(), folder or packs_folder() / "mini", resume=resume)
-    for name in [stage] if stage else known:
-        print(f"stage {name}")
-        known[name](configs[name].applied(recipe, minutes, steps))
+    with device_of(device):
+        for name in [stage] if stage else known:
+            print(f"stage {name}")
+            known[name](configs[name].applied(recipe, minutes, steps))
 
 
 @train.command(name="list")

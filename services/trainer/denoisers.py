@@ -17,7 +17,7 @@ from anygpt_models.image_pipeline import to_uint8
 from anygpt_models.motion import FRAMES
 from anygpt_models.video_codec import MotionCodec
 from services.trainer.data import videos, world
-from services.trainer.data.mixture import PALETTE, Mixture
+from services.trainer.data.mixture import Mixture, palette
 from services.trainer.data.scenes import Album
 from services.trainer.image_codec import PART as CODEC
 from services.trainer.image_codec import canonical_codes
@@ -47,16 +47,16 @@ class Targets:
         moves = [""] * (count // 2) + [motions[index] for index in motion.tolist()]
         scenes = [world.Scene(kinds[k], colours[c], m) for k, c, m in zip(kind, colour, moves, strict=True)]
         clips = torch.randint(self.motions.shape[1], motion.shape)
-        return scenes, with_backdrop(self.stills[rows], PALETTE[colour] * 2 - 1), self.motions[motion, clips]
+        return scenes, with_backdrop(self.stills[rows], palette()[colour]), self.motions[motion, clips]
 
 
 def run_denoiser(recipe: Recipe) -> None:
     """Learn to draw every scene of the world from its caption; one caption encoder serves stills and clips."""
     album, codec = Album.open(recipe.cache), recipe.part(ImageCodec, CODEC)
-    targets, caption = targets_of(recipe, album, codec), CaptionEncoder(direct=True)
-    image = CodeDenoiser(width=160, direct=True, slots=len(targets.stills))
+    targets, caption = targets_of(recipe, album, codec), recipe.build(CaptionEncoder, CAPTION, direct=True)
+    image = recipe.build(CodeDenoiser, IMAGE, width=160, direct=True, slots=len(targets.stills))
     remember(image, targets.stills)
-    motion = CodeDenoiser(length=FRAMES, width=96, depth=2, direct=True)
+    motion = recipe.build(CodeDenoiser, MOTION, length=FRAMES, width=96, depth=2, direct=True)
     run = recipe.run("denoisers", learning_rate=2e-3, warmup=100, sample_every=250)
     learn(run, Drawing(caption, image, motion, codec), targets)
     for name, part in ((CAPTION, caption), (IMAGE, image), (MOTION, motion)):

@@ -11,15 +11,14 @@ from torch.nn import functional
 from anygpt_models.image_autoencoder import over
 from anygpt_models.image_codec import ImageCodec
 from anygpt_models.image_tokeniser import ImageTokeniser
-from services.trainer.data.mixture import LOOSE, PALETTE, Mixture, any_backdrops, pick
+from services.trainer.data.mixture import LOOSE, Mixture, any_backdrops, canonical_backdrop, pick
 from services.trainer.data.scenes import CANONICAL, SLIGHT, Album, Jitter
 from services.trainer.data.world import COLOURS
+from services.trainer.device import mixed_precision
 from services.trainer.loop import train
 from services.trainer.recipe import Recipe, channels_last
 
 PART = "image_codec"
-CANONICAL_BACKDROP = PALETTE[list(COLOURS).index("purple")] * 2 - 1
-"""The colour that fewest things have: before it, the codes of a thing tell most."""
 
 
 def run_codec(recipe: Recipe) -> None:
@@ -27,19 +26,19 @@ def run_codec(recipe: Recipe) -> None:
 
     Measured with colours alone, without cover: 27.4 dB on held-out pictures after 630 steps of 24.
     """
-    mixture, codec = Mixture(Album.open(recipe.cache)), ImageCodec()
+    mixture, codec = Mixture(Album.open(recipe.cache)), recipe.build(ImageCodec, PART)
     autoencoder = channels_last(codec.autoencoder)
-    examples = mixture.before(mixture.held_out[:96], CANONICAL_BACKDROP)
+    examples, count = mixture.before(mixture.held_out[:96], canonical_backdrop()), recipe.many(24)
 
     def step(_: int) -> Tensor:
-        layers, (before, after) = mixture.batch(24), (any_backdrops(24), any_backdrops(24))
+        layers, (before, after) = mixture.batch(count), (any_backdrops(count), any_backdrops(count))
         latents = autoencoder.encode(over(layers, before))
         found = autoencoder.decode(latents + 0.05 * torch.randn_like(latents))
         return unlike(found, layers, after) + 1e-4 * latents.float().square().mean()
 
     def sample(done: int) -> None:
         found = over(
-            autoencoder.decode(autoencoder.encode(examples)), CANONICAL_BACKDROP.expand(len(examples), 3)
+            autoencoder.decode(autoencoder.encode(examples)), canonical_backdrop().expand(len(examples), 3)
         )
         print(f"step {done}: {psnr(found, examples):.2f} dB on held-out pictures")
 
@@ -59,9 +58,10 @@ def run_tokens(recipe: Recipe) -> None:
     canonical, slight = (scene_latents(codec, mixture, jitter) for jitter in (CANONICAL, SLIGHT))
     other = latents_of(codec, mixture, mixture.rest.repeat(3), LOOSE)
     tokeniser = channels_last(codec.tokeniser).requires_grad_(True)
+    count = [recipe.many(part) for part in (24, 12, 28)]
 
     def step(_: int) -> Tensor:
-        latents = torch.cat([pick(canonical, 24), pick(slight, 12), pick(other, 28)])
+        latents = torch.cat([pick(canonical, count[0]), pick(slight, count[1]), pick(other, count[2])])
         return distance(tokeniser(latents), latents)
 
     train(recipe.run("image_tokeniser", learning_rate=2e-3), tokeniser, step, quality(codec, mixture))
@@ -76,16 +76,17 @@ def run_decoder(recipe: Recipe) -> None:
     """
     mixture, codec = Mixture(Album.open(recipe.cache)), recipe.part(ImageCodec, PART)
     channels_last(codec)
-    sets = [Pairs.of(codec, mixture, mixture.known, CANONICAL, CANONICAL_BACKDROP)]
+    sets = [Pairs.of(codec, mixture, mixture.known, CANONICAL, canonical_backdrop())]
     sets += [
         Pairs.of(codec, mixture, mixture.known, SLIGHT),
         Pairs.of(codec, mixture, mixture.rest[::3], LOOSE),
     ]
     decoder_only(codec.tokeniser)
+    count = [recipe.many(part) for part in (20, 4, 4)]
     codec.autoencoder.decoder.requires_grad_(True)
 
     def step(_: int) -> Tensor:
-        drawn = [pairs.draw(count) for pairs, count in zip(sets, (20, 4, 4), strict=True)]
+        drawn = [pairs.draw(count) for pairs, count in zip(sets, count, strict=True)]
         values, layers = (torch.cat(part) for part in zip(*drawn, strict=True))
         wrong = torch.rand(values.shape) < 1 / 40
         values = torch.where(wrong, torch.randint(8, values.shape) / 3.5 - 1, values)
@@ -139,7 +140,7 @@ def decoder_only(tokeniser: ImageTokeniser) -> None:
 def quality(codec: ImageCodec, mixture: Mixture) -> Callable[[int], None]:
     """Prints how well known and held-out pictures survive their codes."""
     known, examples = (
-        mixture.before(rows, CANONICAL_BACKDROP) for rows in (mixture.known[::6], mixture.held_out[:64])
+        mixture.before(rows, canonical_backdrop()) for rows in (mixture.known[::6], mixture.held_out[:64])
     )
 
     def sample(done: int) -> None:
@@ -154,20 +155,20 @@ def latents_of(codec: ImageCodec, mixture: Mixture, rows: Tensor, jitter: Jitter
     """Latents [N, 4, 16, 16] of pictures on random backdrops."""
     found = []
     for some in rows.split(64):
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             found.append(codec.autoencoder.encode(mixture.show(some, jitter)).float().contiguous())
     return torch.cat(found)
 
 
 def scene_latents(codec: ImageCodec, mixture: Mixture, jitter: Jitter) -> Tensor:
     """Latents of every known picture on nine random backdrops."""
-    return latents_of(codec, mixture, mixture.known.repeat(len(PALETTE)), jitter)
+    return latents_of(codec, mixture, mixture.known.repeat(len(COLOURS)), jitter)
 
 
 def canonical_codes(codec: ImageCodec, mixture: Mixture) -> Tensor:
     """Codes [pictures, 32] of the known pictures before the canonical backdrop."""
     rows = mixture.known.split(64)
-    return torch.cat([codec.encode(mixture.before(some, CANONICAL_BACKDROP)) for some in rows])
+    return torch.cat([codec.encode(mixture.before(some, canonical_backdrop())) for some in rows])
 
 
 def unlike(found: Tensor, layers: Tensor, backdrops: Tensor) -> Tensor:

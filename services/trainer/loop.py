@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from services.trainer import checkpoint
 from services.trainer.checkpoint import Progress
 from services.trainer.curve import Curve
+from services.trainer.device import mixed_precision, untouched_randomness
 from services.trainer.frozen import check_frozen, frozen_digest
 from services.trainer.parameter_table import table, trained_rows
 from services.trainer.processes import Processes, Step
@@ -65,12 +66,6 @@ class Run:
         return self.learning_rate * warm * fading
 
 
-def mixed_precision(device: str, enabled: bool = True) -> torch.autocast:
-    """Matrix products in bfloat16 where the device multiplies it; elsewhere it would be ten times as slow."""
-    native = device != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.autocast(device, torch.bfloat16, enabled=enabled and native)
-
-
 def train(run: Run, model: nn.Module, step: Step, sample: Callable[[int], None] | None = None) -> Progress:
     """Minimise `step` over the trainable weights of `model`; with `resume`, go on from the last checkpoint.
 
@@ -78,7 +73,7 @@ def train(run: Run, model: nn.Module, step: Step, sample: Callable[[int], None] 
     """
     torch.manual_seed(run.seed)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    processes = Processes(weights[0].device.type, run.shards, run.seed)
+    processes = Processes(weights[0].device, run.shards, run.seed)
     processes.start_alike(weights)
     optimiser = torch.optim.AdamW(
         weights, lr=run.learning_rate, betas=(0.9, 0.98), weight_decay=run.weight_decay, foreach=True
@@ -139,7 +134,7 @@ def _steps(
 ) -> Steps:
     """Optimiser steps until the budget is spent; the clock runs only inside them."""
     weights: list[nn.Parameter] = optimiser.param_groups[0]["params"]
-    precision = mixed_precision(weights[0].device.type, run.bf16)
+    precision = mixed_precision(run.bf16)
 
     def mixed(number: int) -> Tensor:
         with precision:
@@ -160,12 +155,10 @@ def _steps(
 
 def _sampled(model: nn.Module, sample: Callable[[int], None], step: int) -> None:
     """Let a recipe look at the model without a trace in the run's randomness."""
-    state = torch.get_rng_state()
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), untouched_randomness():
         sample(step)
     model.train()
-    torch.set_rng_state(state)
 
 
 @contextmanager

@@ -8,14 +8,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast
 from torch import Tensor, nn
+
+from services.trainer.device import here, on_processors
 
 Step = Callable[[int], Tensor]
 """Step number -> scalar loss; draws its randomness from torch's global generator."""
 _SEEDS = 1_000_003
 """Shards of one step and steps of one run are far apart in the generator."""
+
+
+def once(write: Callable[[], None]) -> None:
+    """Let one process write what all of them made; the others wait until it is there."""
+    state = PartialState(cpu=on_processors(here()))
+    if state.is_main_process:
+        write()
+    state.wait_for_everyone()
 
 
 class Processes:
@@ -25,8 +35,8 @@ class Processes:
     depend on how many processes share them.
     """
 
-    def __init__(self, device: str, shards: int, seed: int) -> None:
-        self._accelerator = Accelerator(cpu=device == "cpu")
+    def __init__(self, device: torch.device, shards: int, seed: int) -> None:
+        self._accelerator = Accelerator(cpu=on_processors(device))
         self._shards = max(shards, 1)
         self._seed = seed
         count = self._accelerator.num_processes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import inspect
 import math
 import signal
 import sys
@@ -15,8 +16,11 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from anygpt.errors import InvalidInput
 from anygpt_models.part import Part
+from services.trainer.device import CPU, CUDA, device_of
 from services.trainer.loop import Run
+from services.trainer.processes import once
 
 Model = TypeVar("Model", bound=Part)
 Net = TypeVar("Net", bound=nn.Module)
@@ -33,18 +37,40 @@ class Recipe:
     resume: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `Run` that a config file sets; they go before a stage's own."""
+    batch: int = 1
+    """How many times a stage's own batch is drawn at once."""
+    sizes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Part -> settings of its constructor, which go before a stage's own."""
 
     def run(self, name: str, **options: Any) -> Run:
         """The run of a stage under `<cache>/runs/<name>`; options are fields of `Run`."""
         chosen = {"resume": self.resume, **options, **self.options}
         return Run(self.cache / "runs" / name, self.steps, self.minutes, **chosen)
 
+    def many(self, count: int) -> int:
+        """A stage's own number of examples in a step, at the size of batch that the config asks for."""
+        return count * self.batch
+
+    def build(self, kind: type[Model], part: str, *arguments: Any, **settings: Any) -> Model:
+        """A new part, with the settings of a stage and before them those of the config.
+
+        Raises InvalidInput for a setting that the part does not have.
+        """
+        chosen = {**settings, **self.sizes.get(part, {})}
+        unknown = sorted(set(chosen) - set(inspect.signature(kind).parameters))
+        if unknown:
+            name = f"sizes.{part}.{unknown[0]}"
+            raise InvalidInput(
+                f"{kind.__name__} has no setting {unknown[0]!r}", reason="CONFIG_UNKNOWN", field=name
+            )
+        return kind(*arguments, **chosen)
+
     def keep(self, model: Part, part: str) -> None:
         """Write a trained part into the pack, in half precision."""
         kept = copy.deepcopy(model)
         for weight in kept.parameters():
             weight.data = weight.data.half()
-        kept.save_pretrained(self.pack / part)
+        once(lambda: kept.save_pretrained(self.pack / part))
 
     def part(self, model: type[Model], part: str) -> Model:
         """A part of the pack as it will be served: rounded to half precision, computed in single."""
@@ -64,9 +90,12 @@ def main(stages: Mapping[str, Callable[[Recipe], None]]) -> None:
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", choices=[CPU, CUDA], default=CPU)
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "anygpt")
     parser.add_argument("--pack", type=Path, default=Path("shared/packs/mini"))
     chosen = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; --resume goes on from here"))
     torch.set_num_threads(chosen.threads)
-    stages[chosen.stage](Recipe(chosen.cache, chosen.pack, chosen.minutes, chosen.steps, chosen.resume))
+    recipe = Recipe(chosen.cache, chosen.pack, chosen.minutes, chosen.steps, chosen.resume)
+    with device_of(chosen.device):
+        stages[chosen.stage](recipe)

@@ -18,6 +18,7 @@ from anygpt_models.spectrogram import HOP, MELS, SAMPLE_RATE, SILENCE, log_mel
 from anygpt_models.speech_recogniser import levelled
 from anygpt_models.speech_text import ALPHABET
 from services.trainer.data.speech import COMMA, GAP, Utterance, read_voice
+from services.trainer.device import here
 
 QUIETER = 6.5
 """Frames this far below the loudest mel, in natural log units, are silence."""
@@ -40,7 +41,7 @@ def load_spoken(folder: Path, voices: Sequence[str], level: bool) -> list[Spoken
         cache = folder / f"{voice}-{count}-{'levelled' if level else 'as-is'}.safetensors"
         if not cache.exists():
             save_file(_mels(folder / voice, level), cache)
-        mels = load_file(cache)
+        mels = load_file(cache, device=str(here()))
         for place, (utterance, _) in enumerate(read_voice(folder / voice)):
             spoken.append(trimmed(Spoken(utterance, mels[f"{place:05d}"], number)))
     return spoken
@@ -49,7 +50,7 @@ def load_spoken(folder: Path, voices: Sequence[str], level: bool) -> list[Spoken
 def _mels(folder: Path, level: bool) -> dict[str, Tensor]:
     mels = {}
     for place, (_, samples) in enumerate(read_voice(folder)):
-        waveform = torch.from_numpy(samples.astype(np.float32) / 32768.0)
+        waveform = torch.as_tensor(samples.astype(np.float32) / 32768.0)
         mels[f"{place:05d}"] = log_mel(levelled(waveform) if level else waveform).half()
     return mels
 
@@ -121,15 +122,15 @@ def labels(rows: Sequence[Spoken], symbols: Sequence[str]) -> Tensor:
     0 is a pause, and for letters the blank of CTC too.
     """
     places = {symbol: place for place, symbol in enumerate(symbols)}
-    out = torch.zeros(len(rows), 2, max(row.mel.shape[-1] for row in rows), dtype=torch.long)
+    out = np.zeros((len(rows), 2, max(row.mel.shape[-1] for row in rows)), dtype=np.int64)
     for lines, row in zip(out, rows, strict=True):
         ends = np.cumsum(row.utterance.seconds) * SAMPLE_RATE / HOP
         owners = np.searchsorted(ends, np.arange(row.mel.shape[-1]) + 0.5).clip(max=len(ends) - 1)
         known = [places.get(symbol, 0) for symbol in row.utterance.symbols]
-        lines[0, : len(owners)] = torch.tensor(known)[torch.from_numpy(owners)]
+        lines[0, : len(owners)] = np.asarray(known)[owners]
         for letter, start, stop in _letter_times(row.utterance, ends):
             lines[1, start:stop] = ALPHABET.index(letter) + 1
-    return out
+    return torch.as_tensor(out)
 
 
 def _letter_times(utterance: Utterance, ends: NDArray[np.float64]) -> list[tuple[str, int, int]]:
@@ -170,7 +171,10 @@ def _delayed(heard: Heard) -> Heard:
 
 
 def _rolled(rows: Tensor, shifts: Tensor) -> Tensor:
-    return torch.stack([row.roll(int(shift), dims=-1) for row, shift in zip(rows, shifts, strict=True)])
+    """Each row [..., T] moved along its last axis, what leaves it on the right comes in on the left."""
+    length = rows.shape[-1]
+    source = (torch.arange(length) - shifts[:, None]) % length
+    return rows.gather(-1, source.view(len(rows), *[1] * (rows.dim() - 2), length).expand_as(rows))
 
 
 def _warped(heard: Heard) -> Heard:

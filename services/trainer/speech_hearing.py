@@ -57,8 +57,10 @@ class Listener(nn.Module):
 def run_recogniser(recipe: Recipe) -> None:
     """Learn to hear letters from both voices, disturbed in many ways."""
     spoken = load_spoken(data_folder(recipe) / "train", VOICES, level=True)
-    listener = Listener(SpeechRecogniser(), inventory([entry.utterance for entry in spoken]))
-    batches = Batches(balanced(spoken), size=16)
+    listener = Listener(
+        recipe.build(SpeechRecogniser, "speech_recogniser"), inventory([entry.utterance for entry in spoken])
+    )
+    batches = Batches(balanced(spoken), size=recipe.many(16))
     train(
         recipe.run("speech_recogniser", learning_rate=2e-3, warmup=200),
         listener,
@@ -76,7 +78,7 @@ def judge_recogniser(recipe: Recipe) -> dict[str, float]:
     for voice in VOICES:
         pairs, letter_pairs = [], []
         for utterance, samples in read_voice(data_folder(recipe) / "held_out" / voice):
-            heard = recogniser.log_probabilities(torch.from_numpy(samples.astype("float32") / 32768.0))
+            heard = recogniser.log_probabilities(torch.as_tensor(samples.astype("float32") / 32768.0))
             pairs.append((utterance.text, language.read(heard.tolist())))
             letter_pairs.append((utterance.text, best_path(heard)))
         rates[voice] = word_error_rate(pairs)

@@ -22,11 +22,11 @@ def run_pronouncer(recipe: Recipe) -> None:
     utterances = _utterances(recipe, "train")
     symbols = inventory(utterances)
     source = pronunciations(utterances, common_words(data_folder(recipe)), lexicon(), symbols)
-    pronouncer = SpeechPronouncer(symbols)
+    pronouncer = recipe.build(SpeechPronouncer, "speech_pronouncer", symbols)
     train(
         recipe.run("speech_pronouncer", learning_rate=3e-3, warmup=200),
         pronouncer,
-        lambda _: pronunciation_loss(pronouncer, source.draw(16)),
+        lambda _: pronunciation_loss(pronouncer, source.draw(recipe.many(16))),
     )
     recipe.keep(pronouncer, "speech_pronouncer")
     judge_pronouncer(recipe)
@@ -55,8 +55,8 @@ def run_synthesiser(recipe: Recipe) -> None:
     usable = [
         piece for piece in pieces if set(piece.utterance.symbols) <= set(symbols) and piece.mel.shape[-1] > 20
     ]
-    synthesiser = SpeechSynthesiser(symbols, list(VOICES))
-    batches = Batches(balanced(usable), size=12)
+    synthesiser = recipe.build(SpeechSynthesiser, "speech_synthesiser", symbols, list(VOICES))
+    batches = Batches(balanced(usable), size=recipe.many(12))
     train(
         recipe.run("speech_synthesiser", learning_rate=2e-3, warmup=200),
         synthesiser,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,9 @@ from services.trainer.recipe import Recipe
 
 MINI = Path(__file__).parent / "mini.toml"
 """The recipe for two processors."""
-_BUDGET = ("minutes", "steps")
+_NOT_OF_A_RUN = ("minutes", "steps", "batch", "sizes")
+Size = bool | int | float | tuple[int, ...]
+"""A setting of a part's constructor."""
 
 
 class StageConfig(BaseModel):
@@ -34,11 +36,16 @@ class StageConfig(BaseModel):
     shards: int | None = Field(default=None, gt=0)
     save_every: int | None = Field(default=None, gt=0)
     log_every: int | None = Field(default=None, gt=0)
+    batch: int = Field(default=1, gt=0)
+    sizes: Mapping[str, Mapping[str, Size]] = Field(default_factory=dict)
 
     def applied(self, recipe: Recipe, minutes: float | None, steps: int | None) -> Recipe:
         """A recipe with this config, its budget replaced by the one given."""
-        options = self.model_dump(exclude_none=True, exclude=set(_BUDGET))
-        return replace(recipe, minutes=minutes or self.minutes, steps=steps or self.steps, options=options)
+        options = self.model_dump(exclude_none=True, exclude=set(_NOT_OF_A_RUN))
+        return replace(
+            recipe, minutes=minutes or self.minutes, steps=steps or self.steps, options=options,
+            batch=self.batch, sizes=self.sizes,
+        )  # fmt: skip
 
 
 def read_config(path: Path, stages: Collection[str]) -> dict[str, StageConfig]:

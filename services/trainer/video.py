@@ -25,12 +25,12 @@ PART = "motion_codec"
 
 def run_codec(recipe: Recipe) -> None:
     """Learn the motion codes themselves, from maps that are known: the six motions and any mixture of moves."""
-    codec = MotionCodec()
+    codec, count = recipe.build(MotionCodec, PART), recipe.many(48)
     codec.encoder.requires_grad_(False)
     codec.to_levels.requires_grad_(False)
 
     def step(_: int) -> Tensor:
-        maps = torch.cat([named_maps(), videos.relative_poses(videos.random_poses(48))])
+        maps = torch.cat([named_maps(count // 6), videos.relative_poses(videos.random_poses(count))])
         affine, field = codec.moved(codec.poses(maps))
         return 10 * functional.mse_loss(affine, maps) + field.square().mean()
 
@@ -43,12 +43,12 @@ def run_sight(recipe: Recipe) -> None:
 
     Measured after 220 steps, warping the true key frame: 26.8 dB by known maps, 23.7 dB by sight.
     """
-    album, codec = Album.open(recipe.cache), recipe.part(MotionCodec, PART)
+    album, codec, count = Album.open(recipe.cache), recipe.part(MotionCodec, PART), recipe.many(12)
     codec.encoder.requires_grad_(True)
     codec.to_levels.requires_grad_(True)
 
     def step(_: int) -> Tensor:
-        frames, maps, _labels = clips(album, 12)
+        frames, maps, _labels = clips(album, count)
         wanted = codec.poses(maps).tanh()
         return functional.mse_loss(codec(frames + 0.03 * torch.randn_like(frames)).float().tanh(), wanted)
 
@@ -70,10 +70,11 @@ def run_recogniser(recipe: Recipe) -> None:
 
     Measured after 220 steps: 70 of 70 new clips.
     """
-    album, model = Album.open(recipe.cache), MotionRecogniser(MOTIONS)
+    album, model = Album.open(recipe.cache), recipe.build(MotionRecogniser, "motion_recogniser", MOTIONS)
+    count = recipe.many(12)
 
     def step(_: int) -> Tensor:
-        frames, _maps, labels = clips(album, 12)
+        frames, _maps, labels = clips(album, count)
         noise = 0.1 * torch.rand(len(frames), 1, 1, 1, 1) * torch.randn_like(frames)
         return functional.cross_entropy(model(frames + noise).float(), labels)
 
@@ -86,9 +87,9 @@ def run_recogniser(recipe: Recipe) -> None:
     recipe.keep(model, "motion_recogniser")
 
 
-def named_maps() -> Tensor:
-    """The maps [48, 24, 2, 3] of the six motions at eight strengths."""
-    strengths = [float(value) for value in 0.5 + 0.6 * torch.rand(8)]
+def named_maps(count: int) -> Tensor:
+    """The maps [6 count, 24, 2, 3] of the six motions at so many strengths."""
+    strengths = (0.5 + 0.6 * torch.rand(count)).tolist()
     poses = [videos.motion_poses(motion, strength) for motion in world.MOTIONS for strength in strengths]
     return videos.relative_poses(torch.stack(poses))
 

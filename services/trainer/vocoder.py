@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from anygpt_models.spectrogram import HOP, magnitude, mel_of_magnitude, pseudo_inverse
 from anygpt_models.vocoder import Vocoder
 from services.trainer.data.audio import clips
 from services.trainer.data.speech import read_voice
+from services.trainer.device import full_precision
 from services.trainer.loop import train
 from services.trainer.recipe import Recipe
 
@@ -20,17 +20,15 @@ PART = "vocoder"
 CROP = 64
 """Frames of a training crop: a second."""
 
-Samples = NDArray[np.int16]
-
 
 def run_vocoder(recipe: Recipe) -> None:
     """Learn linear magnitudes from mels of music, sounds and, where it has been built, speech."""
     data = clips(recipe.cache)
-    sources = [data.samples[data.rows(held_out=False)].reshape(-1), *voices(recipe.cache, "train")]
-    model = Vocoder()
+    music = torch.as_tensor(data.samples[data.rows(held_out=False)].reshape(-1))
+    sources, model = [music, *voices(recipe.cache, "train")], recipe.build(Vocoder, PART)
 
     def step(_: int) -> Tensor:
-        linear, mel = spectra(sources, 24)
+        linear, mel = spectra(sources, recipe.many(24))
         return spectral_loss(model.linear(mel), linear)
 
     train(recipe.run(PART, learning_rate=2e-3), model, step)
@@ -41,7 +39,7 @@ def run_vocoder(recipe: Recipe) -> None:
 def judge(recipe: Recipe) -> dict[str, float]:
     """Spectral convergence on held-out music and speech, of the vocoder in the pack and of the pseudo-inverse."""
     model, data = recipe.part(Vocoder, PART), clips(recipe.cache)
-    sources = {"audio": data.samples[data.rows(held_out=True)].reshape(-1)}
+    sources = {"audio": torch.as_tensor(data.samples[data.rows(held_out=True)].reshape(-1))}
     sources |= {f"speech {index}": wave for index, wave in enumerate(voices(recipe.cache, "held_out"))}
     found = {}
     for name, source in sources.items():
@@ -67,24 +65,25 @@ def spectral_convergence(estimate: Tensor, linear: Tensor) -> float:
     return float((estimate - linear).norm() / linear.norm())
 
 
-def spectra(sources: list[Samples], count: int) -> tuple[Tensor, Tensor]:
+def spectra(sources: list[Tensor], count: int) -> tuple[Tensor, Tensor]:
     """Linear magnitudes [count, 513, 64] of random crops and their mels [count, 80, 64], in full precision."""
-    with torch.autocast("cpu", enabled=False):
+    with full_precision():
         linear = magnitude(_crops(sources, count))
         return linear, mel_of_magnitude(linear)
 
 
-def voices(cache: Path, part: str) -> list[Samples]:
-    """Samples of each voice that has been built, its utterances joined."""
+def voices(cache: Path, part: str) -> list[Tensor]:
+    """16-bit samples of each voice that has been built, its utterances joined."""
     folders = sorted((cache / "data" / "speech" / part).glob("*/"))
-    return [np.concatenate([samples for _, samples in read_voice(folder)]) for folder in folders]
+    joined = (np.concatenate([samples for _, samples in read_voice(folder)]) for folder in folders)
+    return [torch.as_tensor(samples) for samples in joined]
 
 
-def _crops(sources: list[Samples], count: int) -> Tensor:
+def _crops(sources: list[Tensor], count: int) -> Tensor:
     """Waveforms [count, 16384]: each source gives its share of crops, at a random level."""
     rows = []
-    for index in range(count):
-        source = sources[index % len(sources)]
-        start = int(torch.randint(len(source) - CROP * HOP, ()))
-        rows.append(torch.from_numpy(source[start : start + CROP * HOP].astype(np.float32) / 32768.0))
-    return torch.stack(rows) * torch.empty(count, 1).uniform_(-1.6, 0.4).exp()
+    for place, source in enumerate(sources):
+        share = len(range(place, count, len(sources)))
+        starts = torch.randint(len(source) - CROP * HOP, (share, 1))
+        rows.append(source[starts + torch.arange(CROP * HOP)].float() / 32768.0)
+    return torch.cat(rows) * torch.empty(count, 1).uniform_(-1.6, 0.4).exp()

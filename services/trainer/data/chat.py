@@ -150,7 +150,7 @@ def greedy(model: Any, tokenizer: PreTrainedTokenizerFast) -> Answerer:
     def answer(batch: list[str]) -> list[tuple[str, bool]]:
         system = f"<|im_start|>system\n{_SYSTEM}<|im_end|>\n"
         prompts = [f"{system}<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n" for text in batch]
-        inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left")
+        inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left").to(model.device)
         ids = model.generate(**inputs, max_new_tokens=ANSWER_TOKENS, do_sample=False)
         replies = ids[:, inputs["input_ids"].shape[1] :]
         stop = tokenizer.convert_tokens_to_ids("<|im_end|>")

@@ -13,7 +13,8 @@ from services.trainer.data import world
 from services.trainer.data.scenes import CANONICAL, SLIGHT, Album, Jitter, posed, poses
 
 LOOSE = Jitter(shift=0.1, scale=0.25, turn=0.15, flip=True)
-PALETTE = torch.tensor(list(world.COLOURS.values())).float() / 255
+CANONICAL_COLOUR = "purple"
+"""The colour that fewest things have: before it, the codes of a thing tell most."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,19 @@ class Mixture:
         return self.show(rows, CANONICAL, backdrop.expand(len(rows), 3))
 
 
+def palette() -> Tensor:
+    """The colours of the world [colours, 3] in -1..1, in their order."""
+    return torch.tensor(list(world.COLOURS.values())) / 127.5 - 1
+
+
+def canonical_backdrop() -> Tensor:
+    """The colour [3] in -1..1 before which pictures become codes."""
+    return palette()[list(world.COLOURS).index(CANONICAL_COLOUR)]
+
+
 def any_backdrops(count: int) -> Tensor:
     """Random colours of the world [B, 3] in -1..1."""
-    return pick(PALETTE, count) * 2 - 1
+    return pick(palette(), count)
 
 
 def pick(rows: Tensor, count: int) -> Tensor:

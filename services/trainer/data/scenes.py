@@ -45,7 +45,7 @@ class Album:
     @cached_property
     def pixels(self) -> Tensor:
         """uint8 [N, 4, 128, 128]."""
-        return torch.from_numpy(self.stills.pixels.copy()).permute(0, 3, 1, 2).contiguous()
+        return torch.as_tensor(self.stills.pixels.copy()).permute(0, 3, 1, 2).contiguous()
 
     @cached_property
     def rows(self) -> dict[str, list[int]]:
@@ -53,6 +53,19 @@ class Album:
         return {
             kind: [self.stills.index(point) for point in world.code_points(kind)] for kind in world.kinds()
         }
+
+    @cached_property
+    def choices(self) -> tuple[Tensor, Tensor]:
+        """Rows of the pictures of each kind [kinds, most], filled up with 0, and how many each kind has [kinds]."""
+        rows = [self.rows[kind] for kind in world.kinds()]
+        most = max(map(len, rows))
+        return torch.tensor([row + [0] * (most - len(row)) for row in rows]), torch.tensor([*map(len, rows)])
+
+    def any_of(self, kinds: Tensor, variants: int = 1_000) -> Tensor:
+        """A random one of the first pictures of each kind [B]."""
+        rows, counts = self.choices
+        drawn = torch.rand(len(kinds)) * counts[kinds].clamp(max=variants)
+        return rows[kinds, drawn.long()]
 
     def rgba(self, rows: Tensor) -> Tensor:
         """Pictures with alpha multiplied in, float [B, 4, 128, 128] in 0..1."""
