@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from anygpt.cli_media import GATEWAY, Address, Tenant, credentials
+from anygpt.cli_screen import Screen
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -106,30 +107,27 @@ def piece_of(name: str, value: str) -> Piece:
 
 async def show(client: AsyncClient, events: AsyncIterator[Event], out: Path, console: Console) -> Answer:
     """Print events as they come: text at once, progress as bars, media as files below `out`."""
-    from rich.progress import Progress
-
     from anygpt.answer import Answer
 
     answer = Answer()
     await asyncio.to_thread(out.mkdir, parents=True, exist_ok=True)
-    with Progress(console=console, transient=True) as progress:
-        bars: dict[int, Any] = {}
+    with Screen(console) as screen:
         async for event in events:
             kind = event.WhichOneof("kind")
             answer.add(event)
             if kind == "text_delta":
-                console.print(event.text_delta.text, end="", markup=False, highlight=False, soft_wrap=True)
+                screen.text(event.text_delta.text)
             elif kind == "progress":
-                name = event.progress.stage.replace("_", " ")
-                if event.span_index not in bars:
-                    bars[event.span_index] = progress.add_task(name, total=event.progress.total)
-                progress.update(bars[event.span_index], completed=event.progress.done)
+                screen.progress(event.span_index, event.progress)
             elif kind == "media_ready":
-                path = await save(client, event, out)
-                console.print(f"\n[{path}]", markup=False, highlight=False, soft_wrap=True)
+                screen.line(f"[{await save(client, event, out)}]")
             elif kind == "span_failed":
-                console.print(f"\n[{event.span_failed.failure.reason}]", markup=False)
-    console.print()
+                failure = event.span_failed.failure
+                screen.line(f"[{failure.reason}: {failure.message}]")
+            elif kind == "restarted":
+                screen.line("[what was said last is void: it begins again]")
+            if kind in ("span_finished", "span_failed"):
+                screen.finish(event.span_index)
     return answer
 
 

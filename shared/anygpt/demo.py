@@ -7,6 +7,7 @@ import dataclasses
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from anygpt.embedded import embedded
 from anygpt.pack import packs_folder
 
 SAMPLES = "samples"
+PIECES = frozenset({"text_delta", "media_chunk", "media_ready"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +40,14 @@ class _Clock:
     """Marks of one turn, in seconds from its start."""
 
     started: float = field(default_factory=time.perf_counter)
-    first_text: float = 0.0
+    first: float = 0.0
+    """When there was something to read, to hear or to see."""
 
     async def watched(self, events: AsyncIterator[Event]) -> AsyncIterator[Event]:
-        """Pass events on, noting when the first text came."""
+        """Pass events on, noting when the first piece of the answer came."""
         async for event in events:
-            if event.HasField("text_delta") and not self.first_text:
-                self.first_text = self.passed
+            if event.WhichOneof("kind") in PIECES and not self.first:
+                self.first = self.passed
             yield event
 
     @property
@@ -77,10 +80,10 @@ def run_demo(out: str, data: str) -> None:
     """Run the demo and write its media and page below `out`."""
     console = Console()
     began = time.perf_counter()
-    with (
-        tempfile.TemporaryDirectory(prefix="anygpt-demo-") as temporary,
-        embedded(Path(data or temporary)) as address,
-    ):
+    with ExitStack() as stack:
+        temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="anygpt-demo-"))
+        with console.status("the system loads its models; the first time takes longest"):
+            address = stack.enter_context(embedded(Path(data or temporary)))
         console.print(f"the system is ready after {time.perf_counter() - began:.1f} s")
         shown = asyncio.run(_converse(address, Path(out), console))
     page = write_page(Path(out), shown)
@@ -102,9 +105,8 @@ async def _converse(address: str, out: Path, console: Console) -> list[Shown]:
             answer = await show(
                 client, clock.watched(client.events(*turn.pieces, options=options)), out, console
             )
-            console.print(
-                f"first text after {clock.first_text:.2f} s, all after {clock.passed:.2f} s", style="dim"
-            )
+            times = f"first piece after {clock.first:.2f} s, all after {clock.passed:.2f} s"
+            console.print(times, style="dim", highlight=False)
             shown.append(await _shown(turn, answer, clock, out))
     return shown
 
@@ -133,7 +135,7 @@ async def _shown(turn: Turn, answer: Answer, clock: _Clock, out: Path) -> Shown:
             said.append((span.modality, f"{answer.request_id[:12]}-{index}.{extension}"))
         else:
             said.append(("text", span.text))
-    return Shown(turn.title, asked, said, clock.first_text, clock.passed)
+    return Shown(turn.title, asked, said, clock.first, clock.passed)
 
 
 def _file_of(piece: object) -> Path:

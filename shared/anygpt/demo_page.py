@@ -23,7 +23,7 @@ class Shown:
     title: str
     asked: list[tuple[str, str]]
     said: list[tuple[str, str]]
-    first_text_s: float
+    first_s: float
     all_s: float
 
 
@@ -44,7 +44,7 @@ def _turn(turn: Shown) -> str:
     said = "".join(_piece(*piece) for piece in turn.said)
     return (
         f"<h2>{escape(turn.title)}</h2><div class=asked>{asked}</div><div class=said>{said}</div>"
-        f"<small>first text after {turn.first_text_s:.2f} s, all after {turn.all_s:.2f} s</small>"
+        f"<small>first piece after {turn.first_s:.2f} s, all after {turn.all_s:.2f} s</small>"
     )
 
 
