@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from anygpt import topology
-from anygpt.bus import TENANT_HEADER, Bus
+from anygpt.bus import CONVERSATION_HEADER, TENANT_HEADER, Bus
 from anygpt.dead import purge, read_letters
 from anygpt.identity import new_id
 from anygpt.jobs import JobBook
@@ -54,11 +54,10 @@ class Erasure:
         """Remove what is left of a deleted conversation: encodings of its erased media, its dead letters."""
         for reference in media:
             await self._memory.delete_all(encodings_folder(tenant, reference.sha256))
-        requests = {turn.request_id for turn in record.turns}
-        for request_id in requests:
-            await self._memory.delete(client_key(tenant, request_id))
-        if requests:
-            await self._purge(lambda letter: letter.key.decode(errors="replace") in requests)
+        for turn in record.turns:
+            await self._memory.delete(client_key(tenant, turn.request_id))
+        place = (tenant, record.conversation.conversation_id)
+        await self._purge(lambda letter: place == _place(letter))
 
     async def tenant(self, tenant: str) -> Erased:
         """Stop a tenant's work and remove all that is kept of it. Raises Unavailable; then it may be repeated."""
@@ -101,6 +100,11 @@ class Erasure:
                 await purge(self._bus, entry, letter_id)
                 count += 1
         return count
+
+
+def _place(letter: bus_pb2.DeadLetter) -> tuple[str, str]:
+    """Whose a letter is, and of which conversation."""
+    return letter.headers.get(TENANT_HEADER, ""), letter.headers.get(CONVERSATION_HEADER, "")
 
 
 async def delete_all(store: Store, keys: list[str]) -> None:

@@ -63,5 +63,6 @@ class Errand:
             accepted.deadline.ToMilliseconds(),
             accepted.request.priority or types_pb2.PRIORITY_INTERACTIVE,
             attempt=self.attempt,
+            conversation_id=accepted.request.conversation_id,
             trace=self.records[0].headers.get(TRACE_HEADER, ""),
         )

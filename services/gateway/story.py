@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
@@ -11,10 +10,10 @@ from google.protobuf import timestamp_pb2
 from anygpt import topology
 from anygpt.bus import TRACE_HEADER, Bus, Record
 from anygpt.errors import NotFound
-from anygpt.identity import request_time_ms
 from anygpt.tracing import trace_id
 from anygpt.v1 import anygpt_service_pb2, bus_pb2, types_pb2
-from services.gateway.streams import FIRST_RECORD_S, parse_reply
+from services.gateway.lookup import FIRST_RECORD_S, journal_of, next_record
+from services.gateway.streams import parse_reply
 
 QUIET_S = 1.0
 """A request without a terminal event is told up to where its journal falls silent for so long."""
@@ -47,17 +46,12 @@ async def read_story(bus: Bus, tenant: str, request_id: str) -> Story:
 
 async def _records(bus: Bus, request_id: str) -> AsyncIterator[tuple[Record, bus_pb2.Reply]]:
     """The request's records up to its terminal one, or to a silence."""
-    records = bus.follow(topology.REPLIES, key=request_id, since_ms=request_time_ms(request_id) - 1000)
-    waits_s = FIRST_RECORD_S
-    async with aclosing(records):
-        while True:
-            try:
-                record = await asyncio.wait_for(anext(records), waits_s)
-            except TimeoutError:
-                return
-            reply = parse_reply(record) if record.key == request_id else None
+    async with aclosing(journal_of(bus, request_id)) as records:
+        quiet_s = FIRST_RECORD_S
+        while (record := await next_record(records, request_id, quiet_s)) is not None:
+            reply = parse_reply(record)
             if reply is not None:
-                waits_s = QUIET_S
+                quiet_s = QUIET_S
                 yield record, reply
                 if reply.HasField("terminal"):
                     return

@@ -11,19 +11,16 @@ from google.protobuf.message import DecodeError
 
 from anygpt import topology
 from anygpt.answer import Event
-from anygpt.attempts import journal_begin_ms
 from anygpt.bus import Bus, Follower, Record
 from anygpt.errors import AnyGPTError, Exhausted, NotFound, OutOfRange, Unavailable
-from anygpt.identity import request_time_ms
 from anygpt.settings import MIB
 from anygpt.stage import now_ms
 from anygpt.v1 import bus_pb2
 from services.gateway.journal import Fold
 from services.gateway.ledger import Ledger
+from services.gateway.lookup import FIRST_RECORD_S, draining, journal_of, next_record
 
 log = logging.getLogger(__name__)
-FIRST_RECORD_S = 3.0
-"""How long a resumed request's first record may take to appear before there is no such request."""
 BEHIND_BYTES = 16 * MIB
 """What a slow client may fall behind, beside the bound on records."""
 RETRY_MS = 200
@@ -95,7 +92,7 @@ class Streams:
 
     async def cut(self) -> None:
         """End every stream so that its client resumes it elsewhere."""
-        self._cut_watches(Unavailable("this replica stops", reason="DRAINING", retry_after_ms=RETRY_MS))
+        self._cut_watches(draining())
         for records in tuple(self._replaying):
             await records.aclose()
 
@@ -136,16 +133,15 @@ class Streams:
         self, request_id: str, tenant: str
     ) -> AsyncGenerator[tuple[bus_pb2.Reply, list[Event]]]:
         """Each record of a request with the events that it adds, up to the terminal one; raises as `replayed`."""
-        if request_time_ms(request_id) < now_ms() - topology.TOPICS[topology.REPLIES].retention_ms:
-            raise OutOfRange("the request is older than what is kept", field="request_id")
         fold = Fold(request_id)
-        since_ms = journal_begin_ms(request_id)
-        records = self._bus.follow(topology.REPLIES, key=request_id, since_ms=since_ms)
+        records = journal_of(self._bus, request_id)
         self._replaying.add(records)
         try:
             while not fold.is_ended:
-                record = await self._next(records, fold)
-                reply = parse_reply(record) if record.key == request_id else None
+                record = await next_record(records, request_id, None if fold.accepted else FIRST_RECORD_S)
+                if record is None:
+                    raise NotFound("there is no such request", field="request_id")
+                reply = parse_reply(record)
                 if reply is None:
                     continue
                 events = fold.feed(reply)
@@ -155,15 +151,6 @@ class Streams:
         finally:
             self._replaying.discard(records)
             await records.aclose()
-
-    async def _next(self, records: Follower, fold: Fold) -> Record:
-        waits_s = None if fold.accepted else FIRST_RECORD_S
-        try:
-            return await asyncio.wait_for(anext(records), waits_s)
-        except TimeoutError:
-            raise NotFound("there is no such request", field="request_id") from None
-        except StopAsyncIteration:
-            raise Unavailable("this replica stops", reason="DRAINING", retry_after_ms=RETRY_MS) from None
 
     def _cut_watches(self, error: AnyGPTError) -> None:
         for watches in self._waiting.values():

@@ -13,6 +13,8 @@ from anygpt.errors import TooLarge
 
 REQUEST_HEADER = "request"
 TENANT_HEADER = "tenant"
+CONVERSATION_HEADER = "conversation"
+"""So that what is buried of a request can be erased with its conversation."""
 DEADLINE_HEADER = "deadline"
 """Absolute, Unix milliseconds."""
 ATTEMPT_HEADER = "attempt"
@@ -72,6 +74,11 @@ class Consumer(Protocol):
 
 class Follower(Protocol):
     """A reader without a group; it ends with the bus or by `aclose` (contextlib.aclosing calls that)."""
+
+    @property
+    def is_current(self) -> bool:
+        """Whether all that was there when it began has been delivered: a silence before that means nothing."""
+        ...
 
     def __aiter__(self) -> AsyncIterator[Record]:
         """Records in order within each partition."""

@@ -235,6 +235,11 @@ class MemoryFollower(_PlacedReader):
         self._followers = followers
         followers.add(self)
 
+    @property
+    def is_current(self) -> bool:
+        """See Follower."""
+        return all(place.unfinished.next >= place.tenure.first_new for place in self.places.values())
+
     async def aclose(self) -> None:
         """See Follower."""
         self.detach()

@@ -164,6 +164,30 @@ class PolledReader(Reader):
 class PolledFollower(PolledReader):
     """A reader without a group."""
 
+    def __init__(self, connect: Callable[[], PolledClient]) -> None:
+        super().__init__(connect, None)
+        self._behind: dict[Partition, int] | None = None
+        """Where partitions ended that were not read so far; None before that is known."""
+
+    @property
+    def is_current(self) -> bool:
+        """See Follower."""
+        return self._behind is not None and not self._behind
+
+    async def __anext__(self) -> Record:
+        """See Reader."""
+        record = await super().__anext__()
+        partition = (record.topic, record.partition)
+        if self._behind and record.offset + 1 >= self._behind.get(partition, record.offset + 2):
+            del self._behind[partition]
+        return record
+
+    def begin(self, starts: Offsets, ends: Offsets) -> None:
+        """Read from these positions on; the partitions end at `ends`."""
+        self._behind = {one: ends[one] for one, start in starts.items() if start < ends[one]}
+        self.give(set(starts))
+        self.start()
+
     async def aclose(self) -> None:
         """See Follower. The thread leaves by itself."""
         self.stop()

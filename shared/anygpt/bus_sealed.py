@@ -73,6 +73,10 @@ class _SealedFollower:
         self._follower = follower
         self._seals = seals
 
+    @property
+    def is_current(self) -> bool:
+        return self._follower.is_current
+
     def __aiter__(self) -> AsyncIterator[Record]:
         return self
 

@@ -14,6 +14,7 @@ from anygpt import topology
 from anygpt.attempts import new_attempt
 from anygpt.bus import (
     ATTEMPT_HEADER,
+    CONVERSATION_HEADER,
     DEADLINE_HEADER,
     REQUEST_HEADER,
     SPAN_HEADER,
@@ -151,6 +152,7 @@ def read_errand(record: Record, tenure: Tenure) -> Errand:
         tenant=check_tenant(headers.get(TENANT_HEADER, "")),
         deadline_ms=deadline_ms,
         priority=types_pb2.PRIORITY_BATCH if is_batch else types_pb2.PRIORITY_INTERACTIVE,
+        conversation_id=headers.get(CONVERSATION_HEADER, ""),
         trace=headers.get(TRACE_HEADER, ""),
         sent_ms=record.timestamp_ms,
     )

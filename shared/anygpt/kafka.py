@@ -126,7 +126,7 @@ class KafkaBus:
         if self._is_closed:
             raise Unavailable("the bus is closed")
         positions = asyncio.ensure_future(self._positions(topic, since_ms, key))
-        follower = PolledFollower(lambda: _Polled.at(self._options.follower(), positions.result()), None)
+        follower = PolledFollower(lambda: _Polled.at(self._options.follower(), positions.result()[0]))
         self._track(follower)
         if since_ms is None:
             self._positioning.add(positions)
@@ -156,14 +156,13 @@ class KafkaBus:
         self._readers.add(reader)
         reader.ended.add_done_callback(lambda _: self._readers.discard(reader))
 
-    def _begin(self, follower: PolledFollower, positions: asyncio.Future[Offsets]) -> None:
+    def _begin(self, follower: PolledFollower, positions: asyncio.Future[tuple[Offsets, Offsets]]) -> None:
         self._positioning.discard(positions)
         error = positions.exception()
         if error is not None:
             follower.end(error)
             return
-        follower.give(set(positions.result()))
-        follower.start()
+        follower.begin(*positions.result())
 
     async def _count(self, topic: str) -> int:
         count = len(await self._look_up(lambda: self._client.partitions_for_topic(topic)))
@@ -173,19 +172,20 @@ class KafkaBus:
         self._counts[topic] = count
         return count
 
-    async def _positions(self, topic: str, since_ms: int | None, key: str | None) -> Offsets:
+    async def _positions(self, topic: str, since_ms: int | None, key: str | None) -> tuple[Offsets, Offsets]:
+        """Where to begin in each partition, and where it ends."""
         count = self._counts.get(topic) or await self._count(topic)
         numbers = range(count) if key is None else [await self.partition_of(topic, key)]
         partitions = [TopicPartition(topic, number) for number in numbers]
         return await self._look_up(lambda: self._offsets(partitions, since_ms))
 
-    def _offsets(self, partitions: list[TopicPartition], since_ms: int | None) -> Offsets:
+    def _offsets(self, partitions: list[TopicPartition], since_ms: int | None) -> tuple[Offsets, Offsets]:
         ends: Offsets = self._client.end_offsets(partitions, timeout_ms=REQUEST_MS)
         if since_ms is None:
-            return ends
+            return ends, ends
         moments = dict.fromkeys(partitions, max(since_ms, 0))
         found = self._client.offsets_for_times(moments, timeout_ms=REQUEST_MS)
-        return {one: found[one].offset if found.get(one) else ends[one] for one in partitions}
+        return {one: found[one].offset if found.get(one) else ends[one] for one in partitions}, ends
 
     async def _look_up(self, work: Callable[[], T]) -> T:
         with _translating():

@@ -34,6 +34,8 @@ class Call:
     """Absolute, Unix milliseconds."""
     priority: Priority = types_pb2.PRIORITY_INTERACTIVE
     attempt: str = ""
+    conversation_id: str = ""
+    """Where it is a turn of one."""
     trace: str = ""
     """W3C traceparent of the work at hand; what is sent on carries it."""
     sent_ms: int = field(default_factory=now_ms)

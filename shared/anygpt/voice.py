@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from anygpt import topology
 from anygpt.bus import (
     ATTEMPT_HEADER,
+    CONVERSATION_HEADER,
     DEADLINE_HEADER,
     REQUEST_HEADER,
     SCHEMA_HEADER,
@@ -62,6 +63,8 @@ class Voice:
         }
         if self._call.trace:
             fields[TRACE_HEADER] = self._call.trace
+        if self._call.conversation_id:
+            fields[CONVERSATION_HEADER] = self._call.conversation_id
         publish = self._bus.publish(topic, self._call.request_id, message.SerializeToString(), fields)
         self._pending.append(asyncio.create_task(publish))
         if len(self._pending) >= PENDING:

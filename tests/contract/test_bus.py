@@ -214,6 +214,23 @@ async def test_a_follower_goes_back_to_a_moment(street: Street) -> None:
         assert values(await read(follower, 3)) == ["long ago", "then", "now"]
 
 
+async def test_a_follower_is_current_when_it_has_delivered_all_that_was_there(street: Street) -> None:
+    await street.publish("key", "one", "two")
+    async with aclosing(street.bus.follow(street.topic, since_ms=0, key="key")) as follower:
+        await read(follower, 1)
+        await street.publish("key", "three")
+        assert not follower.is_current
+        await read(follower, 1)
+        assert follower.is_current
+    home = await street.bus.partition_of(street.topic, "key")
+    keys = [f"key-{number}" for number in range(20)]
+    (elsewhere, *_) = [key for key in keys if await street.bus.partition_of(street.topic, key) != home]
+    async with aclosing(street.bus.follow(street.topic, since_ms=0, key=elsewhere)) as follower:
+        async with asyncio.timeout(WAIT_S):
+            while not follower.is_current:
+                await asyncio.sleep(0.01)
+
+
 async def test_a_follower_of_a_key_reads_only_its_partition(street: Street) -> None:
     home = await street.bus.partition_of(street.topic, "key")
     async with aclosing(street.bus.follow(street.topic, key="key")) as follower:

@@ -89,8 +89,9 @@ async def fill(client: AsyncClient, secret: str) -> tuple[str, list[str]]:
     """A conversation with media in and out, and a dead letter: its id, and the ids of its requests."""
     options = Options(conversation_id=await client.new_conversation())
     answer = await client.answer(Media(picture(64), "image"), f"{secret} image speech", options=options)
-    with pytest.raises(AnyGPTError):
+    with pytest.raises(AnyGPTError) as caught:
         await client.answer(f"{secret} crash", options=options)
+    assert caught.value.reason == "INTERNAL"
     again = await client.answer(Media(sound(), "speech"), secret, options=options)
     return options.conversation_id, [answer.request_id, again.request_id]
 
@@ -102,7 +103,7 @@ async def test_nothing_of_a_deleted_conversation_is_left(system: System) -> None
         await client.delete_conversation(conversation_id)
         with pytest.raises(NotFound):
             await client.conversation(conversation_id)
-        assert await system.traces(conversation_id, *requests) == []
+        assert await system.traces("crocus", conversation_id, *requests) == []
         assert not [key for key in system.stored() if "/uploads/" in key or "/media/" in key]
         assert not [key for key in system.remembered() if key.startswith("encoded/")]
 

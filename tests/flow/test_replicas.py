@@ -179,7 +179,11 @@ async def test_nobody_is_told_that_a_request_does_not_exist_while_the_broker_is_
         events = [event async for event in client.events("hello")]
         request_id = events[0].request_id
         with pair.kafka.paused():
-            for ask in (client.inspect(request_id), client.cancel(request_id), told_after(client, request_id)):
+            for ask in (
+                client.inspect(request_id),
+                client.cancel(request_id),
+                told_after(client, request_id),
+            ):
                 with pytest.raises(Unavailable):
                     await asyncio.wait_for(ask, 60)
         assert await told_after(client, request_id) == events
