@@ -14,7 +14,7 @@ from google.protobuf import timestamp_pb2
 from anygpt import topology
 from anygpt.answer import TERMINALS, Event
 from anygpt.bus import Bus
-from anygpt.errors import AnyGPTError, DeadlineExpired, NotFound, Unavailable
+from anygpt.errors import AnyGPTError, DeadlineExpired, NotFound, OutOfRange, Unavailable
 from anygpt.grpc_door import call_of
 from anygpt.identity import new_request_id
 from anygpt.memory import Memory
@@ -84,8 +84,7 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
                     yield anygpt_service_pb2.GenerateResponse(event=event)
                 return
         with self._parts.streams.watch(call.request_id) as watch:
-            await self._accept(request, call)
-            client = await self._attend(call, self._grace_ms(request), context)
+            client = await self._accept(request, call, context)
             async for event in watch.events():
                 client.see(event)
                 yield anygpt_service_pb2.GenerateResponse(event=event)
@@ -96,8 +95,7 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
         """See AnyGPTService."""
         call = call_of(context, self._parts.settings.limits.deadline_ms)
         call.request_id = request.request_id
-        grace_ms = self._parts.settings.limits.grace_ms
-        async for event in self._resumed(call, request.after_seq, grace_ms, context):
+        async for event in self._resumed(call, request.after_seq, None, context):
             yield anygpt_service_pb2.ResumeResponse(event=event)
 
     async def Cancel(
@@ -146,16 +144,27 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
     def _tenant(self, context: Context) -> str:
         return call_of(context, self._parts.settings.limits.deadline_ms).tenant
 
-    async def _accept(self, request: anygpt_service_pb2.GenerateRequest, call: Call) -> None:
-        """Admit a request and write it into the journal; one that is refused leaves nothing behind."""
+    async def _accept(
+        self, request: anygpt_service_pb2.GenerateRequest, call: Call, context: Context
+    ) -> _Client:
+        """Admit a request and write it into the journal; one that is refused leaves nothing behind.
+
+        Its client is attended to before: one that goes away while the journal is written has gone away all the same.
+        """
         parts, name = self._parts, request.idempotency_key
         async with AsyncExitStack() as undo:
             undo.push_async_callback(parts.keys.release, call.tenant, name)
             undo.callback(parts.quota.release, call.request_id)
             accepted = await self._admit(request, call)
-            await self._claim_turn(call, request.conversation_id)
+            if conversation_id := request.conversation_id:
+                await self._claim_turn(call, conversation_id)
+                undo.push_async_callback(
+                    parts.conversations.release, call.tenant, conversation_id, call.request_id
+                )
+            client = await self._attend(call, self._grace_ms(request), context)
             undo.pop_all()
         await Voice(parts.bus, topology.GATEWAY, call).say(0, accepted=accepted)
+        return client
 
     async def _admit(self, request: anygpt_service_pb2.GenerateRequest, call: Call) -> bus_pb2.Accepted:
         parts = self._parts
@@ -180,11 +189,10 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
         return accepted
 
     async def _claim_turn(self, call: Call, conversation_id: str) -> None:
-        if conversation_id:
-            left_s = (call.deadline_ms - now_ms()) / 1000
-            await self._parts.conversations.claim(call.tenant, conversation_id, call.request_id, left_s)
+        left_s = (call.deadline_ms - now_ms()) / 1000
+        await self._parts.conversations.claim(call.tenant, conversation_id, call.request_id, left_s)
 
-    async def _attend(self, call: Call, grace_ms: int, context: Context) -> _Client:
+    async def _attend(self, call: Call, grace_ms: int | None, context: Context) -> _Client:
         """Note that a client follows the request here; when it leaves before the end, its grace time begins."""
         client = _Client(call, grace_ms)
         self._running.add(call.attempt)
@@ -198,25 +206,31 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
         self._running.discard(client.call.attempt)
         REQUESTS_RUNNING.dec()
         if not client.has_ended:
-            task = asyncio.create_task(self._leave(client.call, client.grace_ms))
+            task = asyncio.create_task(self._leave(client))
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
 
-    async def _leave(self, call: Call, grace_ms: int) -> None:
-        await asyncio.sleep(grace_ms / 1000)
-        last = await self._parts.memory.get(client_key(call.tenant, call.request_id))
-        if last == call.attempt.encode():
-            with suppress(AnyGPTError):
+    async def _leave(self, client: _Client) -> None:
+        call = client.call
+        with suppress(AnyGPTError):
+            grace_ms = await self._asked_grace_ms(call) if client.grace_ms is None else client.grace_ms
+            await asyncio.sleep(grace_ms / 1000)
+            last = await self._parts.memory.get(client_key(call.tenant, call.request_id))
+            if last == call.attempt.encode():
                 await self._cancel(call, "CLIENT_GONE")
 
     async def _resumed(
-        self, call: Call, after_seq: int, grace_ms: int, context: Context
+        self, call: Call, after_seq: int, grace_ms: int | None, context: Context
     ) -> AsyncGenerator[Event]:
         client = await self._attend(call, grace_ms, context)
         async with aclosing(self._parts.streams.replayed(call.request_id, call.tenant, after_seq)) as events:
-            async for event in events:
-                client.see(event)
-                yield event
+            try:
+                async for event in events:
+                    client.see(event)
+                    yield event
+            except (NotFound, OutOfRange):
+                client.has_ended = True
+                raise
 
     async def _cancel(self, call: Call, reason: str) -> bool:
         """Ask in the journal for a request's end; False if that stood there already.
@@ -236,6 +250,14 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
                     await Voice(self._parts.bus, topology.GATEWAY, call).say(0, cancel=order)
         return False
 
+    async def _asked_grace_ms(self, call: Call) -> int:
+        """The grace time that the request itself came with."""
+        async with aclosing(self._parts.streams.history(call.request_id, call.tenant)) as history:
+            async for reply, _ in history:
+                if reply.HasField("accepted"):
+                    return self._grace_ms(reply.accepted.request)
+        return self._parts.settings.limits.grace_ms
+
     def _grace_ms(self, request: anygpt_service_pb2.GenerateRequest) -> int:
         if not request.HasField("grace"):
             return self._parts.settings.limits.grace_ms
@@ -247,7 +269,8 @@ class _Client:
     """One stream of one client."""
 
     call: Call
-    grace_ms: int
+    grace_ms: int | None
+    """None: as the request said when it came."""
     has_ended: bool = False
 
     def see(self, event: Event) -> None:

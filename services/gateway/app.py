@@ -56,7 +56,7 @@ class Gateway:
         memory = LossyMemory(runtime.memory)
         conversations = Conversations(runtime.store, memory, ledger)
         erasure = Erasure(runtime.bus, runtime.store, memory, ledger)
-        facts = FactsReader(runtime.sandbox, settings.limits)
+        self._facts = facts = FactsReader(runtime.sandbox, settings.limits)
         fetcher = UrlFetcher(settings.urls, settings.limits.media_bytes, Internet())
         intake = Intake(pack, runtime.store, facts, fetcher, runtime.guard)
         admission = Admission(pack, intake, settings.limits)
@@ -74,7 +74,7 @@ class Gateway:
         )  # fmt: skip
         self._media = MediaServicer(settings, runtime.store, intake, facts)
         self._admin = AdminServicer(settings, erasure)
-        self._dead_letters = DeadLetterServicer(settings, runtime.bus, self._streams)
+        self._dead_letters = DeadLetterServicer(settings, runtime.bus, self._streams, conversations)
         self._sweeper = Sweeper(runtime.store, settings)
         self._memory = memory
         self._sweeping: asyncio.Task[None] | None = None
@@ -94,6 +94,7 @@ class Gateway:
 
     async def open(self) -> None:
         """Begin to read the journal, as a follower and as a member of the group."""
+        await self._facts.open()
         await self._load.open()
         await self._streams.open()
         await self._composer.open()

@@ -14,6 +14,7 @@ from anygpt.identity import new_request_id
 from anygpt.stage import Call, now_ms
 from anygpt.v1 import bus_pb2, dead_letter_service_pb2, dead_letter_service_pb2_grpc
 from anygpt.voice import Voice
+from services.gateway.conversations import Conversations
 from services.gateway.settings import Settings
 from services.gateway.streams import Streams
 
@@ -24,10 +25,11 @@ Letters = dict[str, tuple[topology.StageEntry, bus_pb2.DeadLetter]]
 class DeadLetterServicer(dead_letter_service_pb2_grpc.DeadLetterServiceServicer):
     """Lists, shows, replays and purges the letters of the caller's tenant."""
 
-    def __init__(self, settings: Settings, bus: Bus, streams: Streams) -> None:
+    def __init__(self, settings: Settings, bus: Bus, streams: Streams, conversations: Conversations) -> None:
         self._settings = settings
         self._bus = bus
         self._streams = streams
+        self._conversations = conversations
 
     async def ListDeadLetters(
         self, request: Any, context: Any
@@ -64,6 +66,8 @@ class DeadLetterServicer(dead_letter_service_pb2_grpc.DeadLetterServiceServicer)
         accepted = await self._accepted(letter.headers.get(REQUEST_HEADER, ""), call.tenant)
         life_ms = accepted.deadline.ToMilliseconds() - accepted.accepted_at.ToMilliseconds()
         again = Call(new_request_id(), call.tenant, now_ms() + life_ms, attempt=call.attempt)
+        if conversation_id := accepted.request.conversation_id:
+            await self._conversations.claim(call.tenant, conversation_id, again.request_id, life_ms / 1000)
         accepted.accepted_at.GetCurrentTime()
         accepted.deadline.FromMilliseconds(again.deadline_ms)
         await Voice(self._bus, topology.GATEWAY, again).say(0, accepted=accepted)

@@ -10,11 +10,12 @@ from google.protobuf.message import DecodeError
 
 from anygpt import topology
 from anygpt.bus import Bus, Record
-from anygpt.errors import OutOfRange
+from anygpt.errors import AnyGPTError
 from anygpt.stage import now_ms
 from anygpt.v1 import bus_pb2, types_pb2
 
 log = logging.getLogger(__name__)
+RETRY_S = 0.5
 GONE_MS = 10_000
 """A replica whose last beat is so much older than the newest of any is gone; when the bus is down, nobody is."""
 
@@ -64,8 +65,9 @@ class Load:
         while True:
             try:
                 await self._read(self._bus.follow(topology.HEARTBEATS, since_ms=now_ms() - GONE_MS))
-            except OutOfRange:
-                log.warning("heartbeats were missed: reading on from now")
+            except AnyGPTError as error:
+                log.warning("heartbeats were missed: %s", error.message)
+                await asyncio.sleep(RETRY_S)
 
     async def _read(self, records: AsyncIterator[Record]) -> None:
         async for record in records:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -162,11 +163,9 @@ class AsyncClient:
     async def resume(self, request_id: str, after_seq: int) -> AsyncIterator[Event]:
         """The events of an earlier request after `after_seq`."""
         request = anygpt_service_pb2.ResumeRequest(request_id=request_id, after_seq=after_seq)
-        try:
-            async for response in self._anygpt.Resume(request, metadata=self._metadata):
+        async with aclosing(_streamed(self._anygpt.Resume(request, metadata=self._metadata))) as responses:
+            async for response in responses:
                 yield response.event
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from None
 
     async def conversation(self, conversation_id: str) -> anygpt_service_pb2.GetConversationResponse:
         """A conversation with its turns."""
@@ -219,11 +218,8 @@ class AsyncClient:
     async def download(self, object_id: str) -> bytes:
         """Fetch media that an event or an upload named."""
         request = media_service_pb2.DownloadRequest(object=object_id)
-        try:
-            call = self._media.Download(request, metadata=self._metadata)
-            return b"".join([frame.chunk async for frame in call])
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from None
+        async with aclosing(_streamed(self._media.Download(request, metadata=self._metadata))) as frames:
+            return b"".join([frame.chunk async for frame in frames])
 
     async def submit_job(self, lines: Path | bytes, idempotency_key: str = "") -> job_service_pb2.Job:
         """Upload a JSONL file of requests and queue it."""
@@ -235,12 +231,10 @@ class AsyncClient:
 
     async def watch_job(self, job_id: str) -> AsyncIterator[job_service_pb2.Job]:
         """The job whenever it changes, until it ends."""
-        try:
-            request = job_service_pb2.WatchJobRequest(job_id=job_id)
-            async for response in self._jobs.WatchJob(request, metadata=self._metadata):
+        request = job_service_pb2.WatchJobRequest(job_id=job_id)
+        async with aclosing(_streamed(self._jobs.WatchJob(request, metadata=self._metadata))) as responses:
+            async for response in responses:
                 yield response.job
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from None
 
     async def cancel_job(self, job_id: str) -> job_service_pb2.Job:
         """Ask for a job to be cancelled."""
@@ -341,6 +335,17 @@ async def _translated(call: Any) -> Any:
         return await call
     except grpc.aio.AioRpcError as error:
         raise from_rpc_error(error) from None
+
+
+async def _streamed(call: Any) -> AsyncGenerator[Any]:
+    """The responses of a call that ends with whoever reads them."""
+    try:
+        async for response in call:
+            yield response
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc_error(error) from None
+    finally:
+        call.cancel()
 
 
 async def _upload_frames(

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from anygpt.cli import app
-from anygpt.client import AsyncClient
-from anygpt.errors import AnyGPTError
+from anygpt.client import AsyncClient, Options
+from anygpt.errors import AnyGPTError, Conflict
 
 
 def run(address: str, *words: str, tenant: str = "default") -> str:
@@ -55,6 +55,25 @@ def test_what_crashed_a_stage_is_listed_shown_replayed_and_purged(embedded_addre
     assert again in run(address, "list", "--stage", "llm")
     assert run(address, "purge", "--stage", "llm") == "purged 1"
     assert run(address, "list") == ""
+
+
+async def test_a_letter_of_a_conversation_is_replayed_as_its_next_turn_and_not_beside_another(
+    embedded_address: str,
+) -> None:
+    async with AsyncClient(embedded_address) as client:
+        options = Options(conversation_id=await client.new_conversation())
+        with pytest.raises(AnyGPTError):
+            await client.answer("crash", options=options)
+        letter_id = (await asyncio.to_thread(run, embedded_address, "list")).splitlines()[-1].split()[0]
+        under_way = client.events("hang", options=options)
+        hanging = await anext(under_way)
+        with pytest.raises(Conflict):
+            await asyncio.to_thread(run, embedded_address, "replay", letter_id)
+        await client.cancel(hanging.request_id)
+        assert [event async for event in under_way][-1].HasField("cancelled")
+        again = await asyncio.to_thread(run, embedded_address, "replay", letter_id)
+        assert again == [event async for event in client.resume(again, 0)][-1].request_id
+        assert await asyncio.to_thread(run, embedded_address, "purge", "--stage", "llm") == "purged 1"
 
 
 def test_another_tenant_s_letters_are_not_to_be_found(embedded_address: str) -> None:

@@ -131,6 +131,64 @@ async def test_a_client_that_leaves_without_grace_cancels_its_request(client: As
     assert (await _last(client, request_id)).cancelled.reason == "CLIENT_GONE"
 
 
+async def test_a_client_that_resumes_and_leaves_again_has_the_grace_time_that_it_asked_for(
+    client: AsyncClient,
+) -> None:
+    request = await client.request("hang", options=Options())
+    request.grace.FromSeconds(2)
+    stream = client.stream(request)
+    request_id = (await anext(stream)).request_id
+    await stream.aclose()  # type: ignore[attr-defined]
+    again = client.resume(request_id, 0)
+    await anext(again)
+    await asyncio.sleep(3)
+    assert await client.cancel(request_id) is True, "the first leave ended it although the client came back"
+
+
+async def test_a_client_that_leaves_a_resumed_stream_is_gone_after_its_own_grace_time(
+    client: AsyncClient,
+) -> None:
+    request = await client.request("hang", options=Options())
+    request.grace.FromMilliseconds(500)
+    stream = client.stream(request)
+    request_id = (await anext(stream)).request_id
+    again = client.resume(request_id, 0)
+    await anext(again)
+    await stream.aclose()  # type: ignore[attr-defined]
+    await again.aclose()  # type: ignore[attr-defined]
+    async with asyncio.timeout(10):
+        while not (await client.inspect(request_id)).ended:
+            pass
+    assert (await _last(client, request_id)).cancelled.reason == "CLIENT_GONE"
+
+
+async def test_a_client_that_goes_away_at_any_moment_leaves_no_request_and_no_turn_behind(
+    client: AsyncClient,
+) -> None:
+    options = Options(conversation_id=await client.new_conversation())
+    request = await client.request("hang", options=options)
+    request.grace.FromMilliseconds(0)
+    for wait_s in (0.0, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064):
+        stream = client.stream(request)
+        reading = asyncio.create_task(anext(stream))
+        await asyncio.sleep(wait_s)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        await stream.aclose()  # type: ignore[attr-defined]
+        async with asyncio.timeout(20):
+            while not await _is_free(client, options):
+                await asyncio.sleep(0.1)
+
+
+async def _is_free(client: AsyncClient, options: Options) -> bool:
+    """Whether the conversation's next turn can be taken."""
+    try:
+        await client.answer("hello", options=options)
+    except Conflict:
+        return False
+    return True
+
+
 async def test_an_idempotency_key_gives_the_same_request(client: AsyncClient) -> None:
     key = f"key-{id(client)}"
     first = await client.answer("image", options=Options(idempotency_key=key))
