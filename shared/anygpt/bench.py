@@ -124,6 +124,7 @@ class Bench:
             if not trace.request_id and not is_safe:
                 trace.refuse(error, self.now_s())
             else:
+                trace.doubt(error)
                 await asyncio.sleep(error.retry_after_ms / 1000 or RETRY_S)
 
     def _events(self, client: AsyncClient, trace: Trace, request: Request) -> AsyncIterator[Event]:

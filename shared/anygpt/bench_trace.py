@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from anygpt.answer import TERMINALS, Event
-from anygpt.errors import AnyGPTError
+from anygpt.errors import AnyGPTError, Exhausted, Unavailable
 from anygpt.v1 import types_pb2
 
 REFUSED = "refused"
@@ -94,6 +94,11 @@ class Trace:
     def refuse(self, error: AnyGPTError, at_s: float) -> None:
         """Note an error in the place of an answer."""
         self.outcome, self.reason, self.ended_s = REFUSED, error.reason, at_s
+
+    def doubt(self, error: AnyGPTError) -> None:
+        """Note an error in the middle of a stream: of an accepted request, only what is worth a retry may be told."""
+        if self.request_id and not isinstance(error, Unavailable | Exhausted):
+            self.breaches.append(f"told {error.reason} before its end")
 
     def lose(self, at_s: float) -> None:
         """Note that patience ended before the answer did."""

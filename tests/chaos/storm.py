@@ -34,6 +34,8 @@ class Fault:
     strike: Strike
     phase: str = ""
     """The fault waits until some request is in this phase."""
+    recovers_s: float | None = None
+    """By then 95 % of the requests have had news; None: the fault itself takes its time."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Row:
     struck_s: float
     wrong: list[int] = field(default_factory=list)
     """Requests whose whole answer is not the undisturbed one."""
+    recovers_s: float | None = None
+    """The goal for `recovery_p95_s`."""
 
     @property
     def lost(self) -> int:
@@ -97,6 +101,16 @@ class Row:
     def recovery_p95_s(self) -> float:
         """The wait that 95 % of them did not exceed."""
         return percentile(self.recoveries_s, 95) if self.recoveries_s else 0.0
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether it took longer to recover than it may."""
+        return self.recovers_s is not None and self.recovery_p95_s >= self.recovers_s
+
+    @property
+    def has_harm(self) -> bool:
+        """Whether anything was lost, repeated, wrong, or too slow to recover."""
+        return bool(self.lost or self.breaches or self.wrong or self.is_slow)
 
 
 class Weather:
@@ -138,7 +152,8 @@ class Weather:
             is_over.set()
             traces = await running
             await bench.verify(traces)
-        return Row(fault.name, traces, struck_s, [t.number for t in traces if self._is_wrong(t)])
+        wrong = [trace.number for trace in traces if self._is_wrong(trace)]
+        return Row(fault.name, traces, struck_s, wrong, fault.recovers_s)
 
     def _is_wrong(self, trace: Trace) -> bool:
         expected = self._answers[trace.number % len(self._answers)]

@@ -17,6 +17,10 @@ from tests.chaos.cluster import Cluster
 CALM_S = 30.0
 """How long after the last request the groups may take to finish what they read."""
 GENERATED = "default/media/"
+UPLOADED = "default/uploads/"
+GROWTH_MB = 16.0
+"""What a process that has served its first storms may hold more than one that has answered a handful: caches."""
+GROWTH_HANDLES = 4
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,18 @@ class Vitals:
     """Records that no member of a group has finished."""
     resident_mb: float
     handles: int
+    processes: int
+    uploads: int
+    """Objects that clients have sent: always the same few."""
+
+    def is_as(self, before: Vitals) -> bool:
+        """Whether everything has come back to where it was."""
+        return (
+            not self.lag
+            and self.resident_mb <= before.resident_mb + GROWTH_MB * self.processes
+            and self.handles <= before.handles + GROWTH_HANDLES * self.processes
+            and self.uploads == before.uploads
+        )
 
 
 async def at_rest(cluster: Cluster) -> Vitals:
@@ -35,19 +51,29 @@ async def at_rest(cluster: Cluster) -> Vitals:
     while (lag := await asyncio.to_thread(_lag, cluster)) and time.monotonic() < deadline:
         await asyncio.sleep(0.5)
     replicas = cluster.all_replicas
-    return Vitals(lag, sum(each.resident_mb for each in replicas), sum(each.handles for each in replicas))
+    return Vitals(
+        lag,
+        resident_mb=sum(each.resident_mb for each in replicas),
+        handles=sum(each.handles for each in replicas),
+        processes=len(replicas),
+        uploads=len(await _kept(cluster, UPLOADED)),
+    )
 
 
 async def unnamed_objects(cluster: Cluster, traces: Sequence[Trace]) -> list[str]:
     """Generated media in the store that no event of these requests named, though it belongs to one of them."""
     named = {media.object for trace in traces for media in trace.media}
     finished = {trace.request_id for trace in traces if trace.is_finished}
+    kept = [key.removeprefix("default/") for key in await _kept(cluster, GENERATED)]
+    return [key for key in kept if key not in named and key.split("/")[1] in finished]
+
+
+async def _kept(cluster: Cluster, folder: str) -> list[str]:
     store = await open_store(cluster.settings)
     try:
-        kept = [each.key.removeprefix("default/") for each in await store.list(GENERATED)]
+        return [each.key for each in await store.list(folder)]
     finally:
         await store.close()
-    return [key for key in kept if key not in named and key.split("/")[1] in finished]
 
 
 def _lag(cluster: Cluster) -> int:
