@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from anygpt import topology
@@ -10,27 +9,12 @@ from anygpt.errors import InvalidInput, TooLarge
 from anygpt.pack import Pack
 from anygpt.settings import LimitSettings
 from anygpt.v1 import anygpt_service_pb2, types_pb2
-from services.gateway.formats import FORMATS
+from anygpt_models.serving.options import check_options
+from anygpt_models.serving.sampling import check_sampling
 from services.gateway.intake import Intake, check_served
 
 Request = anygpt_service_pb2.GenerateRequest
 KEY_BYTES = 128
-
-SAMPLING_RANGES = {
-    "temperature": (0.0, 2.0),
-    "top_p": (0.0, 1.0),
-    "min_p": (0.0, 1.0),
-    "repetition_penalty": (0.5, 2.0),
-}
-OUTPUT_RANGES = {
-    "width": (16, 4096),
-    "height": (16, 4096),
-    "frame_rate": (1.0, 60.0),
-    "sample_rate": (8000, 48000),
-    "loudness_lufs": (-40.0, -5.0),
-    "denoise": (0.0, 1.0),
-    "sharpen": (0.0, 1.0),
-}
 
 
 class Admission:
@@ -103,10 +87,11 @@ class Admission:
         _check_unique([o.modality for o in request.output], "output")
         for i, entry in enumerate(request.sampling):
             check_served(entry.modality, f"sampling[{i}].modality", self._pack.outputs)
-            _check_sampling(entry.sampling, f"sampling[{i}].sampling")
+            check_sampling(entry.sampling, entry.modality, f"sampling[{i}].sampling")
         for i, options in enumerate(request.output):
             check_served(options.modality, f"output[{i}].modality", self._pack.outputs)
-            _check_output(options, f"output[{i}]")
+            entry = self._pack.outputs[options.modality]
+            check_options(options, options.modality, entry, f"output[{i}]")
 
 
 def _check_unique(modalities: Sequence[int], field: str) -> None:
@@ -115,35 +100,3 @@ def _check_unique(modalities: Sequence[int], field: str) -> None:
             raise InvalidInput(
                 "a modality has at most one entry", reason="DUPLICATE", field=f"{field}[{i}].modality"
             )
-
-
-def _check_sampling(sampling: types_pb2.Sampling, field: str) -> None:
-    for name, (low, high) in SAMPLING_RANGES.items():
-        if sampling.HasField(name):  # type: ignore[arg-type]
-            _check_range(getattr(sampling, name), low, high, f"{field}.{name}")
-    if sampling.HasField("top_p") and sampling.top_p == 0:
-        raise InvalidInput("top_p is above 0", reason="OUT_OF_BOUNDS", field=f"{field}.top_p")
-    if sampling.HasField("max_tokens") and sampling.max_tokens == 0:
-        raise InvalidInput("max_tokens is above 0", reason="OUT_OF_BOUNDS", field=f"{field}.max_tokens")
-    if len(sampling.stop) > 4 or any(not stop for stop in sampling.stop):
-        raise InvalidInput("at most 4 stop texts, none empty", reason="OUT_OF_BOUNDS", field=f"{field}.stop")
-
-
-def _check_output(options: types_pb2.OutputOptions, field: str) -> None:
-    if options.format and options.format not in FORMATS.get(options.modality, ()):
-        raise InvalidInput("there is no such format", reason="FORMAT_UNKNOWN", field=f"{field}.format")
-    for name, (low, high) in OUTPUT_RANGES.items():
-        is_set = options.HasField(name) if name == "loudness_lufs" else bool(getattr(options, name))  # type: ignore[arg-type]
-        if is_set:
-            _check_range(getattr(options, name), low, high, f"{field}.{name}")
-    if not (math.isfinite(options.duration_s) and options.duration_s >= 0):
-        raise InvalidInput("duration_s is not negative", reason="OUT_OF_BOUNDS", field=f"{field}.duration_s")
-    if options.diffusion.HasField("steps"):
-        _check_range(options.diffusion.steps, 1, 100, f"{field}.diffusion.steps")
-    if options.diffusion.HasField("guidance"):
-        _check_range(options.diffusion.guidance, 0, 20, f"{field}.diffusion.guidance")
-
-
-def _check_range(value: float, low: float, high: float, field: str) -> None:
-    if not (math.isfinite(value) and low <= value <= high):
-        raise InvalidInput(f"the value lies outside [{low}, {high}]", reason="OUT_OF_BOUNDS", field=field)

@@ -81,7 +81,7 @@ class Composition:
             await self._expire(errand)
         elif failure is not None:
             await self._stop(errand, failure.reason)
-            failed = anygpt_service_pb2.Failed(failure=failure, usage=errand.fold.usage)
+            failed = anygpt_service_pb2.Failed(failure=_as_asked(errand, failure), usage=errand.fold.usage)
             await self._terminate(errand, failed=failed)
 
     async def _expire(self, errand: Errand) -> None:
@@ -226,3 +226,16 @@ class Composition:
 
 def _topic(errand: Errand, entry: topology.StageEntry) -> str:
     return entry.batch_topic if errand.call.is_batch else entry.topic
+
+
+def _as_asked(errand: Errand, failure: types_pb2.Failure) -> types_pb2.Failure:
+    """An encoder's failure with the field that the client filled: the encoder knows no more than its own message."""
+    place = errand.fold.unencoded
+    if place is None or not errand.media or place >= len(errand.media):
+        return failure
+    media, parts = errand.media[place].media.object, errand.accepted.request.parts
+    found = [f"parts[{i}].media" for i, part in enumerate(parts) if part.media.object == media]
+    told = types_pb2.Failure()
+    told.CopyFrom(failure)
+    told.field = found[0] if found else "conversation_id"
+    return told

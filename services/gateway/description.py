@@ -8,7 +8,6 @@ from anygpt.pack import Pack
 from anygpt.settings import LimitSettings
 from anygpt.topology import AUDIO, IMAGE, MODALITY_NAMES, SPEECH, VIDEO
 from anygpt.v1 import anygpt_service_pb2
-from services.gateway.formats import FORMATS
 
 SOUND_TYPES = ("audio/wav", "audio/flac", "audio/mpeg", "audio/ogg", "audio/mp4", "audio/aac")
 MEDIA_TYPES = {
@@ -48,7 +47,7 @@ class Description:
                 input_path=entry.path if entry else "",
                 output_path=output.path if output else "",
                 input_media_types=MEDIA_TYPES.get(modality, ()),
-                output_formats=FORMATS.get(modality, ()),
+                output_formats=output.formats if output else (),
             )
         for source in pack.inputs:
             for target in pack.outputs:

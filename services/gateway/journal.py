@@ -31,6 +31,8 @@ class Fold:
         self.spans: dict[int, Span] = {}
         self.generation: stages_pb2.GenerationFinished | None = None
         self.failure: types_pb2.Failure | None = None
+        self.unencoded: int | None = None
+        """The place of the media that an encoder failed at."""
         self.cancel: types_pb2.CancelOrder | None = None
         self.usage = types_pb2.Usage()
         self._seq = 0
@@ -261,7 +263,10 @@ class Fold:
     def _on_failure(self, reply: bus_pb2.Reply) -> list[Event]:
         entry = topology.STAGES.get(reply.stage)
         if entry is None or entry.kind is not topology.Kind.DECODER:
-            self.failure = self.failure or reply.failure
+            if self.failure is None:
+                self.failure = reply.failure
+                is_encoder = entry is not None and entry.kind is topology.Kind.ENCODER
+                self.unencoded = reply.span_index if is_encoder else None
             return []
         events = self._open_decoded(reply)
         span = self.spans.get(reply.span_index)

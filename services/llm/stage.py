@@ -118,7 +118,7 @@ class LlmStage(Stage[Request, Response]):
             if entry.modality in want and sampling[entry.modality].max_tokens < self._rules.fewest(
                 entry.modality
             ):
-                raise InvalidInput("too few for one span", field=f"sampling[{index}].max_tokens")
+                raise InvalidInput("too few for one span", field=f"sampling[{index}].sampling.max_tokens")
 
 
 def build(settings: LlmSettings, runtime: Runtime) -> LlmStage:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
+FORMATS = {"image": ["png", "jpeg"], "audio": ["wav"], "video": ["mp4"]}
 MARKS = ("<|start|>", "<|end|>")
 
 
@@ -31,9 +32,9 @@ def manifest(text_size: int) -> dict[str, Any]:
     modalities: dict[str, Any] = {"text": {"input": {"path": "tokens"}, "output": _output("tokens")}}
     for name in counts:
         entry = {"path": "features", "length": 4, "width": 8}
-        modalities[name] = {"input": entry, "output": _output("signals")}
+        modalities[name] = {"input": entry, "output": _output("signals", formats=FORMATS[name])}
     speech_in = {"path": "codes", "rate": 8.0, "max_duration_s": 30.0}
-    modalities["speech"] = {"input": speech_in, "output": _output("codes", streams=True)}
+    modalities["speech"] = {"input": speech_in, "output": _output("codes", streams=True, formats=["wav"])}
     return {
         "name": "plain", "version": "1", "licence": "Apache-2.0",
         "base_model": {"folder": "llm", "tokenizer": "tokenizer", "hidden_size": 8, "context": 2048},

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
-from anygpt.errors import InvalidInput, TooLarge
 from anygpt.topology import IMAGE, VIDEO, Modality
 from anygpt.v1 import types_pb2
 from anygpt_models.output.media import Media
 from anygpt_models.output.motion_steps import Interpolate
 from anygpt_models.output.picture_steps import Denoise, Resize, Sharpen
 from anygpt_models.output.sound_steps import DenoiseSound, Limit, Loudness, Resample
-
-LARGEST_FRAME: Final = (1920, 1920 * 1088)
-"""Longest side and most pixels of a frame of video: all frames of a clip are in memory at once."""
 
 
 class Step(Protocol):
@@ -26,11 +22,10 @@ class Step(Protocol):
 
 
 def plan(modality: Modality, options: types_pb2.OutputOptions) -> list[Step]:
-    """The steps that the options ask for, in their fixed order. Raises InvalidInput with field `output.<name>`.
+    """The steps that the options ask for, in their fixed order.
 
     Seen: denoise, interpolate, resize, sharpen. Heard: denoise, resample, loudness, limit.
     """
-    _check(modality, options)
     return list(_seen(options) if modality in (IMAGE, VIDEO) else _heard(options))
 
 
@@ -62,20 +57,3 @@ def _heard(options: types_pb2.OutputOptions) -> Iterator[Step]:
     if options.HasField("loudness_lufs"):
         yield Loudness(options.loudness_lufs)
         yield Limit()
-
-
-def _check(modality: Modality, options: types_pb2.OutputOptions) -> None:
-    """Refuse what is not for this modality, and frames of video too large to hold."""
-    unfit = ["sample_rate", "loudness_lufs"] if modality in (IMAGE, VIDEO) else ["width", "height", "sharpen"]
-    unfit += [] if modality == VIDEO else ["frame_rate"]
-    for option, _ in options.ListFields():
-        if option.name in unfit:
-            raise InvalidInput(
-                "the modality has no such option", reason="OPTION", field=f"output.{option.name}"
-            )
-    side, pixels = LARGEST_FRAME
-    if modality == VIDEO and (
-        max(options.width, options.height) > side or options.width * options.height > pixels
-    ):
-        field = "output.width" if options.width >= options.height else "output.height"
-        raise TooLarge(f"a frame of video has at most {side} x {pixels // side} pixels", field=field)

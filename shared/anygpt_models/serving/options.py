@@ -1,4 +1,4 @@
-"""What a request may ask of produced media, checked before any work; field names are those of the request."""
+"""What a request may ask of produced media, checked at every door before any work."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from anygpt.errors import InvalidInput
+from anygpt.errors import InvalidInput, TooLarge
 from anygpt.pack import OutputEntry
 from anygpt.topology import AUDIO, IMAGE, MODALITY_NAMES, SPEECH, VIDEO, Modality
 from anygpt.v1 import stages_pb2, types_pb2
+from anygpt_models.output.picture_steps import Resize
 
+LARGEST_FRAME: Final = (1920, 1920 * 1088)
+"""Longest side and most pixels of a frame of video: all frames of a clip are in memory at once."""
 _SEEN: Final = frozenset({IMAGE, VIDEO})
 _HEARD: Final = frozenset({SPEECH, AUDIO})
 _TIMED: Final = frozenset({VIDEO, AUDIO})
@@ -48,22 +51,26 @@ class Diffusion:
     guidance: float
 
 
-def check_options(options: types_pb2.OutputOptions, modality: Modality, entry: OutputEntry) -> None:
-    """Raise InvalidInput naming the first option, as `output.<name>`, that the pack does not serve."""
+def check_options(
+    options: types_pb2.OutputOptions, modality: Modality, entry: OutputEntry, field: str = "output"
+) -> None:
+    """Raise InvalidInput naming the first option, as `<field>.<name>`, that the pack does not serve."""
     if options.modality not in (types_pb2.MODALITY_UNSPECIFIED, modality):
-        raise InvalidInput("the options are for another modality", field="output.modality")
+        raise InvalidInput("the options are for another modality", field=f"{field}.modality")
     if options.format and options.format not in entry.formats:
-        known = ", ".join(entry.formats)
+        known = ", ".join(entry.formats) or "it is"
         raise InvalidInput(
-            f"{MODALITY_NAMES[modality]} comes as {known}", reason="FORMAT", field="output.format"
+            f"{MODALITY_NAMES[modality]} comes as {known}", reason="FORMAT_UNKNOWN", field=f"{field}.format"
         )
     for set_field, value in options.ListFields():
         if set_field.name in _RANGES:
-            _check(value, _RANGES[set_field.name], modality, f"output.{set_field.name}")
+            _check(value, _RANGES[set_field.name], modality, f"{field}.{set_field.name}")
     for set_field, value in options.diffusion.ListFields():
-        _check(value, _DIFFUSION[set_field.name], modality, f"output.diffusion.{set_field.name}")
+        _check(value, _DIFFUSION[set_field.name], modality, f"{field}.diffusion.{set_field.name}")
     if options.duration_s:
-        _check(options.duration_s, _Range(0.1, entry.duration_s, _TIMED), modality, "output.duration_s")
+        _check(options.duration_s, _Range(0.1, entry.duration_s, _TIMED), modality, f"{field}.duration_s")
+    if modality == VIDEO:
+        _check_frame(options, entry, field)
 
 
 def diffusion_of(options: types_pb2.OutputOptions, entry: OutputEntry) -> Diffusion:
@@ -83,8 +90,23 @@ def span_seed(request: stages_pb2.DecodeRequest) -> int:
 
 def _check(value: float, limits: _Range, modality: Modality, field: str) -> None:
     if modality not in limits.served:
-        raise InvalidInput(f"{MODALITY_NAMES[modality]} has no such option", reason="OPTION", field=field)
+        raise InvalidInput(
+            f"{MODALITY_NAMES[modality]} has no such option", reason="OPTION_UNKNOWN", field=field
+        )
     if not limits.low <= value <= limits.high:
         raise InvalidInput(
-            f"the value is not in {limits.low:g} to {limits.high:g}", reason="OPTION", field=field
+            f"the value is not in {limits.low:g} to {limits.high:g}", reason="OUT_OF_BOUNDS", field=field
+        )
+
+
+def _check_frame(options: types_pb2.OutputOptions, entry: OutputEntry, field: str) -> None:
+    """Refuse frames too large to hold, also where one side follows from the other."""
+    if not (options.width or options.height):
+        return
+    width, height = Resize(options.width, options.height).size(entry.width or 1, entry.height or 1)
+    side, pixels = LARGEST_FRAME
+    if max(width, height) > side or width * height > pixels:
+        name = "width" if options.width >= options.height else "height"
+        raise TooLarge(
+            f"a frame of video has at most {side} x {pixels // side} pixels", field=f"{field}.{name}"
         )

@@ -151,6 +151,10 @@ async def test_a_shorter_piece_is_cut(opened: Open) -> None:
         (AUDIO, {"sample_rate": 96_000}, "output.sample_rate"),
         (AUDIO, {"loudness_lufs": 0.0}, "output.loudness_lufs"),
         (AUDIO, {"width": 64}, "output.width"),
+        (IMAGE, {"sample_rate": 16_000}, "output.sample_rate"),
+        (VIDEO, {"loudness_lufs": -14.0}, "output.loudness_lufs"),
+        (VIDEO, {"width": 1024, "height": 4096}, "output.height"),
+        (VIDEO, {"width": 1920}, "output.width"),
     ],
 )
 async def test_an_option_that_is_not_served_is_refused_by_name(

@@ -10,7 +10,6 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
-from anygpt.errors import InvalidInput
 from anygpt.topology import AUDIO, IMAGE, SPEECH, VIDEO
 from anygpt.v1 import types_pb2
 from anygpt_models.output import Clip, Picture, Sound, apply, encode, plan
@@ -178,22 +177,3 @@ def test_the_same_media_give_the_same_bytes() -> None:
         (sound(), "mp3"),
     ):
         assert encode(media, form) == encode(media, form)
-
-
-@pytest.mark.parametrize(
-    ("modality", "asked", "field"),
-    [
-        (IMAGE, {"sample_rate": 16000}, "output.sample_rate"),
-        (IMAGE, {"frame_rate": 10.0}, "output.frame_rate"),
-        (AUDIO, {"width": 64}, "output.width"),
-        (SPEECH, {"sharpen": 0.5}, "output.sharpen"),
-        (VIDEO, {"loudness_lufs": -14.0}, "output.loudness_lufs"),
-        (VIDEO, {"width": 1024, "height": 4096}, "output.height"),
-    ],
-)
-def test_an_option_of_another_modality_is_refused_with_its_field(
-    modality: types_pb2.Modality.ValueType, asked: dict[str, float], field: str
-) -> None:
-    with pytest.raises(InvalidInput) as refused:
-        plan(modality, options(**asked))
-    assert refused.value.field == field
