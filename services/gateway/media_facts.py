@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,10 @@ class FactsReader:
         self._sandbox = sandbox
         self._reader = MediaReader(sandbox)
         self._limits = limits
+
+    async def open(self) -> None:
+        """Begin to load what media are read with."""
+        await asyncio.to_thread(self._reader.warm)
 
     async def read(
         self, data: bytes | Path, modality: Modality, media_type: str, field: str

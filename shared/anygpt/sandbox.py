@@ -56,7 +56,7 @@ class _Child:
 
 
 class Sandbox:
-    """A few children, started when they are first needed; `run` waits for a free one. Safe from any thread."""
+    """A few children; `run` waits for a free one. Safe from any thread."""
 
     def __init__(self, settings: SandboxSettings) -> None:
         self._settings = settings
@@ -65,6 +65,12 @@ class Sandbox:
             self._free.put(None)
         self._threads = ThreadPoolExecutor(settings.children, "sandbox")
         self._is_closed = False
+
+    def warm(self, module: str) -> None:
+        """Have the children that are not there yet start and load a module, while others go on; does not wait."""
+        free = [self._free.get() for _ in range(self._settings.children)]
+        for child in free:
+            self._free.put(self._started(module) if child is None else child)
 
     async def aside(self, work: Callable[[], T]) -> T:
         """Run blocking work that calls `run`, in a thread of its own: whoever waits for a child takes no other."""
@@ -80,15 +86,15 @@ class Sandbox:
         child = self._free.get()
         try:
             if child is None or child.process.poll() is not None or child.tasks >= TASKS:
-                child = self._replaced(child)
+                child = self._replaced(child, operation.__module__)
+            if not child.tasks:
                 self._asked(child, f"{operation.__module__}:", {}, b"", LOAD_S)
             child.tasks += 1
             name = f"{operation.__module__}:{operation.__qualname__}"
             return self._asked(child, name, facts, data, self._settings.seconds)
         except (Died, Overstayed, OSError):
-            if child is not None:
-                child.end()
-            child = None
+            # The next one begins to load at once: whoever comes then waits less.
+            child = self._replaced(child, operation.__module__)
             raise
         finally:
             self._free.put(child)
@@ -102,12 +108,15 @@ class Sandbox:
             if child is not None:
                 child.end()
 
-    def _replaced(self, child: _Child | None) -> _Child:
+    def _replaced(self, child: _Child | None, module: str) -> _Child:
         if child is not None:
             child.end()
+        return self._started(module)
+
+    def _started(self, module: str) -> _Child:
         settings = self._settings
         limits = [settings.memory_bytes, round(settings.seconds), settings.output_bytes]
-        command = [sys.executable, "-I", "-m", "anygpt.sandbox_child", *map(str, limits)]
+        command = [sys.executable, "-I", "-m", "anygpt.sandbox_child", module, *map(str, limits)]
         return _Child(
             subprocess.Popen(
                 command,

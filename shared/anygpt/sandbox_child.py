@@ -47,14 +47,16 @@ def receive(pipe: BinaryIO | Any, limit_bytes: int) -> tuple[str, dict[str, Any]
     return str(told[0]), told[1], _exactly(pipe, data_bytes)
 
 
-def main(memory_bytes: int, seconds: int, output_bytes: int) -> None:
-    """Answer until standard input ends; a name without a function only loads its module.
+def main(module: str, memory_bytes: int, seconds: int, output_bytes: int) -> None:
+    """Load a module, then answer until standard input ends; a name without a function only loads its module.
 
     An error that is none of ours ends the child, as a crash would.
     """
     tasks, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     _confine(memory_bytes)
+    _allow_cpu(LOAD_S)
+    importlib.import_module(module)
     while True:
         try:
             name, facts, data = receive(tasks, sys.maxsize)
@@ -114,4 +116,4 @@ def _exactly(pipe: BinaryIO | Any, count: int) -> bytes:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(sys.argv[1], *map(int, sys.argv[2:]))

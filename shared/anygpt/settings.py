@@ -144,6 +144,9 @@ class LimitSettings(_Frozen):
     grpc_bytes: int = Field(default=16 * MIB, description="Largest gRPC message.")
     media_bytes: int = Field(default=256 * MIB, description="Largest media object.")
     image_pixels: int = Field(default=50_000_000, description="Most pixels of a picture or a frame.")
+    animation_pixels: int = Field(
+        default=2_000_000_000, description="Most pixels in all frames of an animated picture."
+    )
     media_duration_ms: int = Field(default=10 * 60 * 1000, description="Longest clip or sound.")
     parts: int = Field(default=64, description="Most parts in one message.")
     deadline_ms: int = Field(default=10 * 60 * 1000, description="Longest life of a request.")

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import io
+import struct
 import time
-import wave
+from functools import cache
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 from google.protobuf import text_format
 from PIL import Image
 
-from anygpt.client import AsyncClient, Options
+from anygpt.client import AsyncClient, Options, audio, image
 from anygpt.errors import AnyGPTError
 from anygpt.v1 import anygpt_service_pb2, types_pb2
-from tests.flow.media import film, picture, sound
+from tests.flow.media import REFUSE_WIDTH, film, picture, sound
 
 TEXT = "parts { text: 'hello' }"
 
@@ -44,6 +47,22 @@ REFUSED = [
      "output[0].width"),
     ("too many steps", f"{TEXT} output {{ modality: MODALITY_IMAGE diffusion {{ steps: 101 }} }}", 3, "OUT_OF_BOUNDS",
      "output[0].diffusion.steps"),
+    ("a loud picture", f"{TEXT} output {{ modality: MODALITY_IMAGE loudness_lufs: -14 }}", 3, "OPTION_UNKNOWN",
+     "output[0].loudness_lufs"),
+    ("a text in pixels", f"{TEXT} output {{ modality: MODALITY_TEXT width: 64 }}", 3, "OPTION_UNKNOWN",
+     "output[0].width"),
+    ("a film too large to hold", f"{TEXT} output {{ modality: MODALITY_VIDEO width: 1920 }}", 3, "TOO_LARGE",
+     "output[0].width"),
+    ("a film longer than any", f"{TEXT} output {{ modality: MODALITY_VIDEO duration_s: 60 }}", 3, "OUT_OF_BOUNDS",
+     "output[0].duration_s"),
+    ("a picture in steps of none", f"{TEXT} output {{ modality: MODALITY_IMAGE diffusion {{ guidance: nan }} }}", 3,
+     "OUT_OF_BOUNDS", "output[0].diffusion.guidance"),
+    ("more choices than there are", f"{TEXT} sampling {{ modality: 1 sampling {{ top_k: 4294967295 }} }}", 3,
+     "OUT_OF_BOUNDS", "sampling[0].sampling.top_k"),
+    ("a picture that ends at a word", f"{TEXT} sampling {{ modality: 2 sampling {{ stop: 'x' }} }}", 3,
+     "OPTION_UNKNOWN", "sampling[0].sampling.stop"),
+    ("a stop as long as a page", f"{TEXT} sampling {{ modality: 1 sampling {{ stop: '{'x' * 65}' }} }}", 3,
+     "OUT_OF_BOUNDS", "sampling[0].sampling.stop"),
     ("an unknown voice", f"{TEXT} voice: 'nobody'", 3, "VOICE_UNKNOWN", "voice"),
     ("a conversation that is not there", f"{TEXT} conversation_id: 'abc'", 5, "NOT_FOUND", "conversation_id"),
     ("a conversation id that is none", f"{TEXT} conversation_id: '../x'", 3, "INVALID_INPUT", "conversation_id"),
@@ -60,16 +79,24 @@ def _bomb() -> bytes:
     return out.getvalue()
 
 
-def _long_sound() -> bytes:
-    """A WAV whose header tells of four hours."""
+def _frames_bomb() -> bytes:
+    """A GIF of a few hundred kilobytes that would be 500,000 million pixels, frame after frame."""
+    frame = b"!\xf9\4\0\2\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0"
+    head = b"GIF89a" + struct.pack("<HH", 5000, 5000) + b"\x80\0\0\0\0\0\xff\xff\xff"
+    return head + frame * 10_000 + b";"
+
+
+@cache
+def _four_hours() -> bytes:
+    """A FLAC of silence."""
     out = io.BytesIO()
-    with wave.open(out, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(1)
-        file.setframerate(8000)
-        file.setnframes(4 * 3600 * 8000)
-        file._nframeswritten = 4 * 3600 * 8000  # type: ignore[attr-defined]
-        file.writeframesraw(b"\x80" * 8000)
+    with av.open(out, "w", format="flac") as container:
+        stream = container.add_stream("flac", rate=8000, layout="mono")
+        minutes = av.AudioFrame.from_ndarray(np.zeros((1, 8000 * 600), np.int16), format="s16", layout="mono")
+        minutes.sample_rate = 8000
+        for _ in range(4 * 6):
+            container.mux(stream.encode(minutes))
+        container.mux(stream.encode(None))
     return out.getvalue()
 
 
@@ -80,6 +107,9 @@ MEDIA: list[tuple[str, bytes, dict[str, Any], str]] = [
     ("a sound named picture", sound(), {"modality": types_pb2.MODALITY_IMAGE}, "MEDIA_TYPE_MISMATCH"),
     ("a picture of another type", picture(), {"media_type": "image/jpeg"}, "MEDIA_TYPE_MISMATCH"),
     ("a decompression bomb", _bomb(), {}, "MEDIA_TOO_LARGE"),
+    ("a bomb of many frames", _frames_bomb(), {}, "MEDIA_TOO_LARGE"),
+    ("half a sound", sound()[:8000], {"modality": types_pb2.MODALITY_AUDIO}, "MEDIA_TRUNCATED"),
+    ("half a film", film()[:600], {}, "MEDIA_TRUNCATED"),
 ]
 
 
@@ -121,6 +151,15 @@ async def test_inline_media_above_the_limit_is_refused(client: AsyncClient) -> N
     assert (error.reason, error.field) == ("TOO_LARGE", "parts[0].inline")
 
 
+async def test_a_sound_of_four_hours_is_refused_within_a_second(client: AsyncClient) -> None:
+    hours = audio(_four_hours())
+    began = time.perf_counter()
+    with pytest.raises(AnyGPTError) as caught:
+        await client.upload(hours)
+    assert time.perf_counter() - began < 1.0
+    assert (caught.value.code, caught.value.reason, caught.value.field) == (3, "MEDIA_TOO_LONG", "chunk")
+
+
 async def test_another_tenants_conversation_and_media_are_not_found(
     client: AsyncClient, address: str
 ) -> None:
@@ -146,3 +185,10 @@ async def test_a_truncated_film_does_not_harm(client: AsyncClient) -> None:
         modality=types_pb2.MODALITY_VIDEO, inline=types_pb2.InlineMedia(data=whole[: len(whole) // 3])
     )
     assert (await refusal(client, anygpt_service_pb2.GenerateRequest(parts=[part]))).code == 3
+
+
+async def test_what_an_encoder_refuses_is_told_by_the_part_that_holds_it(client: AsyncClient) -> None:
+    with pytest.raises(AnyGPTError) as caught:
+        await client.answer("recall", image(picture()), image(picture(REFUSE_WIDTH)))
+    assert (caught.value.code, caught.value.reason) == (3, "REFUSED")
+    assert caught.value.field == "parts[2].media"

@@ -35,6 +35,10 @@ class MediaReader:
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
 
+    def warm(self) -> None:
+        """Have the children load what they read with, so that the first media wait for none; does not wait itself."""
+        self._sandbox.warm(__name__)
+
     def facts(self, source: Source, media_type: str, modality: Modality) -> MediaFacts:
         """See `probe_claimed`."""
         return self._run(facts, source, {"media_type": media_type, "modality": modality}, _facts)

@@ -114,6 +114,8 @@ def _shallow(image: Image.Image) -> Image.Image:
 def _refusal(error: Exception, source: Source) -> Exception:
     if isinstance(error, Image.DecompressionBombError | MemoryError):
         return refusal.too_large("the picture has too many pixels", source.field)
+    if isinstance(error, ValueError) and "too large" in str(error).lower():
+        return refusal.too_large("what is packed into the picture is too large", source.field)
     if isinstance(error, UnidentifiedImageError):
         return refusal.unreadable(source.field)
     if "truncated" in str(error).lower() or isinstance(error, EOFError):

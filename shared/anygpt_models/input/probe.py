@@ -12,11 +12,12 @@ from PIL import ExifTags, Image
 from anygpt.errors import InvalidInput
 from anygpt.topology import AUDIO, IMAGE, MODALITY_NAMES, SPEECH, VIDEO, Modality
 from anygpt_models.input import refusal
+from anygpt_models.input.animation import animation_of
 from anygpt_models.input.container import first_sound, first_video, opened_container, stream_seconds
+from anygpt_models.input.cut import is_cut
 from anygpt_models.input.picture import is_picture, opened_picture
 from anygpt_models.input.source import Source
 from anygpt_models.input.video import counted
-from anygpt_models.input.webp import frame_durations
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +48,22 @@ _ALIASES: Final = {
     "3gpp2": "mp4", "quicktime": "mp4", "aacp": "aac", "x-aac": "aac", "webm": "x-matroska", "matroska": "x-matroska",
     "avi": "x-msvideo", "x-aiff": "aiff", "x-ms-wmv": "x-ms-asf", "x-ms-wma": "x-ms-asf", "mpg": "mpeg",
 }  # fmt: skip
-_ANIMATED: Final = frozenset({"GIF", "PNG", "WEBP"})
 _SIDEWAYS: Final = frozenset({5, 6, 7, 8})
 """EXIF orientations that swap width and height."""
 _NO_CLAIM: Final = frozenset({"", "application/octet-stream", "binary/octet-stream"})
 
 
 def probe(source: Source) -> MediaFacts:
-    """Read a file's header. Raises InvalidInput with one of the reasons in `refusal`."""
-    if is_picture(source):
-        return _picture_facts(source)
-    with opened_container(source) as container:
-        return _container_facts(container, source)
+    """Read a file's headers. Raises InvalidInput with one of the reasons in `refusal`."""
+    try:
+        facts = _facts(source)
+    except InvalidInput as error:
+        if error.reason in (refusal.UNREADABLE, refusal.UNSUPPORTED) and is_cut(source):
+            raise refusal.truncated(source.field) from error
+        raise
+    if is_cut(source):
+        raise refusal.truncated(source.field)
+    return facts
 
 
 def probe_claimed(source: Source, media_type: str, modality: Modality) -> MediaFacts:
@@ -78,21 +83,31 @@ def probe_claimed(source: Source, media_type: str, modality: Modality) -> MediaF
     return facts
 
 
+def _facts(source: Source) -> MediaFacts:
+    if is_picture(source):
+        return _picture_facts(source)
+    with opened_container(source) as container:
+        return _container_facts(container, source)
+
+
 def _picture_facts(source: Source) -> MediaFacts:
     with opened_picture(source) as image:
         width, height = image.size
         if _is_lying(image):
             width, height = height, width
         kind = image.format or ""
-        moves = kind in _ANIMATED and bool(getattr(image, "is_animated", False))
         facts = MediaFacts(Image.MIME.get(kind, f"image/x-{kind.lower()}"), (IMAGE,), width, height)
-    if not moves:
+    animation = animation_of(source)
+    if animation is None:
         return facts
-    seconds, frames = _animation(source)
-    rate = frames / seconds if seconds else 0.0
-    moving = replace(facts, modalities=(VIDEO, IMAGE), duration_ms=round(seconds * 1000), frame_rate=rate)
+    if animation.is_cut:
+        raise refusal.truncated(source.field)
+    seconds, frames = sum(animation.durations), len(animation.durations)
     source.check_duration(seconds)
-    return moving
+    source.check_animation(width, height, frames)
+    return replace(
+        facts, modalities=(VIDEO, IMAGE), duration_ms=round(seconds * 1000), frame_rate=frames / seconds
+    )
 
 
 def _is_lying(image: Image.Image) -> bool:
@@ -100,16 +115,6 @@ def _is_lying(image: Image.Image) -> bool:
     if image.format == "PNG" and "exif" not in image.info:
         return False
     return image.getexif().get(ExifTags.Base.Orientation, 1) in _SIDEWAYS
-
-
-def _animation(source: Source) -> tuple[float, int]:
-    """Seconds and frames of an animated picture."""
-    durations = frame_durations(source)
-    if durations:
-        return sum(durations), len(durations)
-    with opened_container(source) as container:
-        extent = counted(container, container.streams.video[0], source)
-    return extent.duration_s, extent.packets
 
 
 def _container_facts(container: InputContainer, source: Source) -> MediaFacts:

@@ -43,6 +43,11 @@ class Source:
         if width * height > self.limits.image_pixels:
             raise refusal.too_large(f"{width} x {height} pixels are too many", self.field)
 
+    def check_animation(self, width: int, height: int, frames: int) -> None:
+        """Raise MEDIA_TOO_LARGE for more pixels in all frames than the limits allow: each builds on those before."""
+        if width * height * frames > self.limits.animation_pixels:
+            raise refusal.too_large(f"{frames} frames of {width} x {height} pixels are too many", self.field)
+
     def check_duration(self, seconds: float) -> None:
         """Raise MEDIA_TOO_LONG for media that last longer than the limits allow."""
         if seconds * 1000 > self.limits.media_duration_ms:

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anygpt_models.input import refusal
+from anygpt_models.input.animation import Animation, animation_of
 from anygpt_models.input.clips import Clips
 from anygpt_models.input.container import first_video, is_exact, opened_container
 from anygpt_models.input.picture import BACKGROUND, opened_picture, pixels, srgb
 from anygpt_models.input.source import Source
-from anygpt_models.input.webp import frame_durations
 
 Picture: TypeAlias = NDArray[np.uint8]
 Fitter: TypeAlias = Callable[[Picture], Picture]
@@ -63,11 +63,12 @@ def open_video(source: Source, viewing: Viewing, fit: Fitter) -> Picture:
     The frame at a time is the last that began before it: a variable frame rate and the end of a short video hold
     their picture. Raises MEDIA_UNSUPPORTED without pictures, and what else is in `refusal`.
     """
-    durations = frame_durations(source)
-    if durations:
-        source.check_duration(sum(durations))
-        times = viewing.times(sum(durations))
-        chosen = _chosen(_webp_frames(source, durations), times, fit)
+    animation = animation_of(source)
+    if animation is not None:
+        seconds = sum(animation.durations)
+        source.check_duration(seconds)
+        times = viewing.times(seconds)
+        chosen = _chosen(_animated(source, animation), times, fit)
     else:
         times, chosen = _from_container(source, viewing, fit)
     if not chosen:
@@ -182,11 +183,12 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFr
             continue
 
 
-def _webp_frames(source: Source, durations: list[float]) -> Iterator[Timed]:
-    began = [0.0, *itertools.accumulate(durations)]
+def _animated(source: Source, animation: Animation) -> Iterator[Timed]:
+    began = [0.0, *itertools.accumulate(animation.durations)]
     with opened_picture(source) as image:
-        for place in range(len(durations)):
-            image.seek(place)
+        source.check_animation(*image.size, len(animation.durations))
+        for place in range(len(animation.durations)):
+            image.seek(animation.first + place)
             yield began[place], partial(_still, image.copy())
 
 

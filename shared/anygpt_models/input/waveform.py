@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from anygpt_models.input import refusal
 from anygpt_models.input.clips import Clips
 from anygpt_models.input.container import first_sound, is_exact, opened_container, stream_seconds
-from anygpt_models.input.riff import is_cut
+from anygpt_models.input.cut import is_cut
 from anygpt_models.input.source import Source
 
 _TOLERATED: Final = 0.9

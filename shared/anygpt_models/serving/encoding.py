@@ -60,7 +60,8 @@ class EncoderStage(Stage[stages_pb2.EncodeRequest, stages_pb2.EncodeResponse]):
         """Adapted media with nothing in them, for the warm-up."""
 
     async def open(self) -> None:
-        """Load the models, and run them once."""
+        """Load the models, and run them once; meanwhile the readers of media load what they need."""
+        await asyncio.to_thread(self.reader.warm)
         await self._runtime.lane.run(self.load)
         blank = self.blank()
         await self._runtime.lane.run(lambda: self.encode([blank]))

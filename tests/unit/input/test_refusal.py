@@ -110,6 +110,38 @@ def test_a_truncated_wav_is_refused() -> None:
     assert refused(open_waveform, data[: len(data) // 2]) == "MEDIA_TRUNCATED"
 
 
+def whole_files() -> dict[str, bytes]:
+    """Of each format that tells its own length, a file."""
+    first, *rest = [Image.fromarray(frame) for frame in plain_frames(9)]
+    moving = {
+        form: saved(first, form, save_all=True, append_images=rest, duration=100)
+        for form in ("GIF", "PNG", "WEBP")
+    }
+    films = {
+        "webm": Film("webm", "libvpx-vp9"),
+        "matroska": Film("matroska"),
+        "avi": Film("avi", "mpeg4"),
+        "mp4": Film(),
+    }
+    sounds = {"wav": wav(tone(2.0)), "ogg": sound(tone(2.0)[None], 48_000, "ogg", "libopus")}
+    return {**moving, **sounds, **{name: video(plain_frames(30), film) for name, film in films.items()}}
+
+
+@pytest.mark.parametrize("name", ["GIF", "PNG", "WEBP", "webm", "matroska", "avi", "mp4", "wav", "ogg"])
+def test_a_file_that_tells_its_length_is_refused_at_the_door_when_it_is_shorter(name: str) -> None:
+    data = whole_files()[name]
+    probe(Source(data))
+    assert {refused(probe, data[: len(data) * share // 8]) for share in (5, 6, 7)} == {"MEDIA_TRUNCATED"}
+
+
+def test_an_animation_of_too_many_pixels_is_refused_before_any_is_drawn() -> None:
+    frame = b"!\xf9\4\0\2\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0"
+    bomb = b"GIF89a" + struct.pack("<HH", 5000, 5000) + b"\x80\0\0\0\0\0\xff\xff\xff" + frame * 20_000 + b";"
+    began = time.perf_counter()
+    assert refused(probe, bomb) == refused(see, bomb) == "MEDIA_TOO_LARGE"
+    assert time.perf_counter() - began < 1.0
+
+
 def test_four_hours_are_refused_by_the_header() -> None:
     data = bytearray(wav(np.zeros(16_000, dtype=np.float32)))
     hours = sound(np.zeros((1, 8000 * 60 * 20), dtype=np.float32), 8_000, "flac", "flac")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anygpt_models.input import Clips, Fit, Source, Viewing, open_video
+from anygpt_models.input import Clips, Fit, Source, Viewing, open_video, probe
 from tests.unit.input.files import BLUE, RED, Film, halves, plain_frames, saved, video
 
 FIT = Fit(32, "stretch")
@@ -79,6 +79,20 @@ def test_an_animated_picture_is_a_video(form: str) -> None:
     data = saved(first, form, save_all=True, append_images=rest, duration=250, loop=0)
     shades = greys(data, Viewing(Clips(1.0), 4))
     assert np.allclose(shades[0], [0, 85, 170, 255], atol=12)
+
+
+def test_a_picture_that_stands_before_an_animation_is_no_frame_of_it() -> None:
+    first, *rest = [Image.fromarray(frame) for frame in plain_frames(4)]
+    poster = Image.new("RGB", first.size, (200, 0, 0))
+    data = saved(poster, "PNG", save_all=True, append_images=[first, *rest], duration=250, default_image=True)
+    shades = greys(data, Viewing(Clips(1.0), 4))
+    assert np.allclose(shades[0], [0, 85, 170, 255], atol=12)
+
+
+def test_frames_of_a_gif_that_name_no_time_stand_a_tenth_of_a_second() -> None:
+    first, *rest = [Image.fromarray(frame) for frame in plain_frames(4)]
+    data = saved(first, "GIF", save_all=True, append_images=rest, duration=0)
+    assert probe(Source(data)).duration_ms == 400
 
 
 def test_the_same_file_gives_the_same_frames() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +21,8 @@ from anygpt_models.input import Fit, Hearing, MediaReader, Source
 from tests.flow.media import film, picture, sound
 
 Answer = tuple[Facts, bytes]
+SLOW, LOAD_S = "tests.unit.safety.slow_start", 3.0
+"""A module that only children load, and how long that takes."""
 
 
 def echo(facts: dict[str, Any], data: bytes) -> Answer:
@@ -101,6 +104,34 @@ def test_a_child_that_breaks_out_dies_and_the_next_task_finds_another(
         sandbox.run(operation, {"path": str(tmp_path / "made")}, b"words")
     assert not (tmp_path / "made").exists() or not (tmp_path / "made").stat().st_size
     assert sandbox.run(echo, {}, b"ab")[1] == b"ba"
+
+
+def test_children_load_while_nobody_waits_for_them_the_first_time_and_after_a_death() -> None:
+    boxed = Sandbox(SandboxSettings(children=1, seconds=20))
+    boxed.warm(SLOW)
+    time.sleep(1.6 * LOAD_S)
+    assert _seconds(boxed, "hello") < 0.6 * LOAD_S
+    with pytest.raises(Died):
+        boxed.run(_slow("crash"), {})
+    time.sleep(1.6 * LOAD_S)
+    assert _seconds(boxed, "hello") < 0.6 * LOAD_S
+    boxed.close()
+
+
+def _seconds(sandbox: Sandbox, name: str) -> float:
+    began = time.perf_counter()
+    sandbox.run(_slow(name), {})
+    return time.perf_counter() - began
+
+
+def _slow(name: str) -> Any:
+    """An operation of a module that only children load."""
+
+    def operation(facts: dict[str, Any], data: bytes) -> Answer:
+        raise AssertionError("the parent does not run it")
+
+    operation.__module__, operation.__qualname__ = SLOW, name
+    return operation
 
 
 def test_a_child_that_hangs_is_killed_by_the_clock() -> None:
