@@ -121,9 +121,9 @@ class TokenVerifier:
 
 
 def _scopes(claims: Mapping[str, Any]) -> frozenset[Scope]:
-    """The scopes that we know, of `scope` (words, RFC 8693) or `scp` (words or a list)."""
-    told = claims.get("scope", claims.get("scp", ""))
-    words = told.split() if isinstance(told, str) else told
+    """The scopes that we know, of `scope` (words, RFC 8693) or `scp` (words or a list); of anything else none."""
+    told = claims.get("scope") or claims.get("scp") or ""
+    words = told.split() if isinstance(told, str) else told if isinstance(told, list) else ()
     return frozenset(scope for scope in Scope if scope in words)
 
 

@@ -70,6 +70,9 @@ async def refused(file: Path, token: str) -> str:
         ({"scope": None, "scp": ["jobs", "other"]}, {Scope.JOBS}),
         ({"scope": "openid"}, set()),
         ({"scope": "generates"}, set()),
+        ({"scope": ["generate", {"media": True}]}, {Scope.GENERATE}),
+        ({"scope": {"generate": True}}, set()),
+        ({"scope": 7}, set()),
         ({"aud": ["other", "anygpt"]}, {Scope.GENERATE, Scope.MEDIA}),
     ],
 )
