@@ -7,6 +7,7 @@ projections together on dialogues, then output projections alone. What the pack 
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 
 from torch import Tensor
 
@@ -21,8 +22,7 @@ from services.trainer.data import dialogues
 from services.trainer.loop import train
 from services.trainer.recipe import Recipe, main
 
-DIALOGUES = 12_000
-BATCH_TOKENS = 512
+AMOUNTS = {"dialogues": 12_000, "batch_tokens": 512}
 SYSTEM = "You are a helpful assistant."
 SYSTEM_EVERY = 16
 """One dialogue in so many has a system instruction."""
@@ -60,7 +60,7 @@ def run_alignment(recipe: Recipe) -> None:
 
 def converse(recipe: Recipe, alignment: Alignment) -> None:
     """Learn the answers of dialogues, and to give conditions in their signals."""
-    model, groups = alignment.model, _batches(alignment)
+    model, groups = alignment.model, _batches(alignment, recipe.amount(AMOUNTS))
     features, conditions = Features(sources(recipe), alignment.words), Conditions.of_pack(recipe.pack)
 
     def step(number: int) -> Tensor:
@@ -73,11 +73,11 @@ def converse(recipe: Recipe, alignment: Alignment) -> None:
     keep(recipe, model, "")
 
 
-def _batches(alignment: Alignment) -> list[list[TokenSequence]]:
-    built = dialogues.build(DIALOGUES, 1, alignment.chat)
+def _batches(alignment: Alignment, amounts: Mapping[str, int]) -> list[list[TokenSequence]]:
+    built = dialogues.build(amounts["dialogues"], 1, alignment.chat)
     system = [SYSTEM if number % SYSTEM_EVERY == 0 else "" for number in range(len(built))]
     sequences = [alignment.sequencer.sequence(*pair) for pair in zip(built, system, strict=True)]
-    groups = list(batches(sequences, BATCH_TOKENS))
+    groups = list(batches(sequences, amounts["batch_tokens"]))
     random.Random(0).shuffle(groups)
     return groups
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import random
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -25,21 +26,19 @@ from services.trainer.data.ideas import Idea, Music, Sound
 from services.trainer.loop import Run, train
 from services.trainer.recipe import Recipe
 
-POOL = {"image": 10_000, "video": 1500, "audio": 1500}
-"""Examples that an input projection is fitted to."""
-READING_STEPS = 3000
-BATCH_TOKENS = 512
-DESCRIBED = 6000
+READ = {"image": 10_000, "video": 1500, "audio": 1500, "steps": 3000}
+"""Examples that an input projection is fitted to, and how often."""
+DESCRIBED = {"dialogues": 6000, "batch_tokens": 512}
 ABOUT_MEDIA = {"name": 5, "detail": 4, "to_music": 4, "described": 1, "name_aloud": 1}
 """Families of dialogues whose answer depends on what a medium shows, and how often each comes."""
 
 
 def read(recipe: Recipe, alignment: Alignment) -> None:
     """Regress the embeddings of the words of a caption from features of media that show it."""
-    features = Features(sources(recipe), alignment.words)
+    features, amounts = Features(sources(recipe), alignment.words), recipe.amount(READ)
+    short = replace(recipe, steps=min(amounts["steps"], recipe.steps), minutes=math.inf)
     for modality in features.sources:
-        drawn, targets = _pool(modality, features, alignment.words)
-        short = replace(recipe, steps=READING_STEPS, minutes=math.inf)
+        drawn, targets = _pool(modality, amounts[modality], features, alignment.words)
         run = short.run(f"alignment_{modality}_input", learning_rate=2e-3)
         _fit(run, alignment.model.into[modality], drawn, targets)
     keep(recipe, alignment.model, "_input_projection")
@@ -51,7 +50,7 @@ def describe(recipe: Recipe, alignment: Alignment) -> None:
     What is kept lies half way between before and after (a model soup, arXiv 2203.05482): measured on held-out wordings,
     faces are named as after it (18 -> 34 of 36) and rare things as before it (15 of 18; 13 without).
     """
-    model, groups = alignment.model, _batches(alignment)
+    model, groups = alignment.model, _batches(alignment, recipe.amount(DESCRIBED))
     before = copy.deepcopy(model.into)
     model.requires_grad_(False)
     model.into.requires_grad_(True)
@@ -87,20 +86,21 @@ def _fit(run: Run, projection: nn.Module, given: Tensor, wanted: Tensor) -> None
     train(run, projection, step)
 
 
-def _batches(alignment: Alignment) -> list[list[TokenSequence]]:
+def _batches(alignment: Alignment, amounts: Mapping[str, int]) -> list[list[TokenSequence]]:
     writer, pick = dialogues.Writer(9, alignment.chat, held_out=False), random.Random(9)
-    families = pick.choices(list(ABOUT_MEDIA), list(ABOUT_MEDIA.values()), k=DESCRIBED)
-    groups = list(
-        batches([alignment.sequencer.sequence(writer.families[name]()) for name in families], BATCH_TOKENS)
-    )
+    families = pick.choices(list(ABOUT_MEDIA), list(ABOUT_MEDIA.values()), k=amounts["dialogues"])
+    sequences = [alignment.sequencer.sequence(writer.families[name]()) for name in families]
+    groups = list(batches(sequences, amounts["batch_tokens"]))
     pick.shuffle(groups)
     return groups
 
 
-def _pool(modality: ModalityName, features: Features, words: WordTargets) -> tuple[Tensor, Tensor]:
+def _pool(
+    modality: ModalityName, count: int, features: Features, words: WordTargets
+) -> tuple[Tensor, Tensor]:
     """Features of media [N, n, width] and the words they should become [N, n, model width]."""
     captions = [ideas.caption(idea) for idea in wanted_of(modality)]
-    chosen = [captions[int(place)] for place in torch.randint(len(captions), (POOL[modality],))]
+    chosen = [captions[int(place)] for place in torch.randint(len(captions), (count,))]
     drawn = [features(modality, chosen[i : i + 50]) for i in range(0, len(chosen), 50)]
     return torch.cat(drawn), torch.stack([words(modality, caption) for caption in chosen])
 

@@ -33,12 +33,11 @@ from services.trainer.device import here, mixed_precision
 from services.trainer.loop import Run, train
 from services.trainer.recipe import Recipe
 
-CHUNK, CHUNKS = 480, 40
-"""Requests that are read, and kept on disk, at once; and how often."""
-BATCH_TOKENS = 1024
+AMOUNTS = {"chunk": 480, "chunks": 40, "batch_tokens": 1024, "fit_steps": 4000}
+"""Requests that are read, and kept on disk, at once; how often; how long the projections are fitted to them."""
 FAMILIES: dict[str, int] = {"image": 40, "video": 34, "audio": 10, "dialogue": 16}
 """How often a plain request for a modality comes, and a dialogue of any family."""
-FIT_STEPS, FIT_ROWS = 4000, 96
+FIT_ROWS = 96
 NOISE = 0.08
 """Noise on signals, as a share of their spread: no wording should be learned by heart."""
 CHOICE_WEIGHT, TEMPERATURE = 0.3, 0.05
@@ -58,7 +57,8 @@ def signal(recipe: Recipe, alignment: Alignment) -> None:
     _Reader(recipe, alignment, folder).read_all(recipe.minutes)
     conditions = Conditions.of_pack(recipe.pack)
     for modality, found in kept_signals(folder).items():
-        short = replace(recipe, steps=FIT_STEPS, minutes=math.inf)
+        steps = min(recipe.amount(AMOUNTS)["fit_steps"], recipe.steps)
+        short = replace(recipe, steps=steps, minutes=math.inf)
         run = short.run(f"alignment_{modality}_output", learning_rate=1e-3, bf16=False)
         projection = alignment.model.out[modality]
         assert isinstance(projection, Part)
@@ -94,6 +94,7 @@ class _Reader:
         self.alignment = alignment
         self.folder = folder
         self.features = Features(sources(recipe), alignment.words)
+        self.amounts = recipe.amount(AMOUNTS)
         folder.mkdir(parents=True, exist_ok=True)
         if not recipe.resume:
             for path in folder.glob("*.safetensors"):
@@ -102,18 +103,18 @@ class _Reader:
     def read_all(self, minutes: float) -> None:
         """Read the chunks that are not there yet, until the minutes are over."""
         began = time.monotonic()
-        for chunk in range(CHUNKS):
+        for chunk in range(self.amounts["chunks"]):
             if time.monotonic() - began > 60 * minutes:
                 return
             path = self.folder / f"{chunk:04}.safetensors"
             if not path.exists():
                 self._keep(self._read(self._sequences(chunk)), path)
-                print(f"alignment_signals chunk {chunk + 1} of {CHUNKS}", flush=True)
+                print(f"alignment_signals chunk {chunk + 1} of {self.amounts['chunks']}", flush=True)
 
     @torch.no_grad()
     def _read(self, sequences: list[TokenSequence]) -> dict[ModalityName, Signals]:
         model, found = self.alignment.model, defaultdict[ModalityName, list[Signals]](list)
-        for group in batches(sequences, BATCH_TOKENS):
+        for group in batches(sequences, self.amounts["batch_tokens"]):
             batch = collate(group, pad=0)
             with mixed_precision():
                 states, embeddings = model.hidden(batch, self.features)
@@ -133,7 +134,7 @@ class _Reader:
         pick = random.Random(chunk)
         writer = dialogues.Writer(1000 + chunk, self.alignment.chat, held_out=False)
         found: list[TokenSequence] = []
-        while len(found) < CHUNK:
+        while len(found) < self.amounts["chunk"]:
             sequence = self.alignment.sequencer.sequence(_dialogue(writer, pick))
             found += [sequence] if sequence.signals else []
         return found

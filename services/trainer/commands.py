@@ -30,7 +30,7 @@ def mini(
     from anygpt.errors import InvalidInput
     from anygpt.pack import packs_folder
     from services.trainer.device import device_of
-    from services.trainer.mini import stages
+    from services.trainer.mini import run_stages, stages
     from services.trainer.recipe import Recipe
     from services.trainer.stage_config import MINI, read_config
 
@@ -42,9 +42,30 @@ def mini(
         torch.set_num_threads(threads)
     recipe = Recipe(cache.expanduser(), folder or packs_folder() / "mini", resume=resume)
     with device_of(device):
-        for name in [stage] if stage else known:
-            print(f"stage {name}")
-            known[name](configs[name].applied(recipe, minutes, steps))
+        run_stages(recipe, configs, [stage] if stage else known, minutes, steps)
+
+
+@train.command()
+def bundle(
+    out: Annotated[Path, typer.Argument(help="The file to write, at most 24 MiB.")],
+    cache: Cache = CACHE,
+) -> None:
+    """Pack all training data into one file, for a machine without a network."""
+    from services.trainer import bundle as bundles
+
+    print(f"{bundles.pack(cache.expanduser(), out) / 2**20:.1f} MiB in {out}")
+
+
+@train.command()
+def receive(
+    folder: Annotated[Path, typer.Argument(help="Folder of the files that a run elsewhere brought back.")],
+    pack: Annotated[Path, typer.Option("--pack", help="Folder of the pack to write.")],
+    cache: Cache = CACHE,
+) -> None:
+    """Take in what `python -m services.trainer.offline` made on another machine: the pack and its runs' records."""
+    from services.trainer import delivery
+
+    delivery.receive(folder, pack, cache.expanduser() / "runs")
 
 
 @train.command(name="list")

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from services.trainer import checkpoint
 from services.trainer.checkpoint import Progress
 from services.trainer.curve import Curve
-from services.trainer.device import mixed_precision, untouched_randomness
+from services.trainer.device import mixed_precision, on_processors, untouched_randomness
 from services.trainer.frozen import check_frozen, frozen_digest
 from services.trainer.parameter_table import table, trained_rows
 from services.trainer.processes import Processes, Step
@@ -75,8 +75,14 @@ def train(run: Run, model: nn.Module, step: Step, sample: Callable[[int], None] 
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     processes = Processes(weights[0].device, run.shards, run.seed)
     processes.start_alike(weights)
+    fused = not on_processors(weights[0].device)
     optimiser = torch.optim.AdamW(
-        weights, lr=run.learning_rate, betas=(0.9, 0.98), weight_decay=run.weight_decay, foreach=True
+        weights,
+        lr=run.learning_rate,
+        betas=(0.9, 0.98),
+        weight_decay=run.weight_decay,
+        foreach=not fused,
+        fused=fused,
     )
     resumed = run.resume and run.saved.exists()
     start = checkpoint.load(run.saved, model, optimiser) if resumed else Progress()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Mapping
 
-from services.trainer import alignment, audio, image, speech, video
+from services.trainer import alignment, audio, image, pack, speech, video
+from services.trainer.processes import once
 from services.trainer.recipe import Recipe
 from services.trainer.samples import run_samples
+from services.trainer.stage_config import StageConfig
 
 Stage = Callable[[Recipe], None]
 
@@ -22,5 +25,24 @@ def stages() -> dict[str, Stage]:
     parts |= {f"speech.{name}": stage for name, stage in speech.STAGES.items()}
     parts |= {f"audio.{name}": stage for name, stage in audio.STAGES.items()}
     parts["samples"] = run_samples
-    parts["alignment"] = alignment.run_alignment
+    parts |= {f"alignment.{name}": alignment.STAGES[name] for name in ("read", "describe", "converse", "signal")}
+    parts["pack"] = run_pack
     return parts
+
+
+def run_stages(
+    recipe: Recipe, configs: Mapping[str, StageConfig], names: Iterable[str],
+    minutes: float | None = None, steps: int | None = None,
+) -> None:  # fmt: skip
+    """Take stages in turn, each with its config, and say how long each took."""
+    known = stages()
+    for name in names:
+        print(f"stage {name}", flush=True)
+        began = time.monotonic()
+        known[name](configs[name].applied(recipe, minutes, steps))
+        print(f"stage {name} took {time.monotonic() - began:.0f} s", flush=True)
+
+
+def run_pack(recipe: Recipe) -> None:
+    """Pack the weights into 8 bits and write the manifest."""
+    once(lambda: pack.main(recipe.pack))

@@ -41,6 +41,8 @@ class Recipe:
     """How many times a stage's own batch is drawn at once."""
     sizes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Part -> settings of its constructor, which go before a stage's own."""
+    amounts: Mapping[str, int] = field(default_factory=dict)
+    """How many examples of each sort are built, where a stage says that it can be told."""
 
     def run(self, name: str, **options: Any) -> Run:
         """The run of a stage under `<cache>/runs/<name>`; options are fields of `Run`."""
@@ -50,6 +52,14 @@ class Recipe:
     def many(self, count: int) -> int:
         """A stage's own number of examples in a step, at the size of batch that the config asks for."""
         return count * self.batch
+
+    def amount(self, own: Mapping[str, int]) -> Mapping[str, int]:
+        """A stage's own amounts, with those of the config. Raises InvalidInput for one that it does not know."""
+        unknown = sorted(set(self.amounts) - set(own))
+        if unknown:
+            name = f"amounts.{unknown[0]}"
+            raise InvalidInput(f"there are {', '.join(own)}", reason="CONFIG_UNKNOWN", field=name)
+        return {**own, **self.amounts}
 
     def build(self, kind: type[Model], part: str, *arguments: Any, **settings: Any) -> Model:
         """A new part, with the settings of a stage and before them those of the config.

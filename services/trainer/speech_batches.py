@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,9 +17,10 @@ from torch.nn import functional
 from anygpt_models.spectrogram import HOP, MELS, SAMPLE_RATE, SILENCE, log_mel
 from anygpt_models.speech_recogniser import levelled
 from anygpt_models.speech_text import ALPHABET
-from services.trainer.data.speech import COMMA, GAP, Utterance, read_voice
+from services.trainer.data.speech import COMMA, GAP, Utterance, read_utterances, read_voice
 from services.trainer.device import here
 
+LEVELLED = True
 QUIETER = 6.5
 """Frames this far below the loudest mel, in natural log units, are silence."""
 
@@ -37,22 +38,30 @@ def load_spoken(folder: Path, voices: Sequence[str], level: bool) -> list[Spoken
     """Every utterance of the voices; `level` brings each to the loudness that the recogniser hears at."""
     spoken = []
     for number, voice in enumerate(voices):
-        count = len(list((folder / voice).glob("[0-9]*.json")))
-        cache = folder / f"{voice}-{count}-{'levelled' if level else 'as-is'}.safetensors"
+        cache = mel_file(folder, voice, level)
         if not cache.exists():
-            save_file(_mels(folder / voice, level), cache)
-        mels = load_file(cache, device=str(here()))
-        for place, (utterance, _) in enumerate(read_voice(folder / voice)):
+            save_file(as_spoken(_mels(folder / voice, level)), cache)
+        mels = {name: mel.to(here()) for name, mel in load_file(cache).items()}
+        for place, utterance in enumerate(read_utterances(folder / voice)):
             spoken.append(trimmed(Spoken(utterance, mels[f"{place:05d}"], number)))
     return spoken
 
 
-def _mels(folder: Path, level: bool) -> dict[str, Tensor]:
-    mels = {}
-    for place, (_, samples) in enumerate(read_voice(folder)):
+def mel_file(folder: Path, voice: str, level: bool) -> Path:
+    """Where the mels of a voice are kept, with as many shards as it has now."""
+    count = len(list((folder / voice).glob("[0-9]*.json")))
+    return folder / f"{voice}-{count}-{'levelled' if level else 'as-is'}.safetensors"
+
+
+def as_spoken(mels: Iterable[Tensor]) -> dict[str, Tensor]:
+    """Mels of a voice by the place of their utterance."""
+    return {f"{place:05d}": mel.half().contiguous() for place, mel in enumerate(mels)}
+
+
+def _mels(folder: Path, level: bool) -> Iterator[Tensor]:
+    for _, samples in read_voice(folder):
         waveform = torch.as_tensor(samples.astype(np.float32) / 32768.0)
-        mels[f"{place:05d}"] = log_mel(levelled(waveform) if level else waveform).half()
-    return mels
+        yield log_mel(levelled(waveform) if level else waveform)
 
 
 def trimmed(spoken: Spoken) -> Spoken:

@@ -9,7 +9,7 @@ from torch.nn import functional
 from anygpt_models.spectrogram import HOP, SAMPLE_RATE
 from anygpt_models.speech_pronouncer import SpeechPronouncer
 from anygpt_models.speech_synthesiser import SCALE, SpeechSynthesiser, whole_frames
-from services.trainer.data.speech import Utterance, common_words, lexicon, read_voice
+from services.trainer.data.speech import Utterance, common_words, lexicon, read_utterances
 from services.trainer.loop import train
 from services.trainer.pronunciations import inventory, pronunciation_loss, pronunciations
 from services.trainer.recipe import Recipe
@@ -21,7 +21,9 @@ def run_pronouncer(recipe: Recipe) -> None:
     """Learn how words sound from the phonemes that the voices read and from the lexicon."""
     utterances = _utterances(recipe, "train")
     symbols = inventory(utterances)
-    source = pronunciations(utterances, common_words(data_folder(recipe)), lexicon(), symbols)
+    source = pronunciations(
+        utterances, common_words(data_folder(recipe)), lexicon(data_folder(recipe)), symbols
+    )
     pronouncer = recipe.build(SpeechPronouncer, "speech_pronouncer", symbols)
     train(
         recipe.run("speech_pronouncer", learning_rate=3e-3, warmup=200),
@@ -90,4 +92,6 @@ FLOOR = -8.0
 
 
 def _utterances(recipe: Recipe, split: str) -> list[Utterance]:
-    return [utterance for voice in VOICES for utterance, _ in read_voice(data_folder(recipe) / split / voice)]
+    return [
+        utterance for voice in VOICES for utterance in read_utterances(data_folder(recipe) / split / voice)
+    ]

@@ -15,7 +15,9 @@ from services.trainer.recipe import Recipe
 
 MINI = Path(__file__).parent / "mini.toml"
 """The recipe for two processors."""
-_NOT_OF_A_RUN = ("minutes", "steps", "batch", "sizes")
+GPU = MINI.with_name("mini-gpu.toml")
+"""The recipe for one large accelerator."""
+_NOT_OF_A_RUN = ("minutes", "steps", "batch", "sizes", "amounts")
 Size = bool | int | float | tuple[int, ...]
 """A setting of a part's constructor."""
 
@@ -38,13 +40,14 @@ class StageConfig(BaseModel):
     log_every: int | None = Field(default=None, gt=0)
     batch: int = Field(default=1, gt=0)
     sizes: Mapping[str, Mapping[str, Size]] = Field(default_factory=dict)
+    amounts: Mapping[str, int] = Field(default_factory=dict)
 
     def applied(self, recipe: Recipe, minutes: float | None, steps: int | None) -> Recipe:
         """A recipe with this config, its budget replaced by the one given."""
         options = self.model_dump(exclude_none=True, exclude=set(_NOT_OF_A_RUN))
         return replace(
             recipe, minutes=minutes or self.minutes, steps=steps or self.steps, options=options,
-            batch=self.batch, sizes=self.sizes,
+            batch=self.batch, sizes=self.sizes, amounts=self.amounts,
         )  # fmt: skip
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.numpy import load_file
 from torch import Tensor
 
 from anygpt_models.spectrogram import HOP, magnitude, mel_of_magnitude, pseudo_inverse
 from anygpt_models.vocoder import Vocoder
 from services.trainer.data.audio import clips
-from services.trainer.data.speech import read_voice
 from services.trainer.device import full_precision
 from services.trainer.loop import train
 from services.trainer.recipe import Recipe
@@ -24,7 +24,9 @@ CROP = 64
 def run_vocoder(recipe: Recipe) -> None:
     """Learn linear magnitudes from mels of music, sounds and, where it has been built, speech."""
     data = clips(recipe.cache)
-    music = torch.as_tensor(data.samples[data.rows(held_out=False)].reshape(-1))
+    exact = set(data.exact_rows)
+    rows = [row for row in data.rows(held_out=False) if row in exact]
+    music = torch.as_tensor(data.samples[rows].reshape(-1))
     sources, model = [music, *voices(recipe.cache, "train")], recipe.build(Vocoder, PART)
 
     def step(_: int) -> Tensor:
@@ -75,8 +77,12 @@ def spectra(sources: list[Tensor], count: int) -> tuple[Tensor, Tensor]:
 def voices(cache: Path, part: str) -> list[Tensor]:
     """16-bit samples of each voice that has been built, its utterances joined."""
     folders = sorted((cache / "data" / "speech" / part).glob("*/"))
-    joined = (np.concatenate([samples for _, samples in read_voice(folder)]) for folder in folders)
-    return [torch.as_tensor(samples) for samples in joined]
+    files = [sorted(folder.glob("*.safetensors")) for folder in folders]
+    return [
+        torch.as_tensor(np.concatenate([load_file(path)["waveform"] for path in some]))
+        for some in files
+        if some
+    ]
 
 
 def _crops(sources: list[Tensor], count: int) -> Tensor:

@@ -60,14 +60,17 @@ class CaptionEncoder(Part):
         return condition
 
     def tokens(self, captions: list[str]) -> Tensor:
-        """Captions -> hashed words int64 [B, length, 2] on the CPU, 0 where there is none; articles carry nothing."""
-        length, buckets = self.setting("length"), self.setting("buckets")
-        rows = torch.zeros(len(captions), length, 2, dtype=torch.int64)
-        for row, caption in zip(rows, captions, strict=True):
-            words = [
-                word for word in re.findall(r"[a-z0-9']+", caption.lower()) if word not in {"a", "an", "the"}
-            ]
-            for place, word in enumerate(words[:length]):
-                second, first = divmod(zlib.crc32(word.encode()), buckets)
-                row[place] = torch.tensor([1 + first, 1 + buckets + second % buckets])
-        return rows
+        """Captions -> hashed words int64 [B, length, 2], 0 where there is none; articles carry nothing."""
+        length = self.setting("length")
+        rows = [[self._hashed(word) for word in _words(caption)[:length]] for caption in captions]
+        filled = [row + [(0, 0)] * (length - len(row)) for row in rows]
+        return torch.tensor(filled, dtype=torch.int64).view(len(captions), length, 2)
+
+    def _hashed(self, word: str) -> tuple[int, int]:
+        buckets = self.setting("buckets")
+        second, first = divmod(zlib.crc32(word.encode()), buckets)
+        return 1 + first, 1 + buckets + second % buckets
+
+
+def _words(caption: str) -> list[str]:
+    return [word for word in re.findall(r"[a-z0-9']+", caption.lower()) if word not in {"a", "an", "the"}]

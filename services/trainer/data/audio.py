@@ -54,6 +54,8 @@ class Clips:
 
     samples: NDArray[np.int16]
     index: list[Clip]
+    exact_rows: list[int]
+    """Rows whose samples are as they were made, not rebuilt from mels."""
 
     def rows(self, held_out: bool) -> list[int]:
         """Rows that are trained on, or those that are kept for judging."""
@@ -69,8 +71,10 @@ def clips(cache: Path) -> Clips:
     folder = cache / "data" / "audio"
     if not (folder / "clips.json").exists():
         _build(folder)
-    index = json.loads((folder / "clips.json").read_text())["clips"]
-    return Clips(np.load(folder / "clips.npy", mmap_mode="r"), [Clip(**row) for row in index])
+    document = json.loads((folder / "clips.json").read_text())
+    index = [Clip(**row) for row in document["clips"]]
+    exact = document.get("exact", list(range(len(index))))
+    return Clips(np.load(folder / "clips.npy", mmap_mode="r"), index, exact)
 
 
 def _build(folder: Path) -> None:

@@ -11,7 +11,7 @@ import json
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.resources import files
@@ -61,7 +61,7 @@ def common_words(cache: Path) -> list[str]:
     """Frequent English words, the most frequent first, that the pronunciation lexicon knows."""
     path = cache / "words.json"
     if not path.exists():
-        known = set(lexicon())
+        known = set(lexicon(cache))
         words = [word for word in _listed_words() if word in known and (len(word) > 1 or word in "ai")]
         cache.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps([word for word in words if word not in _UNSUITABLE]), encoding="utf-8")
@@ -69,8 +69,17 @@ def common_words(cache: Path) -> list[str]:
     return stored
 
 
-def lexicon() -> dict[str, str]:
-    """Word -> phonemes, American English (hibari's own asset, Apache-2.0)."""
+def lexicon(cache: Path) -> dict[str, str]:
+    """Word -> phonemes, American English (hibari's own asset, Apache-2.0); read from the package once."""
+    path = cache / "lexicon.json"
+    if not path.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(_packaged_lexicon()), encoding="utf-8")
+    stored: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    return stored
+
+
+def _packaged_lexicon() -> dict[str, str]:
     path = files("hibari").joinpath("assets/lexicon_us_gold.json.gz")
     entries: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
     plain = {word: sound if isinstance(sound, str) else sound["DEFAULT"] for word, sound in entries.items()}
@@ -188,7 +197,9 @@ def resampled(waveform: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
     return (np.fft.irfft(spectrum, count) * (count / len(waveform))).astype(np.float32)
 
 
-def build_voice(voice: Voice, sentences: Sequence[str], folder: Path, phonemise: Phonemiser) -> None:
+def build_voice(
+    voice: Voice, sentences: Sequence[str], folder: Path, phonemise: Callable[[str], str]
+) -> None:
     """Speak sentences into shards of 100 under `folder`; shards that exist are kept, so it can be stopped."""
     folder.mkdir(parents=True, exist_ok=True)
     provenance = {"package": voice.package, "version": version(voice.package), "sample_rate": SAMPLE_RATE}
@@ -205,6 +216,13 @@ def build_voice(voice: Voice, sentences: Sequence[str], folder: Path, phonemise:
             path.write_text(json.dumps([asdict(entry) for entry, _ in pieces]), encoding="utf-8")
 
 
+def read_utterances(folder: Path) -> Iterator[Utterance]:
+    """The utterances of a voice without their sound."""
+    for path in sorted(folder.glob("[0-9]*.json")):
+        for entry in json.loads(path.read_text(encoding="utf-8")):
+            yield Utterance(**entry)
+
+
 def read_voice(folder: Path) -> Iterator[tuple[Utterance, NDArray[np.int16]]]:
     """The utterances of a voice with their samples, 16 kHz mono int16."""
     for path in sorted(folder.glob("[0-9]*.json")):
@@ -216,7 +234,7 @@ def read_voice(folder: Path) -> Iterator[tuple[Utterance, NDArray[np.int16]]]:
 
 
 def utter(
-    voice: Voice, text: str, phonemise: Phonemiser, seed: int
+    voice: Voice, text: str, phonemise: Callable[[str], str], seed: int
 ) -> tuple[Utterance, NDArray[np.int16]] | None:
     """One sentence as a voice reads it, with its samples at 16 kHz; None where it has no phonemes."""
     parts = [phonemise(phrase) for phrase in phrases(text)]

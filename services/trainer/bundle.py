@@ -1,0 +1,233 @@
+"""Training data in one small file, for a machine that reaches no network: everything that the stages read.
+
+What leaves: pictures, log mels as pictures, spoken texts with their times, a few clips sample by sample, word lists,
+answers of the base model, provenance. What stays: held-out speech, which only judges hear.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import save_file
+
+from anygpt.errors import Exhausted, InvalidInput
+from anygpt_models.spectrogram import SAMPLE_RATE, frames, log_mel
+from anygpt_models.speech_recogniser import levelled
+from services.trainer.data import audio, images
+from services.trainer.data.compact import (
+    LONGEST,
+    mels_as_picture,
+    mels_of_picture,
+    picture_as_bytes,
+    picture_of_bytes,
+    samples_as_bytes,
+    samples_of_bytes,
+    sound_of,
+)
+from services.trainer.data.speech import read_voice
+from services.trainer.speech_batches import LEVELLED, as_spoken, mel_file
+from services.trainer.speech_config import VOICES
+
+MOST_BYTES = 24 * 1024 * 1024
+EXACT_CLIPS = 24
+"""Clips of music and sound that travel sample by sample."""
+EXACT_SECONDS = 45
+"""Of each voice, likewise."""
+TEXTS = ("chat.json", "speech/words.json", "speech/lexicon.json", "npm/provenance.json")
+"""Files below the data folder that travel as they are, when they are there."""
+_CLIPS_AT_ONCE = 32
+
+
+def pack(cache: Path, bundle: Path) -> int:
+    """Write all training data below a cache into one file; its size in bytes.
+
+    Raises InvalidInput for data that have not been built, Exhausted for a bundle that is too big to travel; neither
+    leaves a file.
+    """
+    data = cache / "data"
+    bundle.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = bundle.with_suffix(".unfinished")
+    with zipfile.ZipFile(unfinished, "w") as file:
+        for name in TEXTS:
+            if (data / name).exists():
+                file.writestr(name, (data / name).read_bytes(), zipfile.ZIP_LZMA)
+        for part in (_pictures, _clips, _voices):
+            for name, content in part(cache):
+                file.writestr(
+                    name, content, zipfile.ZIP_LZMA if name.endswith(".json") else zipfile.ZIP_STORED
+                )
+    size = unfinished.stat().st_size
+    if size > MOST_BYTES:
+        unfinished.unlink()
+        raise Exhausted(
+            f"the bundle has {size / 2**20:.1f} MiB, {MOST_BYTES >> 20} can travel",
+            reason="BUNDLE_TOO_BIG", field=bundle.name,
+        )  # fmt: skip
+    unfinished.replace(bundle)
+    return size
+
+
+def unpack(bundle: Path, cache: Path) -> None:
+    """Write the data of a bundle below a cache, in the form that the builders of data give it.
+
+    Raises InvalidInput for what is no bundle.
+    """
+    data = cache / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    try:
+        with zipfile.ZipFile(bundle) as file:
+            for name in set(TEXTS) & set(file.namelist()):
+                (data / name).parent.mkdir(parents=True, exist_ok=True)
+                (data / name).write_bytes(file.read(name))
+            for part in (_unpack_pictures, _unpack_clips, _unpack_voices):
+                part(file.read, data)
+    except (zipfile.BadZipFile, KeyError, FileNotFoundError) as error:
+        raise InvalidInput(
+            f"{bundle.name} is no bundle: {error}", reason="BUNDLE", field="--bundle"
+        ) from error
+
+
+Files = Iterator[tuple[str, bytes]]
+Read = Callable[[str], bytes]
+
+
+def _pictures(cache: Path) -> Files:
+    _due(cache / "data" / "stills.json", "image.codec")
+    stills = images.pictures(cache)
+    yield "stills.json", json.dumps(stills.code_points).encode()
+    for row, pixels in enumerate(stills.pixels):
+        yield f"stills/{row:05}.webp", picture_as_bytes(pixels)
+
+
+def _unpack_pictures(read: Read, data: Path) -> None:
+    points = json.loads(read("stills.json"))
+    np.save(
+        data / "stills.npy",
+        np.stack([picture_of_bytes(read(f"stills/{row:05}.webp")) for row in range(len(points))]),
+    )
+    (data / "stills.json").write_text(json.dumps(points))
+
+
+def _clips(cache: Path) -> Files:
+    folder = cache / "data" / "audio"
+    _due(folder / "clips.json", "audio.data")
+    clips = audio.clips(cache)
+    document = json.loads((folder / "clips.json").read_text())
+    exact = clips.exact_rows[:: max(1, len(clips.exact_rows) // EXACT_CLIPS)][:EXACT_CLIPS]
+    yield "audio/clips.json", json.dumps(document | {"exact": exact}).encode()
+    yield "audio/exact.xz", samples_as_bytes(clips.samples[exact].reshape(-1))
+    for start in range(0, len(clips.index), _CLIPS_AT_ONCE):
+        rows = list(range(start, min(start + _CLIPS_AT_ONCE, len(clips.index))))
+        yield f"audio/{start:05}.webp", mels_as_picture(list(log_mel(torch.as_tensor(clips.waveforms(rows)))))
+
+
+def _unpack_clips(read: Read, data: Path) -> None:
+    (data / "audio").mkdir(exist_ok=True)
+    document = json.loads(read("audio/clips.json"))
+    count, length = len(document["clips"]), frames(audio.SAMPLES)
+    samples, exact = np.empty((count, audio.SAMPLES), dtype=np.int16), set(document["exact"])
+    for start in range(0, count, _CLIPS_AT_ONCE):
+        stop = min(start + _CLIPS_AT_ONCE, count)
+        mels = mels_of_picture(read(f"audio/{start:05}.webp"), [length] * (stop - start))
+        rows = [row for row in range(start, stop) if row not in exact]
+        samples[rows] = sound_of(torch.stack([mels[row - start] for row in rows]))[:, : audio.SAMPLES]
+    samples[document["exact"]] = samples_of_bytes(read("audio/exact.xz")).reshape(-1, audio.SAMPLES)
+    np.save(data / "audio" / "clips.npy", samples)
+    (data / "audio" / "clips.json").write_text(json.dumps(document))
+
+
+def _voices(cache: Path) -> Files:
+    for voice in VOICES:
+        folder = cache / "data" / "speech" / "train" / voice
+        _due(folder / "provenance.json", "speech.data")
+        yield f"speech/{voice}/provenance.json", (folder / "provenance.json").read_bytes()
+        yield f"speech/{voice}/exact.xz", samples_as_bytes(_first_seconds(folder))
+        for path in sorted(folder.glob("[0-9]*.json")):
+            yield from _shard(folder, path)
+
+
+def _shard(folder: Path, path: Path) -> Files:
+    """A shard of a voice: its texts and times, the gain that brings each to one level, and its mels."""
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    waveform, start, mels, gains = load_file(path.with_suffix(".safetensors"))["waveform"], 0, [], []
+    for row in rows:
+        wave = torch.as_tensor(waveform[start : start + row["samples"]].astype(np.float32) / 32768.0)
+        start += row["samples"]
+        mels.append(log_mel(wave))
+        gains.append(float((levelled(wave).abs().max() / wave.abs().max().clamp(min=1e-6)).log()))
+    name = f"speech/{folder.name}/{path.stem}"
+    pieces = list(_pieces([mel.shape[-1] for mel in mels]))
+    yield f"{name}.json", json.dumps({"rows": rows, "gains": gains, "pieces": len(pieces)}).encode()
+    for number, (first, last) in enumerate(pieces):
+        yield f"{name}.{number}.webp", mels_as_picture(mels[first:last])
+
+
+def _unpack_voices(read: Read, data: Path) -> None:
+    for voice in VOICES:
+        folder = data / "speech" / "train" / voice
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "provenance.json").write_bytes(read(f"speech/{voice}/provenance.json"))
+        save_arrays(
+            {"waveform": samples_of_bytes(read(f"speech/{voice}/exact.xz"))}, folder / "exact.safetensors"
+        )
+        mels, gains = [], []
+        for stem in _stems(read, voice):
+            shard = json.loads(read(f"{stem}.json"))
+            (folder / f"{Path(stem).name}.json").write_text(json.dumps(shard["rows"]), encoding="utf-8")
+            lengths = [frames(row["samples"]) for row in shard["rows"]]
+            gains += shard["gains"]
+            for number, (first, last) in enumerate(_pieces(lengths)):
+                mels += mels_of_picture(read(f"{stem}.{number}.webp"), lengths[first:last])
+        lifted = [mel + gain for mel, gain in zip(mels, gains, strict=True)]
+        save_file(as_spoken(mels), mel_file(folder.parent, voice, level=not LEVELLED))
+        save_file(as_spoken(lifted), mel_file(folder.parent, voice, level=LEVELLED))
+
+
+def _stems(read: Read, voice: str) -> Iterator[str]:
+    """Shards of a voice, in their order, as long as there are some."""
+    number = 0
+    while True:
+        stem = f"speech/{voice}/{number:03}"
+        try:
+            read(f"{stem}.json")
+        except KeyError:
+            return
+        yield stem
+        number += 1
+
+
+def _pieces(lengths: list[int]) -> Iterator[tuple[int, int]]:
+    """Runs of mels that fit into one picture."""
+    first = total = 0
+    for place, length in enumerate(lengths):
+        if total + length > LONGEST:
+            yield first, place
+            first, total = place, 0
+        total += length
+    yield first, len(lengths)
+
+
+def _first_seconds(folder: Path) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
+    kept, total = [], 0
+    for _, samples in read_voice(folder):
+        kept.append(samples)
+        total += len(samples)
+        if total > EXACT_SECONDS * SAMPLE_RATE:
+            break
+    return np.concatenate(kept)
+
+
+def _due(path: Path, stage: str) -> None:
+    if not path.exists():
+        raise InvalidInput(
+            f"{path.name} has not been built: `anygpt train mini --stage {stage}`",
+            reason="DATA_MISSING",
+            field=stage,
+        )

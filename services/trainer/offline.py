@@ -1,0 +1,59 @@
+"""A whole pack from one bundle, on a machine that reaches no network: the one command of a borrowed accelerator.
+
+`python -m services.trainer.offline bundle.zip OUT --device cuda`. Run again with `--resume`, it goes on where it was.
+Needs torch, transformers, accelerate, diffusers, pydantic and the package of the base model; no other service.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from services.trainer import bundle, delivery
+from services.trainer.device import CPU, CUDA, device_of
+from services.trainer.mini import run_stages, stages
+from services.trainer.recipe import Recipe
+from services.trainer.stage_config import GPU, read_config
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Unpack the data, take every stage in turn, and lay what came of it into files that can be brought home."""
+    chosen = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; --resume goes on from here"))
+    configs = read_config(chosen.config, stages())
+    recipe = Recipe(chosen.work, chosen.work / "packs" / "mini", resume=chosen.resume)
+    if not (chosen.work / "data" / "stills.json").exists():
+        _timed("data", lambda: bundle.unpack(chosen.bundle, chosen.work))
+    try:
+        with device_of(chosen.device):
+            run_stages(recipe, configs, [chosen.stage] if chosen.stage else list(configs))
+    finally:
+        # Whatever stopped a stage: what the others made comes home.
+        files = delivery.deliver(recipe.pack, chosen.work / "runs", chosen.out)
+        print(f"{len(files)} files in {chosen.out.name}: {sum(path.stat().st_size for path in files) / 2**20:.1f} MiB")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--work", type=Path, default=Path("work"), help="data, runs and the pack while it grows")
+    parser.add_argument("--device", choices=[CPU, CUDA], default=CUDA)
+    parser.add_argument("--config", type=Path, default=GPU)
+    parser.add_argument("--stage", choices=list(stages()))
+    parser.add_argument("--resume", action="store_true")
+    return parser
+
+
+def _timed(name: str, work: Callable[[], None]) -> None:
+    began = time.monotonic()
+    work()
+    print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
