@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from anygpt import topology
 from anygpt.bus import Bus
-from anygpt.errors import AnyGPTError, DeadlineExpired, Precondition, Unavailable
+from anygpt.errors import AnyGPTError, DeadlineExpired, Exhausted, Precondition, Unavailable
 from anygpt.memory import Memory
 from anygpt.metrics import REQUESTS, TOKENS
 from anygpt.pack import Pack
@@ -202,7 +202,7 @@ class Composition:
         while True:
             try:
                 return await self._voice(errand).say(0, terminal=terminal)
-            except Unavailable:
+            except (Unavailable, Exhausted):
                 await asyncio.sleep(RETRY_S)
 
     async def _stop(self, errand: Errand, reason: str) -> None:

@@ -198,7 +198,7 @@ class BusDoor:
                 return await self._attempt(errand, crash)
             except Poisoned as error:
                 for record in errand.records:
-                    await bury(self._bus, self._entry, record, error.failure)
+                    await self._bury(errand, record, error.failure)
                 return await self._confess(errand, error.failure)
             except AnyGPTError as error:
                 if errand.is_void:
@@ -250,6 +250,13 @@ class BusDoor:
             await voice.send(outgoing.topic, outgoing.message, outgoing.span_index)
         await voice.flush()
 
+    async def _bury(self, errand: Errand, record: Record, error: AnyGPTError) -> None:
+        """Keep a record for an operator, as often as it takes while the request lives."""
+        while not await bury(self._bus, self._entry, record, error):
+            if errand.call.left_s <= 0:
+                return
+            await asyncio.sleep(RETRY_S)
+
     async def _confess(self, errand: Errand, error: AnyGPTError) -> None:
         """Tell the journal of a failure, as often as it takes while the request lives."""
         voice = Voice(self._bus, self.name, errand.call)
@@ -258,7 +265,7 @@ class BusDoor:
                 await voice.say(errand.span_index, failure=error.to_failure(self.name))
                 errand.is_claimed = False
                 return
-            except Unavailable:
+            except (Unavailable, Exhausted):
                 if errand.call.left_s <= 0:
                     return
                 await asyncio.sleep(RETRY_S)
@@ -281,7 +288,7 @@ class BusDoor:
             held.spoil(error)
         elif request_id:
             call = Call(request_id, record.headers.get(TENANT_HEADER, ""), now_ms(), attempt=new_id())
-            with suppress(Unavailable):
+            with suppress(Unavailable, Exhausted):
                 await Voice(self._bus, self.name, call).say(span_index, failure=error.to_failure(self.name))
 
 

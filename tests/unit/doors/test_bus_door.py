@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,9 @@ from anygpt import topology
 from anygpt.bus import DEADLINE_HEADER, REQUEST_HEADER, SPAN_HEADER, TENANT_HEADER
 from anygpt.bus_memory import MemoryBus
 from anygpt.doors import BusDoor
+from anygpt.errors import Exhausted
 from anygpt.identity import new_request_id
+from anygpt.settings import LimitSettings
 from anygpt.stage import Call, now_ms
 from anygpt.store_folder import FolderStore
 from anygpt.turns import Turns
@@ -69,6 +71,50 @@ class Bench:
             async for record in self.bus.follow(ENTRY.dead_topic, since_ms=0):
                 return bus_pb2.DeadLetter.FromString(record.value)
         raise AssertionError
+
+
+class CrowdedBus(MemoryBus):
+    """A bus that has no room for letters and for what the journal is told, a few times over."""
+
+    def __init__(self, refusals: int, limits: LimitSettings | None = None) -> None:
+        super().__init__(limits)
+        self.left = {ENTRY.dead_topic: refusals, topology.REPLIES: refusals}
+
+    async def publish(self, topic: str, key: str, value: bytes, headers: Mapping[str, str]) -> None:
+        """See Bus."""
+        body = bus_pb2.Reply.FromString(value).WhichOneof("body") if topic == topology.REPLIES else "letter"
+        if body in ("letter", "failure") and self.left.get(topic, 0):
+            self.left[topic] -= 1
+            raise Exhausted("full", reason="BUS_FULL", retry_after_ms=1000)
+        await super().publish(topic, key, value, headers)
+
+
+async def test_a_full_bus_loses_no_failure_and_no_letter_and_work_goes_on(tmp_path: Path) -> None:
+    bus = CrowdedBus(refusals=2)
+    door = BusDoor(ENTRY, ScriptedGenerator(), bus, await FolderStore(tmp_path).open(), Turns(4))
+    await door.open(600_000)
+    bench = Bench(bus, door)
+    request_id = await bench.ask(question("crash"))
+    assert (await bench.replies(request_id, "failure"))[-1].failure.reason == "INTERNAL"
+    assert (await bench.dead_letter()).key.decode() == request_id
+    assert not any(bus.left.values())
+    assert await bench.replies(await bench.ask(question("hello")), "finished")
+    await door.close()
+    await bus.close()
+
+
+async def test_a_record_that_is_too_large_to_be_buried_whole_leaves_its_headers(tmp_path: Path) -> None:
+    limits = LimitSettings(message_bytes=100_000)
+    bus = MemoryBus(limits)
+    door = BusDoor(ENTRY, ScriptedGenerator(), bus, await FolderStore(tmp_path).open(), Turns(4))
+    await door.open(600_000)
+    own = headers(new_request_id())
+    room = limits.message_bytes - 32 - sum(len(name) + len(text) for name, text in own.items())
+    request_id = await Bench(bus, door).ask(question("crash").ljust(room, b"\0"))
+    letter = await Bench(bus, door).dead_letter()
+    assert (letter.key.decode(), letter.value, letter.failure.reason) == (request_id, b"", "POISON")
+    await door.close()
+    await bus.close()
 
 
 @pytest.fixture
