@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from anygpt.bench_trace import Trace
+from anygpt.bench_trace import REFUSED, Trace
 from anygpt.errors import InvalidInput
 
 PERCENTILES = (50, 90, 95, 99)
@@ -79,6 +79,7 @@ def report(traces: Sequence[Trace], slo: Slo) -> dict[str, Any]:
         "first_playable_ms": spread([_since_due(trace, trace.first_playable_s) for trace in finished]),
         "gap_ms": spread([gap for trace in finished for gap in trace.gaps_s]),
         "total_ms": spread([trace.total_s for trace in finished]),
+        "refused_ms": spread([trace.total_s for trace in traces if trace.outcome == REFUSED]),
     }
 
 

@@ -55,6 +55,7 @@ def overload_table(rows: list[dict[str, Any]]) -> Table:
         "goodput_per_s",
         "outcomes",
         "total_ms",
+        "refused_ms",
         "holds",
     )
     made = Table(*columns, title="overload")
