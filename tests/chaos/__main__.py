@@ -33,7 +33,7 @@ MINI_SERVICES = (topology.GATEWAY, "llm", "image_encoder", "image_decoder")
 
 @app.command()
 def storms(
-    only: Annotated[str, typer.Option(help="Faults with this in their name; empty: all.")] = "",
+    only: Annotated[str, typer.Option(help="Faults with one of these in their name; empty: all.")] = "",
     requests: Annotated[int, typer.Option(help="Requests of each storm, at least.")] = 30,
     rate: Annotated[float, typer.Option(help="Requests a second.")] = 3.0,
     services: Annotated[str, typer.Option(help="Two replicas of these.")] = ",".join(EVERYTHING),
@@ -43,7 +43,7 @@ def storms(
     names = tuple(services.split(","))
     slow = [make(name) for make in (frozen, crawls) for name in SLOWED if name in names]
     every = (*kills(names), at_random(names), everything_trades(names), *slow, *outages(), *pranks())
-    faults = [fault for fault in every if only in fault.name]
+    faults = [fault for fault in every if any(part in fault.name for part in only.split(","))]
     with tempfile.TemporaryDirectory() as folder:
         pack = build_pack(Path(folder) / "pack")
         with Cluster(Shape(str(pack), names)) as cluster:

@@ -126,9 +126,9 @@ def at_random(services: tuple[str, ...]) -> Fault:
         drawn = random.Random(SEED)
         deaths: dict[str, asyncio.Task[None]] = {}
         for _ in range(round(RANDOM_S / PAUSE_S)):
-            whole = [name for name in services if name not in deaths or deaths[name].done()]
-            name = drawn.choice(whole)
-            deaths[name] = asyncio.create_task(die(cluster, name, drawn.randrange(2)))
+            if whole := [name for name in services if name not in deaths or deaths[name].done()]:
+                name = drawn.choice(whole)
+                deaths[name] = asyncio.create_task(die(cluster, name, drawn.randrange(2)))
             await asyncio.sleep(PAUSE_S)
         await asyncio.gather(*deaths.values())
 
