@@ -185,4 +185,4 @@ def distance(found: Tensor, wanted: Tensor) -> Tensor:
 def psnr(found: Tensor, wanted: Tensor) -> float:
     """Mean peak signal-to-noise ratio in dB of pixels in -1..1."""
     error = ((found.float().clamp(-1, 1) - wanted.float().clamp(-1, 1)) / 2).square().flatten(1).mean(1)
-    return float((-10 * error.log10()).mean())
+    return float((-10 * error.detach().log10()).mean())

@@ -1,4 +1,4 @@
-"""The image codec: pixels to 32 codes and back, without randomness."""
+"""The image codec: pixels to codes and back, without randomness."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import torch
 from torch import Tensor
 
 from anygpt_models.backdrop import border_colour
+from anygpt_models.composition import alone, pose_codes, poses_of, standing, together
 from anygpt_models.image_autoencoder import ImageAutoencoder, over
 from anygpt_models.image_tokeniser import ImageTokeniser
 from anygpt_models.part import Part, configured
 
 SHADES = 16
+TOLD = 31
+"""Codes that tell a thing alone."""
 
 
 class ImageCodec(Part):
@@ -18,6 +21,9 @@ class ImageCodec(Part):
 
     31 codes tell the thing; the last one tells the colour of the backdrop, 16 shades a channel, so that a thing
     keeps its codes when it is drawn before another backdrop.
+
+    With `things` above 1 a picture is a scene: codes [B, 33 things + 1], for each thing 31 codes as it looks alone,
+    one of its place and one of its size (0: no thing), and one of the backdrop at the end.
     """
 
     @configured
@@ -27,22 +33,40 @@ class ImageCodec(Part):
         autoencoder_widths: tuple[int, int] = (64, 128),
         tokeniser_widths: tuple[int, int] = (64, 128),
         depth: int = 3,
+        things: int = 1,
     ) -> None:
         super().__init__()
         self.autoencoder = ImageAutoencoder(autoencoder_widths)
         self.tokeniser = ImageTokeniser(tuple(levels), widths=tokeniser_widths, depth=depth)
 
+    @property
+    def length(self) -> int:
+        """Codes of a picture."""
+        things: int = self.setting("things")
+        return TOLD + 1 if things == 1 else things * (TOLD + 2) + 1
+
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
         """Pixels -> codes; the backdrop is the median colour of the border."""
-        codes = self.tokeniser.encode(self.autoencoder.encode(pixels))
-        return with_backdrop(codes, border_colour(pixels))
+        if self.setting("things") == 1:
+            codes = self.tokeniser.encode(self.autoencoder.encode(pixels))
+            return with_backdrop(codes, border_colour(pixels))
+        poses = standing(pixels, self.setting("things"))
+        told = self.tokeniser.encode(self.autoencoder.encode(alone(pixels, poses)))[:, :TOLD]
+        told = told.unflatten(0, poses.shape[:2]) * (poses[..., 2:] > 0)
+        scene = torch.cat([told, pose_codes(poses)], dim=2).flatten(1)
+        return with_backdrop(torch.cat([scene, scene[:, :1]], dim=1), border_colour(pixels))
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
         """Codes -> pixels in -1..1."""
-        layers = self.layers(self.tokeniser.quantiser.lookup(codes))
-        return over(layers, backdrop_of(codes)).clamp(-1, 1)
+        if self.setting("things") == 1:
+            layers = self.layers(self.tokeniser.quantiser.lookup(codes))
+            return over(layers, backdrop_of(codes)).clamp(-1, 1)
+        things = codes[:, :-1].unflatten(1, (-1, TOLD + 2))
+        # The tokeniser knows 32 places; what stands in the last one is ignored.
+        layers = self.layers(self.tokeniser.quantiser.lookup(things[..., : TOLD + 1].flatten(0, 1)))
+        return together(layers, poses_of(things[..., TOLD:]), backdrop_of(codes)).clamp(-1, 1)
 
     def layers(self, values: Tensor) -> Tensor:
         """Grid values [B, 32, D] -> layers [B, 4, 128, 128]; what the last code says of the tokeniser is ignored."""

@@ -10,8 +10,6 @@ from anygpt_models.image_codec import ImageCodec
 from anygpt_models.motion import FRAMES, KEY_FRAME, MotionDecoder, MotionEncoder, PoseEncoder, warp
 from anygpt_models.part import Part, configured
 
-IMAGE_CODES = 32
-
 
 class MotionCodec(Part):
     """Frames [B, 24, 3, H, W] in -1..1 at 8 frames a second <-> motion codes int64 [B, 24] against the key frame."""
@@ -53,7 +51,7 @@ class MotionCodec(Part):
 
 
 class VideoCodec(nn.Module):
-    """Frames [B, 24, 3, 128, 128] in -1..1 <-> codes int64 [B, 56]: 32 of the key frame, then 24 of the motion."""
+    """Frames [B, 24, 3, 128, 128] in -1..1 <-> codes: those of the key frame (32), then 24 of the motion."""
 
     def __init__(self, image: ImageCodec, motion: MotionCodec) -> None:
         super().__init__()
@@ -68,4 +66,5 @@ class VideoCodec(nn.Module):
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes -> frames."""
-        return self.motion.decode(self.image.decode(codes[:, :IMAGE_CODES]), codes[:, IMAGE_CODES:])
+        still = self.image.length
+        return self.motion.decode(self.image.decode(codes[:, :still]), codes[:, still:])

@@ -113,7 +113,8 @@ def place(rgba: Tensor, background: Tensor, theta: Tensor) -> Tensor:
     return (moved[:, :3] + background[:, :, None, None] * (1 - moved[:, 3:])) * 2 - 1
 
 
-def posed(rgba: Tensor, theta: Tensor) -> Tensor:
-    """Premultiplied pictures in their poses, transparent around."""
-    grid = functional.affine_grid(theta, list(rgba.shape), align_corners=False)
+def posed(rgba: Tensor, theta: Tensor, size: int = 0) -> Tensor:
+    """Premultiplied pictures in their poses, transparent around; `size` pixels a side, the picture's own without it."""
+    shape = [*rgba.shape[:2], size, size] if size else list(rgba.shape)
+    grid = functional.affine_grid(theta, shape, align_corners=False)
     return functional.grid_sample(rgba, grid, align_corners=False)

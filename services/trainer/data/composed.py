@@ -1,0 +1,141 @@
+"""Composed scenes: one to three things, each with a size, a place and perhaps a colour, before one backdrop.
+
+The single things of `world.Scene` are the canonical part of the world; this is what is added to it. Held out by
+combination: a fifth of all things with their size, place and colour appear in no scene of training.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import zlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from services.trainer.data import world
+from services.trainer.data.scenes import Album, backgrounds, placement, posed
+from services.trainer.data.world import with_article
+
+MOST_THINGS = 3
+PLACES: dict[str, tuple[int, int]] = {
+    "at the top left": (-1, -1), "at the top": (0, -1), "at the top right": (1, -1),
+    "at the left": (-1, 0), "in the middle": (0, 0), "at the right": (1, 0),
+    "at the bottom left": (-1, 1), "at the bottom": (0, 1), "at the bottom right": (1, 1),
+}  # fmt: skip
+"""Words -> column and row of the grid of nine, the middle being 0, 0."""
+SIZES: dict[str, float] = {"small": 0.5, "": 0.72, "large": 0.95}
+"""Words -> side of a thing as a share of its cell."""
+TINTS: dict[str, tuple[int, int, int]] = {
+    name: rgb for name, rgb in world.COLOURS.items() if name != "white"
+}  # fmt: skip
+"""Colours that a thing can be dyed in."""
+_EVERY = 5
+_THING = re.compile(rf"(?:an? )?(?P<words>.+?) (?P<place>{'|'.join(sorted(PLACES, key=len, reverse=True))})")
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A kind in a size (middle: empty), at a place, dyed in a colour or (empty) as it is."""
+
+    kind: str
+    size: str
+    place: str
+    tint: str = ""
+
+
+@dataclass(frozen=True)
+class Composition:
+    """Things in reading order, no two at one place, before a backdrop."""
+
+    things: tuple[Thing, ...]
+    colour: str
+
+
+def caption(scene: Composition) -> str:
+    """Such as `a small red cat at the top left, a dog in the middle and a bell at the right on a blue background`."""
+    told = [_told(thing) for thing in scene.things]
+    listed = " and ".join(filter(None, (", ".join(told[:-1]), told[-1])))
+    return f"{listed} on {with_article(scene.colour)} background"
+
+
+def parse(text: str) -> Composition:
+    """The inverse of `caption`. Raises ValueError for any other text."""
+    found = re.fullmatch(r"(?P<things>.+) on an? (?P<colour>\w+) background", text)
+    parts = re.split(r", | and ", found["things"]) if found else []
+    matches = [_THING.fullmatch(part) for part in parts]
+    if not found or not matches or not all(matches) or found["colour"] not in world.COLOURS:
+        raise ValueError(f"no composed scene: {text!r}")
+    return Composition(tuple(_thing(one["words"], one["place"]) for one in matches if one), found["colour"])
+
+
+def is_held_out(scene: Composition) -> bool:
+    """Whether any of its things, with size, place and colour, is kept for judging."""
+    return any(zlib.crc32(_told(thing).encode()) % _EVERY == 0 for thing in scene.things)
+
+
+def draw(pick: random.Random, held_out: bool = False) -> Composition:
+    """A random scene of one to three things, of training or with at least one thing that is held out."""
+    while True:
+        places = sorted(pick.sample(range(len(PLACES)), pick.randint(1, MOST_THINGS)))
+        things = tuple(_any_thing(pick, list(PLACES)[place]) for place in places)
+        scene = Composition(things, pick.choice(list(world.COLOURS)))
+        if is_held_out(scene) == held_out:
+            return scene
+
+
+def render(album: Album, scenes: list[Composition]) -> Tensor:
+    """Pixels [B, 3, 128, 128] in -1..1; a kind of several pictures shows its plainest."""
+    picture = backgrounds([scene.colour for scene in scenes])[:, :, None, None]
+    for number in range(MOST_THINGS):
+        things = [scene.things[number] if number < len(scene.things) else None for scene in scenes]
+        layer = _layer(album, things)
+        picture = picture * (1 - layer[:, 3:]) + layer[:, :3]
+    return picture * 2 - 1
+
+
+def _layer(album: Album, things: list[Thing | None]) -> Tensor:
+    """One thing of each scene in its pose, premultiplied [B, 4, 128, 128]; nothing where there is none."""
+    shown = [thing or Thing(world.kinds()[0], "", "in the middle") for thing in things]
+    rgba = album.rgba(torch.tensor([album.rows[thing.kind][0] for thing in shown]))
+    rgba = functional.interpolate(_dyed(rgba, [thing.tint for thing in shown]), (64, 64), mode="area")
+    shift = torch.tensor([PLACES[thing.place] for thing in shown]).T * (2 / 3)
+    zoom, zero = torch.tensor([SIZES[thing.size] / 3 for thing in shown]), torch.zeros(len(shown))
+    there = torch.tensor([float(thing is not None) for thing in things])
+    return posed(rgba, placement(shift, zoom, zero, zero + 1), size=128) * there[:, None, None, None]
+
+
+def _dyed(rgba: Tensor, tints: list[str]) -> Tensor:
+    """The same light and shade in another colour."""
+    light = (rgba[:, :3] * torch.tensor([0.3, 0.59, 0.11])[:, None, None]).sum(1, keepdim=True)
+    alpha = rgba[:, 3:]
+    colours = torch.tensor([TINTS.get(tint, (0, 0, 0)) for tint in tints])[:, :, None, None] / 255
+    dyed = colours * (0.35 * alpha + 0.85 * light)
+    plain = torch.tensor([not tint for tint in tints])[:, None, None, None]
+    return torch.cat([torch.where(plain, rgba[:, :3], torch.minimum(dyed, alpha)), alpha], dim=1)
+
+
+def _any_thing(pick: random.Random, place: str) -> Thing:
+    kind, size = pick.choice(world.kinds()), pick.choice(list(SIZES))
+    tint = pick.choice(list(TINTS)) if pick.random() < 0.4 and world.emotion_of(kind) == "" else ""
+    # A green-dyed apple would bear the name of another thing.
+    return Thing(kind, size, place, "" if f"{tint} {kind}" in world.OBJECTS else tint)
+
+
+def _told(thing: Thing) -> str:
+    words = " ".join(filter(None, (thing.size, thing.tint, thing.kind)))
+    bare = with_article(thing.kind) == thing.kind
+    return f"{words if bare else with_article(words)} {thing.place}"
+
+
+def _thing(words: str, place: str) -> Thing:
+    size, _, rest = words.partition(" ")
+    size, rest = (size, rest) if size in SIZES and rest else ("", words)
+    if rest in world.kinds():
+        return Thing(rest, size, place)
+    tint, _, kind = rest.partition(" ")
+    if tint not in TINTS or kind not in world.kinds():
+        raise ValueError(f"no thing of the world: {words!r}")
+    return Thing(kind, size, place, tint)
