@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from PIL import Image
@@ -16,7 +16,8 @@ from anygpt_models.image_codec import ImageCodec, with_backdrop
 from anygpt_models.image_pipeline import to_uint8
 from anygpt_models.motion import FRAMES
 from anygpt_models.video_codec import MotionCodec
-from services.trainer.data import videos, world
+from services.trainer.data import composed, videos, world
+from services.trainer.data.draws import SceneDraws
 from services.trainer.data.mixture import Mixture, palette
 from services.trainer.data.scenes import Album
 from services.trainer.image_codec import PART as CODEC
@@ -27,38 +28,63 @@ from services.trainer.recipe import Recipe
 CAPTION, IMAGE, MOTION = "image_caption", "image_denoiser", "video_denoiser"
 VARIANTS = 3
 STRENGTHS = (0.9, 0.95, 1.0, 1.05, 1.1)
-Choice = TypeVar("Choice")
+LONGEST = 40
+"""Words of a composed caption that are read."""
 
 
 @dataclass(frozen=True)
 class Targets:
-    """Codes of stills [pictures, 32] and of motions [motions, clips, 24]; pictures of each kind."""
+    """Codes of stills [pictures, codes] and of motions [motions, clips, 24]; what draws scenes, and what shows them."""
 
     stills: Tensor
     motions: Tensor
-    rows: list[list[int]]
+    place: Tensor
+    """Row of an album -> row of `stills`."""
+    draws: SceneDraws
+    album: Album
+    codec: ImageCodec
 
-    def batch(self, count: int) -> tuple[list[world.Scene], Tensor, Tensor]:
-        """Random scenes, of which the second half moves; image codes of all, motion codes of the moving ones."""
-        kinds, colours, motions = world.kinds(), list(world.COLOURS), list(world.MOTIONS)
-        kind, colour = torch.randint(len(kinds), (count,)), torch.randint(len(colours), (count,))
-        motion = torch.randint(len(motions), (count - count // 2,))
-        rows = torch.tensor([_any(self.rows[index]) for index in kind.tolist()])
-        moves = [""] * (count // 2) + [motions[index] for index in motion.tolist()]
-        scenes = [world.Scene(kinds[k], colours[c], m) for k, c, m in zip(kind, colour, moves, strict=True)]
+    def batch(self, count: int) -> tuple[list[str], Tensor, Tensor]:
+        """Captions of random scenes, of which the last half moves; image codes of all, motion codes of these.
+
+        Where the codec holds composed scenes, a half of those that stand still are such.
+        """
+        moving = count - count // 2
+        composed_count = count // 4 if self.codec.setting("things") > 1 else 0
+        drawn = torch.cat([self.draws.still(count - moving - composed_count), self.draws.moving(moving)])
+        rows = self.place[self.album.any_of(drawn[:, 0], VARIANTS)]
+        codes = with_backdrop(self.stills[rows], palette()[drawn[:, 1]])
+        motion = drawn[-moving:, 2] - 1
         clips = torch.randint(self.motions.shape[1], motion.shape)
-        return scenes, with_backdrop(self.stills[rows], palette()[colour]), self.motions[motion, clips]
+        captions, scenes = (
+            [spoken(scene) for scene in self.draws.scenes(drawn)],
+            self._composed(composed_count),
+        )
+        if scenes:
+            codes = torch.cat([self.codec.encode(composed.render(self.album, scenes)), codes])
+        return [*map(composed.caption, scenes), *captions], codes, self.motions[motion, clips]
+
+    def _composed(self, count: int) -> list[composed.Composition]:
+        """Random composed scenes; their randomness comes from the run's."""
+        pick = random.Random(int(torch.randint(1 << 30, ()))) if count else random.Random(0)
+        return [composed.draw(pick) for _ in range(count)]
 
 
 def run_denoiser(recipe: Recipe) -> None:
     """Learn to draw every scene of the world from its caption; one caption encoder serves stills and clips."""
     album, codec = Album.open(recipe.cache), recipe.part(ImageCodec, CODEC)
-    targets, caption = targets_of(recipe, album, codec), recipe.build(CaptionEncoder, CAPTION, direct=True)
-    image = recipe.build(CodeDenoiser, IMAGE, width=160, direct=True, slots=len(targets.stills))
+    targets, caption = (
+        targets_of(recipe, album, codec),
+        recipe.build(
+            CaptionEncoder, CAPTION, direct=True, length=16 if codec.setting("things") == 1 else LONGEST
+        ),
+    )
+    memory = {"slots": len(targets.stills)} if codec.setting("things") == 1 else {}
+    image = recipe.build(CodeDenoiser, IMAGE, length=codec.length, width=160, direct=True, **memory)
     remember(image, targets.stills)
     motion = recipe.build(CodeDenoiser, MOTION, length=FRAMES, width=96, depth=2, direct=True)
     run = recipe.run("denoisers", learning_rate=2e-3, warmup=100, sample_every=250)
-    learn(run, Drawing(caption, image, motion, codec), targets)
+    learn(run, Drawing(caption, image, motion, codec), targets, recipe.many(64))
     for name, part in ((CAPTION, caption), (IMAGE, image), (MOTION, motion)):
         recipe.keep(part, name)
 
@@ -74,7 +100,7 @@ def run_steady(recipe: Recipe) -> None:
     image.requires_grad_(True)
     motion.requires_grad_(True)
     run = recipe.run("denoisers_steady", learning_rate=1e-3, sample_every=100)
-    learn(run, Drawing(caption, image, motion, codec), targets, noise=0.3)
+    learn(run, Drawing(caption, image, motion, codec), targets, recipe.many(64), noise=0.3)
     recipe.keep(image, IMAGE)
     recipe.keep(motion, MOTION)
 
@@ -89,20 +115,22 @@ class Drawing:
     codec: ImageCodec
 
 
-def learn(run: Run, drawing: Drawing, targets: Targets, noise: float = 0.0) -> None:
+def learn(run: Run, drawing: Drawing, targets: Targets, count: int, noise: float = 0.0) -> None:
     """Train what is trainable, with noise on the conditions, and keep a contact sheet."""
     caption, image, motion = drawing.caption, drawing.image, drawing.motion
 
     def step(_: int) -> Tensor:
-        scenes, stills, moves = targets.batch(64)
-        condition = caption.encode([spoken(scene) for scene in scenes])
+        captions, stills, moves = targets.batch(count)
+        condition = caption.encode(captions)
         condition = condition + noise * torch.randn_like(condition)
         return image.loss(stills, condition) + 0.2 * motion.loss(moves, condition[-len(moves) :])
 
     def sample(_: int) -> None:
-        scenes = world.scenes()[::31][:96]
-        condition = caption.encode([world.caption(scene) for scene in scenes])
-        seeds = [torch.Generator().manual_seed(seed) for seed in range(len(scenes))]
+        told, pick = [world.caption(scene) for scene in world.scenes()[::31][:96]], random.Random(0)
+        if drawing.codec.setting("things") > 1:
+            told[::2] = [composed.caption(composed.draw(pick, held_out=True)) for _ in told[::2]]
+        condition = caption.encode(told)
+        seeds = [torch.Generator().manual_seed(seed) for seed in range(len(told))]
         codes = image.generate(condition, seeds, Sampling())
         contact_sheet(drawing.codec.decode(codes), run.folder / "sheet.png", columns=16)
 
@@ -124,9 +152,7 @@ def targets_of(recipe: Recipe, album: Album, codec: ImageCodec) -> Targets:
     motion = recipe.part(MotionCodec, "motion_codec")
     maps = [[videos.motion_poses(name, float(strength)) for strength in STRENGTHS] for name in world.MOTIONS]
     clips = [motion.encode_poses(videos.relative_poses(torch.stack(poses))) for poses in maps]
-    place = {row: index for index, row in enumerate(mixture.known.tolist())}
-    rows = [[place[row] for row in album.rows[kind][:VARIANTS]] for kind in world.kinds()]
-    return Targets(stills, torch.stack(clips), rows)
+    return Targets(stills, torch.stack(clips), mixture.place_of_known, SceneDraws.open(), album, codec)
 
 
 def spoken(scene: world.Scene) -> str:
@@ -141,7 +167,3 @@ def contact_sheet(pixels: Tensor, path: Path, columns: int) -> None:
     rows = [torch.cat(list(row), dim=2) for row in pixels.split(columns) if len(row) == columns]
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(to_uint8(torch.cat(rows, dim=1))).save(path)
-
-
-def _any(choices: list[Choice]) -> Choice:
-    return choices[int(torch.randint(len(choices), ()))]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from anygpt_models.composition import alone, standing
 from anygpt_models.image_autoencoder import over
 from anygpt_models.image_codec import ImageCodec
 from anygpt_models.image_tokeniser import ImageTokeniser
+from services.trainer.data import composed
 from services.trainer.data.mixture import LOOSE, Mixture, any_backdrops, canonical_backdrop, pick
 from services.trainer.data.scenes import CANONICAL, SLIGHT, Album, Jitter
 from services.trainer.data.world import COLOURS
@@ -19,6 +22,8 @@ from services.trainer.loop import train
 from services.trainer.recipe import Recipe, channels_last
 
 PART = "image_codec"
+COMPOSED = 2048
+"""Composed scenes whose things the tokeniser sees, where the codec holds such scenes."""
 
 
 def run_codec(recipe: Recipe) -> None:
@@ -57,6 +62,8 @@ def run_tokens(recipe: Recipe) -> None:
     channels_last(codec.autoencoder)
     canonical, slight = (scene_latents(codec, mixture, jitter) for jitter in (CANONICAL, SLIGHT))
     other = latents_of(codec, mixture, mixture.rest.repeat(3), LOOSE)
+    if codec.setting("things") > 1:
+        other = torch.cat([other, small_latents(codec, mixture.album)])
     tokeniser = channels_last(codec.tokeniser).requires_grad_(True)
     count = [recipe.many(part) for part in (24, 12, 28)]
 
@@ -118,7 +125,7 @@ class Pairs:
         for some in rows.split(64):
             layers = mixture.layers(some, jitter)
             backdrops = any_backdrops(len(some)) if backdrop is None else backdrop.expand(len(some), 3)
-            values.append(codec.tokeniser.quantiser.lookup(codec.encode(over(layers, backdrops))))
+            values.append(codec.tokeniser.quantiser.lookup(codec.told(over(layers, backdrops))))
             kept.append(torch.cat([(layers[:, :3] + 1) * 127.5, layers[:, 3:] * 255], dim=1).round().byte())
         return cls(torch.cat(values), torch.cat(kept))
 
@@ -157,6 +164,19 @@ def latents_of(codec: ImageCodec, mixture: Mixture, rows: Tensor, jitter: Jitter
     for some in rows.split(64):
         with mixed_precision():
             found.append(codec.autoencoder.encode(mixture.show(some, jitter)).float().contiguous())
+    return torch.cat(found)
+
+
+@torch.no_grad()
+def small_latents(codec: ImageCodec, album: Album) -> Tensor:
+    """Latents of the things of composed scenes, each looked at alone: small ones are seen through few pixels."""
+    pick, found = random.Random(0), []
+    for _ in range(COMPOSED // 32):
+        pixels = composed.render(album, [composed.draw(pick) for _ in range(32)])
+        poses = standing(pixels, codec.setting("things"))
+        there = poses[..., 2].flatten() > 0
+        with mixed_precision():
+            found.append(codec.autoencoder.encode(alone(pixels, poses)[there]).float().contiguous())
     return torch.cat(found)
 
 

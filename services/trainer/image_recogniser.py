@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from anygpt_models.image_autoencoder import over
-from anygpt_models.image_codec import ImageCodec
+from anygpt_models.image_codec import TOLD, ImageCodec
 from anygpt_models.image_recogniser import ImageRecogniser
 from services.trainer.data import world
+from services.trainer.data.draws import SceneDraws
 from services.trainer.data.mixture import Mixture, palette
 from services.trainer.data.scenes import Album, Jitter, place, poses
 from services.trainer.image_codec import PART as CODEC
@@ -35,10 +36,10 @@ def run_recogniser(recipe: Recipe) -> None:
     emotions = torch.tensor([EMOTIONS.index(world.emotion_of(kind)) for kind in world.kinds()])
 
     drawn = Drawn.of(recipe.part(ImageCodec, CODEC), Mixture(album))
-    count = recipe.many(16)
+    draws, count = SceneDraws.open(), recipe.many(16)
 
     def step(_: int) -> Tensor:
-        batches = (examples(album, 3 * count), drawn.examples(album, count))
+        batches = (examples(album, draws, 3 * count), drawn.examples(album, draws, count))
         pixels, kinds, colours = (torch.cat(part) for part in zip(*batches, strict=True))
         kind, colour, emotion = (logits.float() for logits in model(pixels))
         loss = functional.cross_entropy(kind, kinds, label_smoothing=0.05)
@@ -47,7 +48,7 @@ def run_recogniser(recipe: Recipe) -> None:
         )
 
     def sample(done: int) -> None:
-        pixels, kinds, colours = examples(album, 300)
+        pixels, kinds, colours = examples(album, draws, 300)
         kind, colour, emotion = (logits.argmax(1) for logits in model(pixels))
         right = [
             float((a == b).float().mean())
@@ -74,26 +75,20 @@ class Drawn:
     def of(cls, codec: ImageCodec, mixture: Mixture) -> Drawn:
         """Draw every known picture from its codes."""
         values = codec.tokeniser.quantiser.lookup(canonical_codes(codec, mixture))
-        place = torch.full((len(mixture.album.pixels),), -1)
-        place[mixture.known] = torch.arange(len(mixture.known))
-        return cls(torch.cat([codec.layers(some) for some in values.split(64)]), place)
+        layers = [codec.layers(some[:, : TOLD + 1]) for some in values.split(64)]
+        return cls(torch.cat(layers), mixture.place_of_known)
 
-    def examples(self, album: Album, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    def examples(self, album: Album, draws: SceneDraws, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Drawn pixels, their kinds and colours, as `examples`."""
-        kinds, colours = (
-            torch.randint(len(world.kinds()), (count,)),
-            torch.randint(len(world.COLOURS), (count,)),
-        )
+        kinds, colours, _ = draws.still(count).unbind(1)
         shown = self.layers[self.place[album.any_of(kinds, variants=3)]]
         return over(shown, palette()[colours]).clamp(-1, 1), kinds, colours
 
 
-def examples(album: Album, count: int) -> tuple[Tensor, Tensor, Tensor]:
+def examples(album: Album, draws: SceneDraws, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Augmented pixels [B, 3, 128, 128], their kinds [B] and colours [B]; one in ten is a face."""
-    kinds = torch.randint(len(world.kinds()), (count,))
-    faces = len(world.OBJECTS) + torch.randint(len(world.EMOTIONS), (count,))
-    kinds = torch.where(torch.rand(count) < 0.1, faces, kinds)
-    colours = torch.randint(len(world.COLOURS), (count,))
+    faces = draws.faces(count // 10)
+    kinds, colours, _ = torch.cat([faces, draws.still(count - len(faces))]).unbind(1)
     behind = ((palette()[colours] + 1) / 2 + 0.03 * torch.randn(count, 3)).clamp(0, 1)
     return worn(place(album.rgba(album.any_of(kinds)), behind, poses(count, AUGMENTED))), kinds, colours
 

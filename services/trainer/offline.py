@@ -19,6 +19,9 @@ from services.trainer.mini import run_stages, stages
 from services.trainer.recipe import Recipe
 from services.trainer.stage_config import GPU, read_config
 
+AT_HOME = {"speech.data", "speech.judge", "audio.data", "audio.judge"}
+"""Stages whose work is in the bundle, or that judge by data which is not."""
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Unpack the data, take every stage in turn, and lay what came of it into files that can be brought home."""
@@ -30,18 +33,24 @@ def main(arguments: list[str] | None = None) -> None:
         _timed("data", lambda: bundle.unpack(chosen.bundle, chosen.work))
     try:
         with device_of(chosen.device):
-            run_stages(recipe, configs, [chosen.stage] if chosen.stage else list(configs))
+            run_stages(
+                recipe, configs, [chosen.stage] if chosen.stage else [n for n in configs if n not in AT_HOME]
+            )
     finally:
         # Whatever stopped a stage: what the others made comes home.
         files = delivery.deliver(recipe.pack, chosen.work / "runs", chosen.out)
-        print(f"{len(files)} files in {chosen.out.name}: {sum(path.stat().st_size for path in files) / 2**20:.1f} MiB")
+        print(
+            f"{len(files)} files in {chosen.out.name}: {sum(path.stat().st_size for path in files) / 2**20:.1f} MiB"
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--work", type=Path, default=Path("work"), help="data, runs and the pack while it grows")
+    parser.add_argument(
+        "--work", type=Path, default=Path("work"), help="data, runs and the pack while it grows"
+    )
     parser.add_argument("--device", choices=[CPU, CUDA], default=CUDA)
     parser.add_argument("--config", type=Path, default=GPU)
     parser.add_argument("--stage", choices=list(stages()))

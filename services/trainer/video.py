@@ -13,12 +13,12 @@ from anygpt_models.motion import KEY_FRAME
 from anygpt_models.video_codec import MotionCodec
 from anygpt_models.video_recogniser import MotionRecogniser
 from services.trainer.data import videos, world
+from services.trainer.data.draws import MOTIONS, SceneDraws
 from services.trainer.data.scenes import Album
 from services.trainer.image_codec import psnr
 from services.trainer.loop import train
 from services.trainer.recipe import Recipe, main
 
-MOTIONS = ("", *world.MOTIONS)
 SIZE = 32
 PART = "motion_codec"
 
@@ -96,14 +96,10 @@ def named_maps(count: int) -> Tensor:
 
 def clips(album: Album, count: int, size: int = SIZE) -> tuple[Tensor, Tensor, Tensor]:
     """Random moving scenes of random strength: frames, true maps, motion labels (0 = still)."""
-    labels = torch.randint(len(MOTIONS), (count,))
-    kinds, colours = torch.randint(len(world.kinds()), (count,)), torch.randint(len(world.COLOURS), (count,))
-    names, palette = world.kinds(), list(world.COLOURS)
-    scenes = [
-        world.Scene(names[k], palette[c], MOTIONS[m]) for k, c, m in zip(kinds, colours, labels, strict=True)
-    ]
-    frames, maps = videos.render(album, scenes, 0.5 + 0.6 * torch.rand(count), size)
-    return frames, maps, labels
+    draws, still = SceneDraws.open(), max(1, count // len(MOTIONS))
+    numbers = torch.cat([draws.still(still), draws.moving(count - still)])
+    frames, maps = videos.render(album, draws.scenes(numbers), 0.5 + 0.6 * torch.rand(count), size)
+    return frames, maps, numbers[:, 2]
 
 
 STAGES = {"codec": run_codec, "sight": run_sight, "recogniser": run_recogniser}

@@ -49,13 +49,17 @@ class ImageCodec(Part):
     def encode(self, pixels: Tensor) -> Tensor:
         """Pixels -> codes; the backdrop is the median colour of the border."""
         if self.setting("things") == 1:
-            codes = self.tokeniser.encode(self.autoencoder.encode(pixels))
-            return with_backdrop(codes, border_colour(pixels))
+            return with_backdrop(self.told(pixels), border_colour(pixels))
         poses = standing(pixels, self.setting("things"))
-        told = self.tokeniser.encode(self.autoencoder.encode(alone(pixels, poses)))[:, :TOLD]
+        told = self.told(alone(pixels, poses))[:, :TOLD]
         told = told.unflatten(0, poses.shape[:2]) * (poses[..., 2:] > 0)
         scene = torch.cat([told, pose_codes(poses)], dim=2).flatten(1)
         return with_backdrop(torch.cat([scene, scene[:, :1]], dim=1), border_colour(pixels))
+
+    @torch.no_grad()
+    def told(self, pixels: Tensor) -> Tensor:
+        """Pixels of one thing -> codes [B, 32], of which the last says nothing."""
+        return self.tokeniser.encode(self.autoencoder.encode(pixels))
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:

@@ -29,6 +29,13 @@ class Mixture:
         return torch.tensor(sorted(row for rows in self.album.rows.values() for row in rows))
 
     @cached_property
+    def place_of_known(self) -> Tensor:
+        """Row of the album [pictures] -> its place among `known`, -1 for the others."""
+        place = torch.full((len(self.album.pixels),), -1)
+        place[self.known] = torch.arange(len(self.known))
+        return place
+
+    @cached_property
     def held_out(self) -> Tensor:
         """Rows that no training sees."""
         named = set(self.known.tolist())
