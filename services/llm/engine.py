@@ -88,6 +88,9 @@ class Engine:
             return
         BATCH_SIZE.labels(GENERATOR.name).observe(len(plan))
         for (generation, feed), fed in zip(plan, results, strict=True):
+            if feed.draw and fed.token is None:
+                self._refuse(generation, AnyGPTError("the model's numbers are not finite"))
+                continue
             generation.take(feed, fed)
             self.scheduler.record(generation)
             if generation.is_done:

@@ -6,9 +6,10 @@ So equal beginnings are stored once, while they are in use and afterwards, until
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
+from weakref import WeakValueDictionary
 
 PAGE = 16
 """Positions of a page."""
@@ -16,7 +17,7 @@ PAGE = 16
 Keys = tuple[int, ...]
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class Page:
     """One page of the tree: what it holds, and how many sequences look at it."""
 
@@ -52,17 +53,19 @@ class PageTable:
         self._free = list(range(count - 1, -1, -1))
         self._idle: dict[Page, None] = {}
         """Pages of the tree that nobody uses, longest unused first; a page always comes before its parent."""
-        self._roots: dict[str, Page] = {}
+        self._roots: WeakValueDictionary[Hashable, Page] = WeakValueDictionary()
+        """Of each kind that has pages."""
 
     @property
     def available(self) -> int:
         """Pages that can be had."""
         return len(self._free) + len(self._idle)
 
-    def open(self, kind: str, keys: Sequence[int]) -> tuple[Table, int]:
+    def open(self, kind: Hashable, keys: Sequence[int]) -> tuple[Table, int]:
         """A table that begins with all that is known of `keys`, and the number of positions that need no feeding.
 
-        Only sequences of one kind share: another adapter makes other keys and values of the same ids.
+        Only sequences of one kind share: another adapter makes other keys and values of the same ids, and the time that
+        a cached beginning saves would tell one tenant what another has asked.
         """
         table = Table(self._roots.setdefault(kind, Page(-1, (), None)))
         node, length = table.root, 0

@@ -18,6 +18,9 @@ from services.llm.tokeniser import Tokeniser
 
 DTYPES: Mapping[str, np.dtype[Any]] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
 
+LARGEST = 1e15
+"""Of an embedding's numbers: the sum of their squares is still finite."""
+
 Project = Callable[[Modality, Vectors], Awaitable[Vectors]]
 
 
@@ -49,13 +52,19 @@ class PromptReader:
         pieces = [self._piece(segment, f"prompt[{index}]") for index, segment in enumerate(segments)]
         keys: list[int] = []
         vectors: dict[int, Vectors] = {}
-        for piece in pieces:
+        for index, piece in enumerate(pieces):
             if isinstance(piece, list):
                 keys += piece
                 continue
             modality, features = piece
             brackets = self._vocabulary.brackets[modality]
             rows = await project(modality, features)
+            if not (np.abs(rows) <= LARGEST).all():
+                raise InvalidInput(
+                    "the features are too large",
+                    reason="FEATURES_OUT_OF_RANGE",
+                    field=f"prompt[{index}].features",
+                )
             keys.append(brackets.begin)
             vectors |= {len(keys) + index: row for index, row in enumerate(rows)}
             keys += [_fingerprint(row) for row in rows]

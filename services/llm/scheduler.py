@@ -62,7 +62,7 @@ class Scheduler:
         self._waiting[generation.call.is_batch].append(generation)
 
     def admit(self) -> Iterator[Generation]:
-        """Let in who waits, while there are slots and pages; a batch request leaves the last slot to people."""
+        """Let in who waits, while there are slots and pages; batch work leaves the last slot to people who may come."""
         while self.free_slots:
             batch = self._next_is_batch()
             if batch is None or not self._seat(self._waiting[batch][0]):
@@ -97,14 +97,14 @@ class Scheduler:
 
     def _next_is_batch(self) -> bool | None:
         people, batch = self._waiting[False], self._waiting[True]
-        may_batch = bool(batch) and (self.free_slots > 1 or self._bounds.slots == 1)
-        if people and not (may_batch and self._in_a_row >= IN_A_ROW):
-            return False
-        return True if may_batch else None
+        if people:
+            return bool(batch) and self._in_a_row >= IN_A_ROW
+        return True if batch and (self.free_slots > 1 or self._bounds.slots == 1) else None
 
     def _seat(self, generation: Generation) -> bool:
         """Give a request what is known of its beginning; False where the rest would not fit beside those who run."""
-        table, known = self.pages.open(generation.order.adapter, generation.reusable)
+        kind = (generation.call.tenant, generation.order.adapter)
+        table, known = self.pages.open(kind, generation.reusable)
         needed = -(-len(generation.keys) // PAGE) - len(table.numbers) + len(self.running)
         if self.running and needed > self.pages.available:
             self.pages.close(table, generation.keys, known)

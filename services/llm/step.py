@@ -70,4 +70,5 @@ class Fed:
     """What came of a feed."""
 
     token: int | None
+    """None: none was to be drawn, or the model's numbers are not finite."""
     signals: Vectors | None

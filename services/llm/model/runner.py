@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -48,19 +49,16 @@ class Runner:
         self._sampler = Sampler(device)
 
     def project(self, modality: Modality, features: Vectors) -> Vectors:
-        """An encoder's features [n, width] to language model embeddings [m, hidden]."""
-        with torch.inference_mode():
+        """An encoder's features [n, width] to embeddings [m, hidden]. Raises Exhausted when memory runs out."""
+        with _memory_errors(), torch.inference_mode():
             out = self._projections[modality](torch.from_numpy(features).to(self._device).unsqueeze(0))
             vectors: Vectors = out[0].float().cpu().numpy()
             return vectors
 
     def step(self, feeds: Sequence[Feed]) -> list[Fed]:
         """Feed rows, draw tokens. Raises Exhausted when memory runs out; the step may then be tried with less."""
-        try:
-            with torch.inference_mode():
-                return self._step(feeds)
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            raise Exhausted("the model's memory is full", reason="MEMORY", retry_after_ms=1000) from error
+        with _memory_errors(), torch.inference_mode():
+            return self._step(feeds)
 
     def warm_up(self) -> None:
         """Run every shape of a step once, so that no request pays for a first time."""
@@ -106,3 +104,16 @@ class Runner:
         rows = torch.tensor([start + offset for offset in feed.signals], device=self._device)
         vectors: Vectors = (hidden[rows].float() + embeddings[rows].float()).cpu().numpy()
         return vectors
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # On a CPU torch has no class of its own for it.
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(
+            error
+        ):
+            raise
+        raise Exhausted("the model's memory is full", reason="MEMORY", retry_after_ms=1000) from error

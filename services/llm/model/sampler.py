@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 
 import torch
 
@@ -19,13 +20,17 @@ class Sampler:
         self._device = device
         self._ids: dict[Choice, torch.Tensor] = {}
 
-    def draw(self, logits: torch.Tensor, draw: Draw) -> int:
-        """One id of `draw.choice` from float32 logits [vocabulary]."""
+    def draw(self, logits: torch.Tensor, draw: Draw) -> int | None:
+        """One id of `draw.choice` from float32 logits [vocabulary]; None where these are not finite."""
         ids = self._candidates(draw.choice)
         scores = _penalise(logits, draw)[ids]
+        best = scores.max()
+        if not math.isfinite(float(best)):
+            return None
         if draw.temperature == 0 or draw.top_k == 1:
             return int(ids[scores.argmax()])
-        weights, order = _nucleus(scores / draw.temperature, draw)
+        # Below zero before it is divided: a tiny temperature then gives minus infinity, never NaN.
+        weights, order = _nucleus((scores - best) / draw.temperature, draw)
         if order is not None:
             ids = ids[order]
         total = weights.double().cumsum(0)

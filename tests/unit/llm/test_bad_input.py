@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from anygpt.v1 import stages_pb2, types_pb2
 from services.llm.answer import to_tensor
 from services.llm.stage import LlmStage
 from tests.tiny_pack import CONTEXT, WIDTH
-from tests.unit.llm.asking import ask, call, request
+from tests.unit.llm.asking import ask, call, opened, request
 
 Segment = stages_pb2.PromptSegment
 NAN = float("nan")
@@ -72,22 +73,24 @@ BAD = {
     "another vocabulary": (request(vocabulary_digest="other"), Precondition, "vocabulary_digest"),
     "an unknown adapter": (request(adapter="nobody's"), InvalidInput, "adapter"),
     "a negative temperature": (
-        request(sampling={"text": {"temperature": -1}}), InvalidInput, "sampling[0].temperature",
+        request(sampling={"text": {"temperature": -1}}), InvalidInput, "sampling[0].sampling.temperature",
     ),
     "NaN as temperature": (
-        request(sampling={"audio": {}, "text": {"temperature": NAN}}), InvalidInput, "sampling[1].temperature",
+        request(sampling={"audio": {}, "text": {"temperature": NAN}}), InvalidInput, "sampling[1].sampling.temperature",
     ),
-    "top_p of nothing": (request(sampling={"text": {"top_p": 0}}), InvalidInput, "sampling[0].top_p"),
-    "a min_p above one": (request(sampling={"text": {"min_p": 1.5}}), InvalidInput, "sampling[0].min_p"),
+    "top_p of nothing": (request(sampling={"text": {"top_p": 0}}), InvalidInput, "sampling[0].sampling.top_p"),
+    "a min_p above one": (request(sampling={"text": {"min_p": 1.5}}), InvalidInput, "sampling[0].sampling.min_p"),
     "no penalty at all": (
-        request(sampling={"text": {"repetition_penalty": 0}}), InvalidInput, "sampling[0].repetition_penalty",
+        request(sampling={"text": {"repetition_penalty": 0}}), InvalidInput, "sampling[0].sampling.repetition_penalty",
     ),
-    "no tokens": (request(sampling={"text": {"max_tokens": 0}}), InvalidInput, "sampling[0].max_tokens"),
+    "no tokens": (request(sampling={"text": {"max_tokens": 0}}), InvalidInput, "sampling[0].sampling.max_tokens"),
     "too few tokens for a span": (
-        request(want=["audio"], sampling={"audio": {"max_tokens": 7}}), InvalidInput, "sampling[0].max_tokens",
+        request(want=["audio"], sampling={"audio": {"max_tokens": 7}}), InvalidInput, "sampling[0].sampling.max_tokens",
     ),
-    "an empty stop string": (request(sampling={"text": {"stop": [""]}}), InvalidInput, "sampling[0].stop"),
-    "a stop string for sound": (request(sampling={"audio": {"stop": ["a"]}}), InvalidInput, "sampling[0].stop"),
+    "an empty stop string": (request(sampling={"text": {"stop": [""]}}), InvalidInput, "sampling[0].sampling.stop"),
+    "a stop string for sound": (
+        request(sampling={"audio": {"stop": ["a"]}}), InvalidInput, "sampling[0].sampling.stop",
+    ),
 }  # fmt: skip
 
 
@@ -102,6 +105,33 @@ async def test_each_bad_request_gets_its_error_and_nobody_else_notices(stage: Ll
         assert type(caught.value) is kind or isinstance(caught.value, kind), name
         assert caught.value.field == field, name
     assert (await running).ids == expected.ids
+
+
+EXTREME = {
+    "a temperature of almost nothing": request(sampling={"text": {"temperature": 1e-38, "top_p": 0.9}}),
+    "a nucleus of almost nothing": request(sampling={"text": {"temperature": 2, "top_p": 1e-44, "min_p": 1}}),
+    "the largest top_k": request(sampling={"text": {"top_k": 2**31 - 1, "repetition_penalty": 0.5}}),
+    "features of any size that their embedding can have": second(features(IMAGE, (4, WIDTH), 1e13)),
+}
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16", "auto"])
+async def test_extreme_values_are_served_and_nobody_else_notices(pack: Path, dtype: str) -> None:
+    async with opened(pack, dtype=dtype, deterministic=dtype != "auto") as stage:
+        good = request(want=["text", "audio"], seed=5)
+        expected = await ask(stage, good)
+        for name, one in EXTREME.items():
+            running = asyncio.create_task(ask(stage, good))
+            await asyncio.sleep(0)
+            assert (await ask(stage, one)).spans, name
+            assert (await running).ids == expected.ids, name
+
+
+async def test_features_whose_embedding_would_overflow_are_refused(stage: LlmStage) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        await ask(stage, second(features(IMAGE, (4, WIDTH), 3e38)))
+    assert caught.value.field == "prompt[1].features"
+    assert caught.value.reason == "FEATURES_OUT_OF_RANGE"
 
 
 async def test_a_prompt_beyond_the_context_has_its_own_reason(stage: LlmStage) -> None:

@@ -20,6 +20,8 @@ from tests.unit.llm.asking import ask, call, opened, request, stream
 
 ENDLESS = {"text": {"max_tokens": 500, "temperature": 1.5}}
 
+SHORT = request(want=["text"], sampling={"text": {"max_tokens": 3}})
+
 
 def endless(seed: int = 0) -> stages_pb2.GenerateTokensRequest:
     """A request whose answer takes hundreds of steps: its end of turn opens further spans of sound."""
@@ -132,6 +134,47 @@ async def test_a_model_without_memory_refuses_the_newest_and_serves_the_others(s
     with pytest.raises(Exhausted):
         await ask(stage, request(want=["text"], seed=5))
     assert (await older).ids == expected.ids
+
+
+async def test_a_request_whose_numbers_are_not_finite_ends_alone(stage: LlmStage) -> None:
+    expected = await ask(stage, request("hello", want=["text"], seed=3))
+    step = stage.engine._model.step
+
+    def broken(feeds: list[Feed]) -> list[Fed]:
+        return [
+            Fed(None, fed.signals) if feed.draw and feed.draw.seed == 99 else fed
+            for feed, fed in zip(feeds, step(feeds), strict=True)
+        ]
+
+    stage.engine._model.step = broken  # type: ignore[method-assign]
+    neighbour = asyncio.create_task(ask(stage, request("hello", want=["text"], seed=3)))
+    with pytest.raises(AnyGPTError, match="not finite"):
+        await ask(stage, request(want=["text"], seed=99))
+    assert (await neighbour).ids == expected.ids
+    assert stage.engine.scheduler.free_slots == 4
+
+
+async def test_people_without_end_do_not_keep_batch_work_out(pack: Path) -> None:
+    async with opened(pack, slots=3) as stage:
+        batch = asyncio.create_task(ask(stage, SHORT, call(priority=types_pb2.PRIORITY_BATCH)))
+        answered = 0
+
+        async def people() -> None:
+            nonlocal answered
+            while not batch.done() and answered < 200:
+                await ask(stage, SHORT)
+                answered += 1
+
+        await asyncio.gather(*(people() for _ in range(8)))
+        assert batch.done()
+        assert answered <= 40
+
+
+async def test_one_tenant_can_not_tell_what_another_has_asked(stage: LlmStage) -> None:
+    secret = request("a secret that nobody would guess, and more of it", want=["text"])
+    await ask(stage, secret, call(tenant="one"))
+    assert (await ask(stage, secret, call(tenant="other"))).usage.cached_tokens == 0
+    assert (await ask(stage, secret, call(tenant="one"))).usage.cached_tokens > 0
 
 
 async def test_a_broken_step_tells_everybody_who_waits(stage: LlmStage) -> None:

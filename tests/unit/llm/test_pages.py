@@ -111,6 +111,16 @@ def test_a_beginning_is_shared_while_the_first_still_runs() -> None:
     assert other.numbers == table.numbers[:2]
 
 
+def test_a_kind_without_pages_is_forgotten() -> None:
+    pages = PageTable(4)
+    for number in range(50):
+        table, _ = pages.open(("tenant", number), list(range(40)))
+        assert pages.extend(table, 41)
+        pages.close(table, list(range(41)), 41)
+    del table
+    assert len(pages._roots) <= 2
+
+
 def test_another_adapter_shares_nothing() -> None:
     pages = PageTable(8)
     keys = list(range(40))
