@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import entry_points
+from typing import NoReturn
 
 import typer
 
@@ -60,12 +62,30 @@ def demo(
 
 
 def main() -> None:
-    """Run the command line; an error that has a reason is told in one line."""
+    """Run the command line; an error that has a reason is told in a line, whatever a person can get wrong has one."""
     from anygpt.errors import AnyGPTError
 
     try:
         app()
     except AnyGPTError as error:
         field = f" ({error.field})" if error.field else ""
-        print(f"anygpt: {error.reason}{field}: {error.message}", file=sys.stderr)
+        _leave(f"{error.reason}{field}: {error.message}")
+    except BrokenPipeError:
+        # Whoever read our output has gone, e.g. `head`; Python would complain once more while it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        _leave(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+    except ValueError as error:
+        from pydantic import ValidationError
+
+        if not isinstance(error, ValidationError):
+            raise
+        for fault in error.errors(include_input=False, include_url=False):
+            print(f"anygpt: SETTINGS ({'.'.join(map(str, fault['loc']))}): {fault['msg']}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _leave(message: str) -> NoReturn:
+    print(f"anygpt: {message}", file=sys.stderr)
+    sys.exit(1)

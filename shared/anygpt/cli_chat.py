@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,55 +24,70 @@ def chat(
     address: Address = GATEWAY,
     tenant: Tenant = "default",
 ) -> None:
-    """Hold a conversation: streams text, saves media, takes /image FILE, /speech FILE, /new, /quit."""
-    asyncio.run(_chat(out, address, tenant))
+    """Hold a conversation: streams text, saves media, takes /image FILE, /speech FILE, /new, /quit.
+
+    Ctrl-C stops an answer; at the prompt it ends the chat.
+    """
+    print(HELP)
+    with asyncio.Runner() as runner:
+        talk = runner.run(_begun(address, tenant, out))
+        try:
+            while (line := _read()) is not None and line.strip() != "/quit":
+                with suppress(KeyboardInterrupt):
+                    runner.run(talk.hear(line))
+        finally:
+            runner.run(talk.client.close())
 
 
-async def _chat(out: Path, address: str, tenant: str) -> None:
+@dataclass
+class Talk:
+    """A conversation under way, and the media that go with the next message."""
+
+    client: AsyncClient
+    out: Path
+    conversation: str = ""
+    pieces: list[Piece] = field(default_factory=list)
+
+    async def hear(self, line: str) -> None:
+        """Do what a line says; what is wrong with it is told."""
+        from anygpt.errors import AnyGPTError
+
+        try:
+            await self._do(line)
+        except AnyGPTError as error:
+            print(f"{error.reason}: {error.message}")
+
+    async def _do(self, line: str) -> None:
+        command, _, rest = line.strip().partition(" ")
+        if command == "/new":
+            self.conversation, self.pieces = await self.client.new_conversation(), []
+        elif command.startswith("/") and command.removeprefix("/") in PARTS:
+            self.pieces.append(piece_of(command.removeprefix("/"), rest.strip()))
+        elif command.startswith("/"):
+            print(HELP)
+        elif command or self.pieces:
+            await self._say([*self.pieces, *([line] if command else [])])
+
+    async def _say(self, pieces: list[Piece]) -> None:
+        from rich.console import Console
+
+        from anygpt.client import Options
+
+        self.pieces = []
+        events = self.client.events(*pieces, options=Options(conversation_id=self.conversation))
+        await show(self.client, events, self.out, Console())
+
+
+async def _begun(address: str, tenant: str, out: Path) -> Talk:
     from anygpt.client import AsyncClient
 
-    print(HELP)
-    async with AsyncClient(address, tenant, credentials()) as client:
-        conversation, pieces = await client.new_conversation(), list["Piece"]()
-        while (line := await asyncio.to_thread(_read)) is not None:
-            command, _, rest = line.partition(" ")
-            if command == "/quit":
-                return
-            if command == "/new":
-                conversation, pieces = await client.new_conversation(), []
-            elif command.removeprefix("/") in PARTS and command.startswith("/"):
-                _add(pieces, command.removeprefix("/"), rest.strip())
-            elif command.startswith("/"):
-                print(HELP)
-            elif line.strip() or pieces:
-                await _turn(client, [*pieces, *([line] if line.strip() else [])], conversation, out)
-                pieces = []
+    client = AsyncClient(address, tenant, credentials())
+    return Talk(client, out, await client.new_conversation())
 
 
 def _read() -> str | None:
     try:
         return input("> ")
-    except EOFError:
+    except (EOFError, KeyboardInterrupt):
+        print()
         return None
-
-
-def _add(pieces: list[Piece], name: str, value: str) -> None:
-    from anygpt.errors import AnyGPTError
-
-    try:
-        pieces.append(piece_of(name, value))
-    except AnyGPTError as error:
-        print(error.message)
-
-
-async def _turn(client: AsyncClient, pieces: list[Piece], conversation: str, out: Path) -> None:
-    from rich.console import Console
-
-    from anygpt.client import Options
-    from anygpt.errors import AnyGPTError
-
-    try:
-        events = client.events(*pieces, options=Options(conversation_id=conversation))
-        await show(client, events, out, Console())
-    except AnyGPTError as error:
-        print(f"\n{error.reason}: {error.message}")

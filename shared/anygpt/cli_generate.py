@@ -55,10 +55,12 @@ def generate(
     out: Annotated[Path, typer.Option(help="Folder for the media of the answer.")] = Path(),
     conversation: Annotated[str, typer.Option(help="Conversation id; `new` opens one.")] = "",
     system: Annotated[str, typer.Option(help="Instruction before the conversation.")] = "",
-    seed: Annotated[int | None, typer.Option(help="Same request, same seed, same answer.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**64 - 1, help="Same request, same seed, same answer.")
+    ] = None,
     voice: Annotated[str, typer.Option(help="Voice of spoken answers.")] = "",
     formats: Annotated[str, typer.Option("--format", help="E.g. image=jpeg,speech=mp3.")] = "",
-    timeout: Annotated[float | None, typer.Option(help="Seconds; the request's deadline.")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds; the request's deadline.")] = None,
     address: Address = GATEWAY,
     tenant: Tenant = "default",
 ) -> None:
@@ -106,29 +108,41 @@ def piece_of(name: str, value: str) -> Piece:
 
 
 async def show(client: AsyncClient, events: AsyncIterator[Event], out: Path, console: Console) -> Answer:
-    """Print events as they come: text at once, progress as bars, media as files below `out`."""
+    """Print events as they come: text at once, progress as bars, media as files below `out`.
+
+    Whoever stops watching cancels the request.
+    """
     from anygpt.answer import Answer
 
     answer = Answer()
     await asyncio.to_thread(out.mkdir, parents=True, exist_ok=True)
     with Screen(console) as screen:
-        async for event in events:
-            kind = event.WhichOneof("kind")
-            answer.add(event)
-            if kind == "text_delta":
-                screen.text(event.text_delta.text)
-            elif kind == "progress":
-                screen.progress(event.span_index, event.progress)
-            elif kind == "media_ready":
-                screen.line(f"[{await save(client, event, out)}]")
-            elif kind == "span_failed":
-                failure = event.span_failed.failure
-                screen.line(f"[{failure.reason}: {failure.message}]")
-            elif kind == "restarted":
-                screen.line("[what was said last is void: it begins again]")
-            if kind in ("span_finished", "span_failed"):
-                screen.finish(event.span_index)
+        try:
+            async for event in events:
+                answer.add(event)
+                await _show(screen, client, event, out)
+        except asyncio.CancelledError:
+            if answer.request_id:
+                await client.cancel(answer.request_id)
+            raise
     return answer
+
+
+async def _show(screen: Screen, client: AsyncClient, event: Event, out: Path) -> None:
+    kind = event.WhichOneof("kind")
+    if kind == "text_delta":
+        screen.text(event.text_delta.text)
+    elif kind == "progress":
+        screen.progress(event.span_index, event.progress)
+    elif kind == "media_ready":
+        screen.line(f"[{await save(client, event, out)}]")
+    elif kind == "span_failed":
+        failure = event.span_failed.failure
+        screen.line(f"[{failure.reason}: {failure.message}]")
+    elif kind == "restarted":
+        screen.line("[what was said last is void: it begins again]")
+    if kind in ("span_finished", "span_failed"):
+        screen.finish(event.span_index)
 
 
 async def save(client: AsyncClient, event: Event, out: Path) -> Path:

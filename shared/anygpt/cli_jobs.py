@@ -16,7 +16,12 @@ jobs = typer.Typer(name="job", help="Batch jobs: a JSONL file of requests in, a 
 
 @jobs.command()
 def submit(
-    file: Annotated[Path, typer.Argument(help="One GenerateRequest in JSON a line.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            exists=True, dir_okay=False, readable=True, help="One GenerateRequest in JSON a line."
+        ),
+    ],
     key: Annotated[str, typer.Option(help="Idempotency key: the same call again gives the same job.")] = "",
     address: Address = GATEWAY,
     tenant: Tenant = "default",
@@ -50,13 +55,15 @@ async def _submit(file: Path, key: str, address: str, tenant: str) -> str:
 
 
 async def _watch(job_id: str, out: Path | None, address: str, tenant: str) -> int:
+    from rich.console import Console
     from rich.progress import Progress
 
     from anygpt.client import AsyncClient
     from anygpt.v1 import job_service_pb2
 
     async with AsyncClient(address, tenant, credentials()) as client:
-        with Progress() as progress:
+        console = Console()
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task("lines", total=None)
             async for job in client.watch_job(job_id):
                 done = job.finished_lines + job.failed_lines

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 Address = Annotated[str, typer.Option(envvar="ANYGPT_ADDRESS", help="host:port of the gateway.")]
 Tenant = Annotated[str, typer.Option(envvar="ANYGPT_TENANT", help="Whose conversations and media.")]
+InFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A media file.")]
 GATEWAY = "127.0.0.1:50051"
 CREDENTIALS: ContextVar[dict[str, Any]] = ContextVar("credentials")
 """The options before the command that name credentials."""
@@ -54,7 +55,7 @@ def describe(address: Address = GATEWAY, tenant: Tenant = "default") -> None:
 
 
 def upload(
-    file: Path,
+    file: InFile,
     modality: Annotated[str, typer.Option(help="speech or audio; images and videos tell themselves.")] = "",
     address: Address = GATEWAY,
     tenant: Tenant = "default",
@@ -66,7 +67,12 @@ def upload(
         print(client.upload(Media(file, modality or None)).object)
 
 
-def download(object_id: str, file: Path, address: Address = GATEWAY, tenant: Tenant = "default") -> None:
+def download(
+    object_id: Annotated[str, typer.Argument(help="As an answer or `anygpt upload` told it.")],
+    file: Annotated[Path, typer.Argument(help="Where the media go.")],
+    address: Address = GATEWAY,
+    tenant: Tenant = "default",
+) -> None:
     """Fetch media by its object id into a file."""
     from anygpt.client import Client
 

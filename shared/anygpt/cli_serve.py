@@ -66,8 +66,11 @@ def init(bus: Bus = None, store: Store = None) -> None:
     given: dict[str, Any] = {
         name: value for name, value in {"bus": bus, "store": store}.items() if value is not None
     }
-    for name in asyncio.run(create_infrastructure(ServiceSettings(**given))):
+    made = asyncio.run(create_infrastructure(ServiceSettings(**given)))
+    for name in made:
         print(f"made {name}")
+    if not made:
+        print("nothing is missing")
 
 
 def health(
@@ -93,7 +96,8 @@ async def _health(service: str, address: str) -> int:
 
     settings = ServiceSettings()
     port = settings.health_port if settings.health_port >= 0 else settings.port
-    async with open_channel(address or f"127.0.0.1:{port}", credentials()) as channel:
+    address = address or f"127.0.0.1:{port}"
+    async with open_channel(address, credentials()) as channel:
         try:
             request = health_pb2.HealthCheckRequest(service=service)
             stub: Any = health_pb2_grpc.HealthStub(channel)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from anygpt import topology
+from anygpt.errors import InvalidInput
 from anygpt.v1 import types_pb2
 
 
@@ -68,3 +70,14 @@ class Options:
 
 def _made(source: Path | str | bytes, modality: str) -> Media:
     return Media(source if isinstance(source, bytes) else Path(source), modality)
+
+
+def modality_of(name: str | None, field: str) -> topology.Modality:
+    """The modality of that name, or none. Raises InvalidInput for a name that is none."""
+    if not name:
+        return types_pb2.MODALITY_UNSPECIFIED
+    modality = topology.MODALITIES.get(name)
+    if modality is None:
+        known = ", ".join(topology.MODALITIES)
+        raise InvalidInput(f"the modalities are {known}", reason="MODALITY_UNKNOWN", field=field)
+    return modality

@@ -42,12 +42,18 @@ def check_exposure(settings: ServiceSettings) -> None:
 
 
 def bind(server: grpc.aio.Server, settings: ServiceSettings) -> tuple[int, str]:
-    """Bind a server; its port, and the address at which the services of its process reach it."""
+    """Bind a server; its port, and the address at which the services of its process reach it.
+
+    Raises Precondition when the port is taken, or the host is none of this machine's.
+    """
     address = f"{settings.host}:{settings.port}"
-    if settings.tls.cert_file is None:
-        port = server.add_insecure_port(address)
+    secrets = None if settings.tls.cert_file is None else server_credentials(settings.tls)
+    try:
+        port = server.add_secure_port(address, secrets) if secrets else server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise Precondition(f"{address} cannot be bound", reason="PORT_TAKEN", field="port") from error
+    if secrets is None:
         return port, f"127.0.0.1:{port}"
-    port = server.add_secure_port(address, server_credentials(settings.tls))
     # No certificate need name the loopback, so that the process has a way of its own, which asks for its own key.
     return port, f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
 
