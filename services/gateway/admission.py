@@ -90,8 +90,8 @@ class Admission:
             check_sampling(entry.sampling, entry.modality, f"sampling[{i}].sampling")
         for i, options in enumerate(request.output):
             check_served(options.modality, f"output[{i}].modality", self._pack.outputs)
-            entry = self._pack.outputs[options.modality]
-            check_options(options, options.modality, entry, f"output[{i}]")
+            served = self._pack.outputs[options.modality]
+            check_options(options, options.modality, served, f"output[{i}]")
 
 
 def _check_unique(modalities: Sequence[int], field: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from anygpt import topology
 from anygpt.access import CALLER
@@ -44,36 +45,60 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None or not handler_call_details.method.startswith(OUR_RPCS):
             return handler
-        return rebuilt(handler, self._streaming, self._unary)
+        parse = partial(_parsed, handler)
+        # Messages are parsed within, so that what is none is told as any other bad input.
+        return rebuilt(handler, partial(_streaming, parse), partial(_unary, parse))._replace(
+            request_deserializer=None
+        )
 
-    def _streaming(self, behaviour: Behaviour) -> Behaviour:
-        async def answer(request: Any, context: Any) -> AsyncIterator[Any]:
-            try:
-                async for response in behaviour(request, context):
-                    yield response
-            except AnyGPTError as error:
-                await context.abort_with_status(error.to_status())
-            except (asyncio.CancelledError, grpc.aio.AbortError):
-                raise
-            except Exception:
-                log.exception("a handler failed")
-                await context.abort_with_status(AnyGPTError("internal error").to_status())
 
-        return answer
+def _streaming(parse: Behaviour, behaviour: Behaviour) -> Behaviour:
+    async def answer(request: Any, context: Any) -> AsyncIterator[Any]:
+        async with _translating(context):
+            async for response in behaviour(parse(request, context), context):
+                yield response
 
-    def _unary(self, behaviour: Behaviour) -> Behaviour:
-        async def answer(request: Any, context: Any) -> Any:
-            try:
-                return await behaviour(request, context)
-            except AnyGPTError as error:
-                await context.abort_with_status(error.to_status())
-            except (asyncio.CancelledError, grpc.aio.AbortError):
-                raise
-            except Exception:
-                log.exception("a handler failed")
-                await context.abort_with_status(AnyGPTError("internal error").to_status())
+    return answer
 
-        return answer
+
+def _unary(parse: Behaviour, behaviour: Behaviour) -> Behaviour:
+    async def answer(request: Any, context: Any) -> Any:
+        async with _translating(context):
+            return await behaviour(parse(request, context), context)
+
+    return answer
+
+
+@asynccontextmanager
+async def _translating(context: Any) -> AsyncIterator[None]:
+    try:
+        yield
+    except AnyGPTError as error:
+        await context.abort_with_status(error.to_status())
+    except grpc.aio.AbortError:
+        raise
+    except Exception:
+        log.exception("a handler failed")
+        await context.abort_with_status(AnyGPTError("internal error").to_status())
+
+
+def _parsed(handler: Any, request: Any, context: Any) -> Any:
+    """A message, or a stream of messages, of raw ones. Raises InvalidInput for bytes that are none."""
+    if not handler.request_streaming:
+        return _message(handler, request)
+    return _messages(handler, request)
+
+
+async def _messages(handler: Any, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _message(handler, request)
+
+
+def _message(handler: Any, request: bytes) -> Any:
+    try:
+        return handler.request_deserializer(request)
+    except DecodeError:
+        raise InvalidInput("the bytes are no message of this method", reason="MESSAGE_MALFORMED") from None
 
 
 Stages = Mapping["topology.Modality | None", Stage[Any, Any]]

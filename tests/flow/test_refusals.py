@@ -5,17 +5,19 @@ from __future__ import annotations
 import io
 import struct
 import time
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import av
+import grpc
 import numpy as np
 import pytest
 from google.protobuf import text_format
 from PIL import Image
 
 from anygpt.client import AsyncClient, Options, audio, image
-from anygpt.errors import AnyGPTError
+from anygpt.errors import AnyGPTError, from_rpc_error
 from anygpt.v1 import anygpt_service_pb2, types_pb2
 from tests.flow.media import REFUSE_WIDTH, film, picture, sound
 
@@ -192,3 +194,19 @@ async def test_what_an_encoder_refuses_is_told_by_the_part_that_holds_it(client:
         await client.answer("recall", image(picture()), image(picture(REFUSE_WIDTH)))
     assert (caught.value.code, caught.value.reason) == (3, "REFUSED")
     assert caught.value.field == "parts[2].media"
+
+
+@pytest.mark.parametrize("method", ["AnyGPTService/Generate", "AnyGPTService/Cancel", "MediaService/Upload"])
+async def test_bytes_that_are_no_message_are_bad_input_like_any_other(address: str, method: str) -> None:
+    async with grpc.aio.insecure_channel(address) as opened:
+        channel: Any = opened
+        path, garbage = f"/anygpt.v1.{method}", b"\xff\xff\xff"
+        calls: dict[str, Callable[[], Any]] = {
+            "Generate": lambda: channel.unary_stream(path)(garbage).read(),
+            "Cancel": lambda: channel.unary_unary(path)(garbage),
+            "Upload": lambda: channel.stream_unary(path)(iter([garbage])),
+        }
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await calls[method.split("/")[1]]()
+    error = from_rpc_error(caught.value)
+    assert (error.code, error.reason) == (3, "MESSAGE_MALFORMED")
