@@ -194,6 +194,15 @@ async def told_after(client: AsyncClient, request_id: str) -> list[Event]:
     return [event async for event in client.resume(request_id, 0)]
 
 
+async def test_a_stream_is_taken_up_after_every_event_at_the_other_gateway(pair: Pair) -> None:
+    here, there = pair.gateways
+    async with AsyncClient(here.address) as client, AsyncClient(there.address) as other:
+        events = [event async for event in client.events("one slow two slow three image")]
+        request_id = events[0].request_id
+        for after in range(len(events)):
+            assert [event async for event in other.resume(request_id, after)] == events[after:]
+
+
 @pytest.mark.slow
 async def test_a_gateway_that_is_killed_is_followed_by_another_for_its_clients_too(
     pair: Pair, bus: Bus

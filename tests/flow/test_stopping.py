@@ -6,6 +6,7 @@ The table in the gateway's README is checked against this one, which `pytest -s`
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from prometheus_client import REGISTRY
 
 from anygpt import topology
 from anygpt.answer import Event
-from anygpt.client import AsyncClient
+from anygpt.client import AsyncClient, Options
 from anygpt.main import Runtime
 from tests.flow.inside import inside
 from tests.flow.media import sample
@@ -25,6 +26,9 @@ STAGE_OF = {"encoding": "image_encoder", "generating": "llm", "decoding": "speec
 END_OF = {"cancel": "cancelled", "deadline": "expired", "gone": "cancelled"}
 LATEST_S = 20.0
 DEADLINE_S = 4.0
+MOMENTS = 16
+WHOLE_S = 1.5
+"""Longer than the whole answer takes: the latest cancels come too late."""
 README = Path(__file__).parents[2] / "services" / "gateway" / "README.md"
 
 
@@ -99,6 +103,40 @@ async def test_whatever_ends_a_request_its_work_stops_and_nothing_is_left(
         rows.append(f"| {phase} | {' | '.join(cells)} |")
     with capsys.disabled():
         print("\nuntil every stage stood still:", *rows, sep="\n")
+
+
+async def test_a_cancel_at_any_moment_ends_a_request_once_and_leaves_nothing(system: System) -> None:
+    drawn, outcomes = random.Random(6), set[str]()
+    for number in range(MOMENTS):
+        request = await system.client.request(
+            sample("image"), "slow slow slow speech image", options=Options()
+        )
+        events: list[Event] = []
+        cancelling: asyncio.Task[bool] | None = None
+        async with asyncio.timeout(LATEST_S):
+            async for event in system.client.stream(request):
+                events.append(event)
+                if cancelling is None:
+                    wait_s = drawn.uniform(0, WHOLE_S) * number / MOMENTS
+                    cancelling = asyncio.create_task(_cancel_after(system.client, wait_s, event.request_id))
+            assert cancelling is not None
+            is_cancelled = await cancelling
+            while system.held():
+                await asyncio.sleep(0.01)
+        outcome = events[-1].WhichOneof("kind")
+        assert outcome in ("cancelled", "finished")
+        assert is_cancelled or outcome == "finished"
+        assert [event.seq for event in events] == list(range(1, len(events) + 1))
+        named = {event.media_ready.media.object for event in events if event.HasField("media_ready")}
+        kept = {key.removeprefix("default/") for key in await system.objects(events[0].request_id)}
+        assert kept <= named
+        outcomes.add(str(outcome))
+    assert outcomes == {"cancelled", "finished"}, "no moment was late, or none was early"
+
+
+async def _cancel_after(client: AsyncClient, wait_s: float, request_id: str) -> bool:
+    await asyncio.sleep(wait_s)
+    return await client.cancel(request_id)
 
 
 def test_the_readme_tells_of_every_phase_and_every_end() -> None:
