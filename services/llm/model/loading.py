@@ -48,13 +48,15 @@ class RunnerOptions:
 
 def load_runner(pack: Pack, options: RunnerOptions) -> Runner:
     """The pack's model, its adapters and its input projections, ready to step."""
+    device = torch.device(options.device)
+    return Runner(load_network(pack, options), load_projections(pack, device), device)
+
+
+def load_network(pack: Pack, options: RunnerOptions) -> Network:
+    """The pack's model with its adapters."""
     if options.threads:
         torch.set_num_threads(options.threads)
     device = torch.device(options.device)
-    return Runner(_network(pack, options, device), load_projections(pack, device), device)
-
-
-def _network(pack: Pack, options: RunnerOptions, device: torch.device) -> Network:
     library = (
         load_library(options.cache) if device.type == "cpu" and options.dtype in ("auto", *BITS) else None
     )

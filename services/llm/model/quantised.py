@@ -35,7 +35,7 @@ class Packed:
 def fits(sizes: Sizes, inner: int) -> bool:
     """Whether the native step can run a model of these sizes."""
     columns = (sizes.hidden, inner, sizes.heads * sizes.head_width)
-    return all(width % BLOCK == 0 for width in columns) and sizes.head_width % LANES == 0
+    return all(width % BLOCK == 0 for width in columns) and sizes.head_width % TILE == 0
 
 
 def pack_weights(weights: Weights, bits: int) -> Packed:
@@ -114,18 +114,24 @@ class Quantised:
             len(hidden), ctypes.addressof(positions), ctypes.addressof(sequences), ctypes.addressof(tables),
             width, ctypes.addressof(adapters),
         )  # fmt: skip
-        self._library.forward(self._team, ctypes.byref(self._model), ctypes.byref(step), _address(hidden))
+        done = self._library.forward(
+            self._team, ctypes.byref(self._model), ctypes.byref(step), _address(hidden)
+        )
+        if not done:
+            raise MemoryError
         return hidden
 
     def logits(self, hidden: torch.Tensor, choices: Sequence[Choice]) -> torch.Tensor:
         """Float32 logits [n, vocabulary]; of those that no choice has, the content is anything."""
         tiles = self._tiles(frozenset(choices))
         out = torch.empty(len(hidden), self._model.head.rows)
-        self._library.logits(
+        done = self._library.logits(
             self._team,
             ctypes.byref(self._model), _address(hidden.contiguous()), ctypes.c_int64(len(hidden)),
             _address(tiles), ctypes.c_int64(len(tiles)), _address(out),
         )  # fmt: skip
+        if not done:
+            raise MemoryError
         return out[:, : self._vocabulary]
 
     def _adapter(self, name: str) -> int | None:

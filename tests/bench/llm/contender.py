@@ -16,7 +16,11 @@ class Contender(Protocol):
 
     name: str
     weight_bytes: int
-    """What one decode step reads at least; 0: not known."""
+    """Weights that one decode step reads."""
+    position_bytes: int
+    """Keys and values of one position."""
+    parameters: int
+    """Numbers that one position is multiplied with in a prompt."""
 
     def decode(self, streams: int) -> float:
         """Seconds to write WRITTEN tokens in each of so many streams, their prompts read before."""
@@ -31,3 +35,9 @@ def prompt(seed: int, length: int) -> list[int]:
     """Ids of any words."""
     source = random.Random(seed)
     return [source.randrange(1000, 40_000) for _ in range(length)]
+
+
+POSITION = 2 * 30 * 3 * 64
+"""Keys and values of one position: layers, key heads, their width."""
+PARAMETERS = 106_168_320
+"""Of the layers' matrices."""

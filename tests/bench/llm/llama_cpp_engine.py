@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import llama_cpp
 import numpy as np
 
-from tests.bench.llm.contender import CONTEXT, PREFILL, WRITTEN, prompt
+from tests.bench.llm.contender import CONTEXT, PARAMETERS, POSITION, PREFILL, WRITTEN, prompt
 
 
 @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
@@ -40,13 +42,14 @@ def converted(source: Path, folder: Path, name: str) -> Path:
 class LlamaCpp:
     """One file, one context for all streams."""
 
-    def __init__(self, name: str, file: Path, streams: int, threads: int) -> None:
-        self.name = f"llama.cpp {name}"
+    def __init__(self, name: str, file: Path, streams: int, threads: int, *, repacks: bool = True) -> None:
+        self.name = f"llama.cpp {name}" + ("" if repacks else ", not repacked")
         self.weight_bytes = file.stat().st_size
+        self.position_bytes, self.parameters = 2 * POSITION, PARAMETERS
         llama_cpp.llama_backend_init()
-        self._model = llama_cpp.llama_model_load_from_file(
-            str(file).encode(), llama_cpp.llama_model_default_params()
-        )
+        about = llama_cpp.llama_model_default_params()
+        about.use_extra_bufts = repacks
+        self._model = llama_cpp.llama_model_load_from_file(str(file).encode(), about)
         options = llama_cpp.llama_context_default_params()
         options.n_ctx = streams * CONTEXT + PREFILL
         options.n_seq_max = streams
@@ -100,3 +103,13 @@ class LlamaCpp:
         assert self._context is not None
         row = llama_cpp.llama_get_logits_ith(self._context, index)
         return int(np.ctypeslib.as_array(row, (self._vocabulary,)).argmax())
+
+
+def can_repack(file: Path) -> bool:
+    """Whether its fastest kernels run here: built by GCC 12, those for AMX end the process (an illegal instruction)."""
+    program = (
+        "import sys; from pathlib import Path; from tests.bench.llm.llama_cpp_engine import LlamaCpp;"
+        "LlamaCpp('', Path(sys.argv[1]), 1, 2).prefill()"
+    )
+    command = [sys.executable, "-c", program, str(file)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -9,7 +9,7 @@ from services.llm.model.loading import BITS, RunnerOptions, load_packed, load_ru
 from services.llm.pages import PAGE
 from services.llm.settings import LlmSettings
 from services.llm.step import Choice, Draw, Feed
-from tests.bench.llm.contender import CONTEXT, PREFILL, WRITTEN, prompt
+from tests.bench.llm.contender import CONTEXT, PARAMETERS, POSITION, PREFILL, WRITTEN, prompt
 
 DRAW = Draw(Choice((range(49_152),)), 0.0, 1.0, 0, 0.0, 1.0, 0, 0)
 STREAMS = 16
@@ -23,12 +23,12 @@ class Ours:
         pack, cache = open_pack("mini"), LlmSettings().cache.expanduser()
         pages = (STREAMS * CONTEXT + PREFILL) // PAGE + 1
         self._runner = load_runner(pack, RunnerOptions(cache, pages, PREFILL, dtype, "cpu", False, threads))
-        packed = load_packed(pack, cache, BITS[dtype]) if dtype in BITS else None
-        self.weight_bytes = (
-            sum(tensor.nbytes for name, tensor in packed.tensors.items() if name != "embedding")
-            if packed
-            else 0
+        packed = load_packed(pack, cache, BITS[dtype])
+        assert packed
+        self.weight_bytes = sum(
+            tensor.nbytes for name, tensor in packed.tensors.items() if name != "embedding"
         )
+        self.position_bytes, self.parameters = 2 * POSITION, PARAMETERS
 
     def decode(self, streams: int) -> float:
         """Seconds to write WRITTEN tokens in each of so many streams, their prompts read before."""

@@ -1,4 +1,4 @@
-"""transformers in single precision: a static batch, and its own continuous batching."""
+"""transformers in one dtype: a static batch, and its own continuous batching."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tests.bench.llm.contender import CONTEXT, PREFILL, WRITTEN, prompt
+from tests.bench.llm.contender import CONTEXT, PARAMETERS, POSITION, PREFILL, WRITTEN, prompt
 
 
 class Transformers:
@@ -19,11 +19,12 @@ class Transformers:
         from transformers.utils import logging
 
         logging.disable_progress_bar()
-        self.name = f"transformers {str(dtype).removeprefix('torch.')}, static batch"
+        self.name = f"transformers {str(dtype).removeprefix('torch.')}"
         self._model: Any = AutoModelForCausalLM.from_pretrained(
             file.parent, gguf_file=file.name, dtype=dtype, local_files_only=True
         )
         self.weight_bytes = sum(p.numel() * p.element_size() for p in self._model.parameters())
+        self.position_bytes, self.parameters = dtype.itemsize * POSITION, PARAMETERS
 
     @torch.inference_mode()
     def decode(self, streams: int) -> float:

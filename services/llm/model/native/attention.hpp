@@ -1,33 +1,21 @@
 // Attention over pages of 16 positions. Keys lie as [width][16], values as [16][width], both in half precision.
 #pragma once
 
-#include <vector>
-
-#include "blocks.hpp"
+#include "lanes.hpp"
 
 constexpr int64_t PAGE = 16;
 
-// e^x for x <= 0 and far from overflow: 2^n times a polynomial of the rest (Cephes' coefficients).
-inline __m256 exponential(__m256 x) {
-    x = _mm256_max_ps(x, _mm256_set1_ps(-87.0f));
-    const __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    x = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693359375f), x);
-    x = _mm256_fnmadd_ps(n, _mm256_set1_ps(-2.12194440e-4f), x);
-    __m256 y = _mm256_set1_ps(1.9875691500e-4f);
-    for (float c : {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f})
-        y = _mm256_fmadd_ps(y, x, _mm256_set1_ps(c));
-    y = _mm256_add_ps(_mm256_fmadd_ps(_mm256_mul_ps(x, x), y, x), _mm256_set1_ps(1.0f));
-    const __m256i power = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
-    return _mm256_mul_ps(y, _mm256_castsi256_ps(power));
-}
-
-// Queries of one sequence that share a key head, in order of position.
+// Rows of one sequence, of each the `shared` heads that look at the same keys; row r sees the first `length` + r positions.
 struct Queries {
-    const float* const* q;
-    float* const* out;
-    const int64_t* lengths;  // positions that each of them sees
-    int64_t count;
-    int64_t width;
+    const float* q;
+    float* out;
+    int64_t q_stride, out_stride;  // from row to row
+    int64_t rows, shared, width, length;
+
+    int64_t count() const { return rows * shared; }
+    const float* query(int64_t i) const { return q + i / shared * q_stride + i % shared * width; }
+    float* answer(int64_t i) const { return out + i / shared * out_stride + i % shared * width; }
+    int64_t sees(int64_t i) const { return length + i / shared; }
 };
 
 struct Pages {
@@ -35,34 +23,67 @@ struct Pages {
     const uint16_t* values;
     const int32_t* table;
     int64_t stride;
+
+    const uint16_t* key(int64_t p) const { return keys + table[p] * stride; }
+    const uint16_t* value(int64_t p) const { return values + table[p] * stride; }
 };
 
-// Scratch of one thread.
-struct Workspace {
-    std::vector<float> scores, page;
-};
+inline void fetch(const uint16_t* page, int64_t numbers) {
+    for (int64_t i = 0; i < numbers; i += 32) _mm_prefetch(reinterpret_cast<const char*>(page + i), _MM_HINT_T0);
+}
 
-inline void widen(const uint16_t* from, float* to, int64_t count) {
-    for (int64_t i = 0; i < count; i += 8)
-        _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i))));
+// Products of Q queries with the 16 keys of a page.
+template <int Q>
+inline void score(const Queries& queries, int64_t first, const uint16_t* keys, float* scores, int64_t stride) {
+    constexpr int V = PAGE / LANES;
+    const float* q[Q];
+    Lanes sums[Q][V];
+    for (int i = 0; i < Q; ++i) q[i] = queries.query(first + i);
+    for (auto& row : sums)
+        for (auto& sum : row) sum = zeros();
+    for (int64_t d = 0; d < queries.width; ++d)
+        for (int v = 0; v < V; ++v) {
+            const Lanes key = widened(keys + d * PAGE + v * LANES);
+            for (int i = 0; i < Q; ++i) sums[i][v] = multiply_add(all(q[i][d]), key, sums[i][v]);
+        }
+    for (int i = 0; i < Q; ++i)
+        for (int v = 0; v < V; ++v) store(scores + (first + i) * stride + v * LANES, sums[i][v]);
+}
+
+// Add the values of a page at columns `d` on, each of its first `count` positions with its weight.
+template <int Q, int V>
+inline void weigh(const Queries& queries, int64_t first, const uint16_t* values, int64_t d, const float* weights,
+                  int64_t stride, int64_t from, int64_t count) {
+    Lanes sums[Q][V];
+    for (int i = 0; i < Q; ++i)
+        for (int v = 0; v < V; ++v) sums[i][v] = load(queries.answer(first + i) + d + v * LANES);
+    for (int64_t p = from; p < count; ++p)
+        for (int v = 0; v < V; ++v) {
+            const Lanes value = widened(values + p * queries.width + d + v * LANES);
+            for (int i = 0; i < Q; ++i) sums[i][v] = multiply_add(all(weights[(first + i) * stride + p]), value, sums[i][v]);
+        }
+    for (int i = 0; i < Q; ++i)
+        for (int v = 0; v < V; ++v) store(queries.answer(first + i) + d + v * LANES, sums[i][v]);
 }
 
 template <int Q>
-inline void score(const float* const* q, const float* keys, int64_t width, float* scores, int64_t stride) {
-    __m256 sums[Q][2];
-    for (int i = 0; i < Q; ++i) sums[i][0] = sums[i][1] = _mm256_setzero_ps();
-    for (int64_t d = 0; d < width; ++d) {
-        const __m256 low = _mm256_loadu_ps(keys + d * PAGE), high = _mm256_loadu_ps(keys + d * PAGE + 8);
-        for (int i = 0; i < Q; ++i) {
-            const __m256 factor = _mm256_broadcast_ss(q[i] + d);
-            sums[i][0] = _mm256_fmadd_ps(factor, low, sums[i][0]);
-            sums[i][1] = _mm256_fmadd_ps(factor, high, sums[i][1]);
-        }
-    }
-    for (int i = 0; i < Q; ++i) {
-        _mm256_storeu_ps(scores + i * stride, sums[i][0]);
-        _mm256_storeu_ps(scores + i * stride + 8, sums[i][1]);
-    }
+inline void weigh_columns(const Queries& queries, int64_t first, const uint16_t* values, const float* weights,
+                          int64_t stride, int64_t from, int64_t count) {
+    constexpr int V = 64 / LANES / (LANES == 16 ? 1 : 4);
+    if (from >= count) return;
+    int64_t d = 0;
+    for (; d + V * LANES <= queries.width; d += V * LANES) weigh<Q, V>(queries, first, values, d, weights, stride, from, count);
+    for (; d < queries.width; d += LANES) weigh<Q, 1>(queries, first, values, d, weights, stride, from, count);
+}
+
+// The same for Q queries, of which the later ones may see more positions of this page.
+template <int Q>
+inline void weigh_page(const Queries& queries, int64_t first, int64_t p, const Pages& pages, const float* scores, int64_t stride) {
+    const auto seen = [&](int64_t i) { return std::clamp<int64_t>(queries.sees(i) - p * PAGE, 0, PAGE); };
+    const int64_t common = seen(first);
+    weigh_columns<Q>(queries, first, pages.value(p), scores + p * PAGE, stride, 0, common);
+    for (int64_t i = first; i < first + Q; ++i)
+        weigh_columns<1>(queries, i, pages.value(p), scores + p * PAGE, stride, common, seen(i));
 }
 
 inline void softmax(float* scores, int64_t length) {
@@ -81,44 +102,27 @@ inline void softmax(float* scores, int64_t length) {
     for (int64_t i = 0; i < padded; i += 8) _mm256_storeu_ps(scores + i, _mm256_mul_ps(_mm256_loadu_ps(scores + i), factor));
 }
 
-template <int V>
-inline void weigh(const float* scores, const float* values, int64_t width, int64_t count, float* out) {
-    __m256 sums[V];
-    for (int v = 0; v < V; ++v) sums[v] = _mm256_loadu_ps(out + v * 8);
-    for (int64_t p = 0; p < count; ++p) {
-        const __m256 factor = _mm256_broadcast_ss(scores + p);
-        for (int v = 0; v < V; ++v) sums[v] = _mm256_fmadd_ps(factor, _mm256_loadu_ps(values + p * width + v * 8), sums[v]);
-    }
-    for (int v = 0; v < V; ++v) _mm256_storeu_ps(out + v * 8, sums[v]);
-}
-
-inline void attend(const Queries& queries, const Pages& pages, Workspace& work) {
-    const int64_t width = queries.width;
-    const int64_t used = (queries.lengths[queries.count - 1] + PAGE - 1) / PAGE;
-    const int64_t stride = used * PAGE;
-    work.scores.resize(std::max<size_t>(work.scores.size(), queries.count * stride));
-    work.page.resize(width * PAGE);
-    float *scores = work.scores.data(), *page = work.page.data();
+// `scores` has room for each query's positions, filled up to whole pages.
+inline void attend(const Queries& queries, const Pages& pages, float* scores) {
+    constexpr int AT_ONCE = LANES == 16 ? 6 : 3;
+    const int64_t count = queries.count(), size = queries.width * PAGE;
+    const int64_t used = (queries.sees(count - 1) + PAGE - 1) / PAGE, stride = used * PAGE;
     for (int64_t p = 0; p < used; ++p) {
-        widen(pages.keys + pages.table[p] * pages.stride, page, width * PAGE);
+        fetch(p + 1 < used ? pages.key(p + 1) : pages.value(0), size);
         int64_t i = 0;
-        for (; i + 4 <= queries.count; i += 4) score<4>(queries.q + i, page, width, scores + i * stride + p * PAGE, stride);
-        const auto rest = queries.count - i == 3 ? score<3> : queries.count - i == 2 ? score<2> : score<1>;
-        if (i < queries.count) rest(queries.q + i, page, width, scores + i * stride + p * PAGE, stride);
+        for (; i + AT_ONCE <= count; i += AT_ONCE) score<AT_ONCE>(queries, i, pages.key(p), scores + p * PAGE, stride);
+        for (; i + 3 <= count; i += 3) score<3>(queries, i, pages.key(p), scores + p * PAGE, stride);
+        for (; i < count; ++i) score<1>(queries, i, pages.key(p), scores + p * PAGE, stride);
     }
-    for (int64_t i = 0; i < queries.count; ++i) {
-        softmax(scores + i * stride, queries.lengths[i]);
-        std::fill_n(queries.out[i], width, 0.0f);
+    for (int64_t i = 0; i < count; ++i) {
+        softmax(scores + i * stride, queries.sees(i));
+        std::fill_n(queries.answer(i), queries.width, 0.0f);
     }
     for (int64_t p = 0; p < used; ++p) {
-        widen(pages.values + pages.table[p] * pages.stride, page, width * PAGE);
-        for (int64_t i = 0; i < queries.count; ++i) {
-            const int64_t seen = std::min(PAGE, queries.lengths[i] - p * PAGE);
-            if (seen <= 0) continue;
-            const float* weights = scores + i * stride + p * PAGE;
-            int64_t d = 0;
-            for (; d + 64 <= width; d += 64) weigh<8>(weights, page + d, width, seen, queries.out[i] + d);
-            for (; d < width; d += 8) weigh<1>(weights, page + d, width, seen, queries.out[i] + d);
-        }
+        if (p + 1 < used) fetch(pages.value(p + 1), size);
+        int64_t i = 0;
+        for (; i + AT_ONCE <= count; i += AT_ONCE) weigh_page<AT_ONCE>(queries, i, p, pages, scores, stride);
+        for (; i + 3 <= count; i += 3) weigh_page<3>(queries, i, p, pages, scores, stride);
+        for (; i < count; ++i) weigh_page<1>(queries, i, p, pages, scores, stride);
     }
 }

@@ -11,8 +11,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-
-#include "team.hpp"
+#include <vector>
 
 constexpr int64_t BLOCK = 32;
 constexpr int64_t TILE = 16;
@@ -28,16 +27,19 @@ struct Matrix {
     const uint8_t* tile(int64_t index) const { return tiles + index * blocks() * block_bytes(); }
 };
 
-// Rows of activations: int8, with the scale of each block and scale times the sum of the block.
+constexpr int64_t ROWS = 16;
+
+// Rows of activations: int8, with the scale of each block and scale times the sum of the block, those of 16 rows side
+// by side: [rows / 16, blocks, 16]. There is memory for a multiple of 16 rows.
 struct Quantised {
     int8_t* q;
     float* scales;
     float* sums;
     int64_t columns;
 
-    const int8_t* row(int64_t n) const { return q + n * columns; }
-    const float* row_scales(int64_t n) const { return scales + n * (columns / BLOCK); }
-    const float* row_sums(int64_t n) const { return sums + n * (columns / BLOCK); }
+    int8_t* row(int64_t n) const { return q + n * columns; }
+    float* scales_of(int64_t n) const { return scales + n / ROWS * (columns / BLOCK * ROWS) + n % ROWS; }
+    float* sums_of(int64_t n) const { return sums + n / ROWS * (columns / BLOCK * ROWS) + n % ROWS; }
 };
 
 inline float largest(__m256 v) {
@@ -69,9 +71,9 @@ inline void quantise(const float* x, const Quantised& out, int64_t n) {
         const __m256i low = _mm256_packs_epi32(whole[0], whole[1]), high = _mm256_packs_epi32(whole[2], whole[3]);
         const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
         const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order);
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(out.q + n * out.columns + b * BLOCK), bytes);
-        out.scales[n * (out.columns / BLOCK) + b] = scale;
-        out.sums[n * (out.columns / BLOCK) + b] = scale * total(_mm256_cvtepi32_ps(sum));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(out.row(n) + b * BLOCK), bytes);
+        out.scales_of(n)[b * ROWS] = scale;
+        out.sums_of(n)[b * ROWS] = scale * total(_mm256_cvtepi32_ps(sum));
     }
 }
 
@@ -114,7 +116,9 @@ inline __m256 halves(const uint8_t* from) {
 template <int BITS, int M>
 inline void multiply(const uint8_t* tile, const Quantised& x, int64_t first, __m256 out[M][2]) {
     const int8_t* q[M];
-    for (int m = 0; m < M; ++m) q[m] = x.row(first + m), out[m][0] = out[m][1] = _mm256_setzero_ps();
+    const float *scales[M], *totals[M];
+    for (int m = 0; m < M; ++m) q[m] = x.row(first + m), scales[m] = x.scales_of(first + m), totals[m] = x.sums_of(first + m);
+    for (int m = 0; m < M; ++m) out[m][0] = out[m][1] = _mm256_setzero_ps();
     const __m256i low_half = _mm256_set1_epi8(15);
     constexpr int64_t DATA = TILE * BLOCK * BITS / 8;
     for (int64_t b = 0; b < x.columns / BLOCK; ++b, tile += DATA + TILE * 4) {
@@ -138,40 +142,10 @@ inline void multiply(const uint8_t* tile, const Quantised& x, int64_t first, __m
         for (int half = 0; half < 2; ++half) {
             const __m256 scale = halves(tile + DATA + half * 16), least = halves(tile + DATA + TILE * 2 + half * 16);
             for (int m = 0; m < M; ++m) {
-                const __m256 weighted = _mm256_mul_ps(scale, _mm256_broadcast_ss(x.row_scales(first + m) + b));
+                const __m256 weighted = _mm256_mul_ps(scale, _mm256_broadcast_ss(scales[m] + b * ROWS));
                 out[m][half] = _mm256_fmadd_ps(sums[m][half].floats(), weighted, out[m][half]);
-                out[m][half] = _mm256_fmadd_ps(least, _mm256_broadcast_ss(x.row_sums(first + m) + b), out[m][half]);
+                out[m][half] = _mm256_fmadd_ps(least, _mm256_broadcast_ss(totals[m] + b * ROWS), out[m][half]);
             }
         }
     }
-}
-
-template <int BITS, int M, class Store>
-inline void multiply_rows(const uint8_t* tile, int64_t index, const Quantised& x, int64_t first, const Store& store) {
-    __m256 out[M][2];
-    multiply<BITS, M>(tile, x, first, out);
-    for (int m = 0; m < M; ++m) store(first + m, index, out[m][0], out[m][1]);
-}
-
-template <int BITS, class Store>
-inline void multiply_tile(const uint8_t* tile, int64_t index, const Quantised& x, int64_t rows, const Store& store) {
-    int64_t n = 0;
-    for (; n + 4 <= rows; n += 4) multiply_rows<BITS, 4>(tile, index, x, n, store);
-    if (rows - n == 3) multiply_rows<BITS, 3>(tile, index, x, n, store);
-    if (rows - n == 2) multiply_rows<BITS, 2>(tile, index, x, n, store);
-    if (rows - n == 1) multiply_rows<BITS, 1>(tile, index, x, n, store);
-}
-
-// All rows times all tiles, or those listed, shared by the team.
-template <class Store>
-inline void multiply_all(Team& team, const Matrix& w, const Quantised& x, int64_t rows, const Store& store,
-                         const int32_t* listed = nullptr, int64_t count = 0) {
-    const int64_t tiles = listed ? count : w.rows / TILE;
-    team.share(tiles, std::max<int64_t>(1, tiles / 32), [&](int64_t i) {
-        const int64_t index = listed ? listed[i] : i;
-        if (w.bits == 4)
-            multiply_tile<4>(w.tile(index), index, x, rows, store);
-        else
-            multiply_tile<8>(w.tile(index), index, x, rows, store);
-    });
 }

@@ -32,6 +32,7 @@ def load_library(cache: Path) -> ctypes.CDLL | None:
         return None
     library = ctypes.CDLL(str(path))
     library.team_open.restype = ctypes.c_void_p
+    library.forward.restype = library.logits.restype = ctypes.c_bool
     return library
 
 

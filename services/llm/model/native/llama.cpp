@@ -3,8 +3,10 @@
 // The caller owns all memory. Every number is computed by one thread in an order that only its own sequence decides:
 // so a row has the same bits alone, in a batch, and however its prompt was cut.
 #include <memory>
+#include <new>
 
 #include "attention.hpp"
+#include "products.hpp"
 
 struct Layer {
     const float* before_attention;
@@ -45,37 +47,47 @@ struct Step {
     const Update* const* adapters;  // of each row: UPDATES a layer, or null
 };
 
-struct Scratch {
-    explicit Scratch(const Model& m, int64_t rows)
-        : widest(std::max({m.hidden, m.inner, m.queries()})), wide(m.layer[0].qkv.rows) {
-        for (auto* floats : {&normed, &attended}) floats->reset(new float[rows * widest]);
-        products.reset(new float[rows * std::max(wide, m.inner)]);
-        q.reset(new int8_t[rows * widest]);
-        scales.reset(new float[rows * widest / BLOCK]);
-        sums.reset(new float[rows * widest / BLOCK]);
-    }
-    Quantised quantised(int64_t columns) const { return {q.get(), scales.get(), sums.get(), columns}; }
-
-    int64_t widest, wide;
-    std::unique_ptr<float[]> normed, attended, products, scales, sums;
-    std::unique_ptr<int8_t[]> q;
-};
-
 // Consecutive rows of one sequence.
 struct Group {
     int64_t first, count;
 };
 
-static std::vector<Group> group_rows(const Step& s, int64_t most) {
-    std::vector<Group> groups;
-    for (int64_t n = 0; n < s.rows; ++n) {
-        if (n && s.sequences[n] == s.sequences[n - 1] && groups.back().count < most)
-            ++groups.back().count;
-        else
-            groups.push_back({n, 1});
+// What one thread works with.
+struct Workspace {
+    Unpacked unpacked;
+    std::vector<float> scores;
+};
+
+// All memory of one step, taken before its first number is computed.
+struct Scratch {
+    Scratch(const Model& m, const Step& s, int threads)
+        : wide(m.layer[0].qkv.rows), most_rows(std::max<int64_t>(1, 16 * m.kv_heads / m.heads)) {
+        const int64_t widest = std::max({m.hidden, m.inner, m.queries()}), padded = (s.rows + ROWS - 1) / ROWS * ROWS;
+        for (auto* floats : {&normed, &attended}) floats->reset(new float[s.rows * widest]);
+        products.reset(new float[s.rows * std::max(wide, m.inner)]);
+        q.reset(new int8_t[padded * widest]);
+        for (auto* floats : {&scales, &sums}) floats->reset(new float[padded * widest / BLOCK]);
+        const int64_t scores = most_rows * (m.heads / m.kv_heads) * s.table_width * PAGE;
+        for (int i = 0; i < threads; ++i) spaces.push_back({Unpacked(widest), std::vector<float>(scores)});
+        group(s);
     }
-    return groups;
-}
+    Quantised quantised(int64_t columns) const { return {q.get(), scales.get(), sums.get(), columns}; }
+
+    void group(const Step& s) {
+        for (int64_t n = 0; s.sequences && n < s.rows; ++n) {
+            if (n && s.sequences[n] == s.sequences[n - 1] && groups.back().count < most_rows)
+                ++groups.back().count;
+            else
+                groups.push_back({n, 1});
+        }
+    }
+
+    int64_t wide, most_rows;
+    std::unique_ptr<float[]> normed, attended, products, scales, sums;
+    std::unique_ptr<int8_t[]> q;
+    std::vector<Workspace> spaces;
+    std::vector<Group> groups;
+};
 
 static void normalise(const float* x, const float* weight, int64_t width, double epsilon, float* out) {
     __m256 sum = _mm256_setzero_ps();
@@ -128,25 +140,17 @@ static void place(const Model& m, const Layer& layer, const Step& s, int64_t n, 
 }
 
 static void attend_group(const Model& m, const Layer& layer, const Step& s, const Group& group, int64_t head,
-                         const Scratch& t, Workspace& work) {
-    const int64_t shared = m.heads / m.kv_heads;
-    std::vector<const float*> q;
-    std::vector<float*> out;
-    std::vector<int64_t> lengths;
-    for (int64_t n = group.first; n < group.first + group.count; ++n)
-        for (int64_t h = head * shared; h < (head + 1) * shared; ++h) {
-            q.push_back(t.products.get() + n * t.wide + h * m.width);
-            out.push_back(t.attended.get() + n * m.queries() + h * m.width);
-            lengths.push_back(s.positions[n] + 1);
-        }
-    const int64_t size = m.width * PAGE;
+                         const Scratch& t, float* scores) {
+    const int64_t shared = m.heads / m.kv_heads, size = m.width * PAGE, first = head * shared * m.width;
+    const Queries queries{t.products.get() + group.first * t.wide + first,
+                          t.attended.get() + group.first * m.queries() + first,
+                          t.wide, m.queries(), group.count, shared, m.width, s.positions[group.first] + 1};
     const Pages pages{layer.keys + head * size, layer.values + head * size,
                       s.tables + s.sequences[group.first] * s.table_width, m.kv_heads * size};
-    attend({q.data(), out.data(), lengths.data(), static_cast<int64_t>(q.size()), m.width}, pages, work);
+    attend(queries, pages, scores);
 }
 
-static void attention(const Model& m, int64_t index, const Step& s, const std::vector<Group>& groups, float* x,
-                      const Scratch& t, Workspace& work, Team& team) {
+static void attention(const Model& m, int64_t index, const Step& s, float* x, const Scratch& t, Workspace& work, Team& team) {
     const Layer& layer = m.layer[index];
     const Quantised narrow = t.quantised(m.hidden), seen = t.quantised(m.queries());
     float *normed = t.normed.get(), *products = t.products.get(), *attended = t.attended.get();
@@ -157,7 +161,7 @@ static void attention(const Model& m, int64_t index, const Step& s, const std::v
     multiply_all(team, layer.qkv, narrow, s.rows, [&](int64_t n, int64_t tile, __m256 low, __m256 high) {
         _mm256_storeu_ps(products + n * t.wide + tile * TILE, low);
         _mm256_storeu_ps(products + n * t.wide + tile * TILE + 8, high);
-    });
+    }, work.unpacked);
     team.share(s.rows, 1, [&](int64_t n) {
         float* qkv = products + n * t.wide;
         if (layer.qkv_bias)
@@ -166,8 +170,9 @@ static void attention(const Model& m, int64_t index, const Step& s, const std::v
             for (int64_t u = 0; u < UPDATES - 1; ++u) update(s.adapters[n][index * UPDATES + u], normed + n * m.hidden, qkv);
         place(m, layer, s, n, qkv);
     });
-    const int64_t items = static_cast<int64_t>(groups.size()) * m.kv_heads;
-    team.share(items, 1, [&](int64_t i) { attend_group(m, layer, s, groups[i / m.kv_heads], i % m.kv_heads, t, work); });
+    team.share(static_cast<int64_t>(t.groups.size()) * m.kv_heads, 1, [&](int64_t i) {
+        attend_group(m, layer, s, t.groups[i / m.kv_heads], i % m.kv_heads, t, work.scores.data());
+    });
     team.share(s.rows, 1, [&](int64_t n) {
         quantise(attended + n * m.queries(), seen, n);
         if (s.adapters[n]) update(s.adapters[n][index * UPDATES + UPDATES - 1], attended + n * m.queries(), x + n * m.hidden);
@@ -176,7 +181,7 @@ static void attention(const Model& m, int64_t index, const Step& s, const std::v
         float* to = x + n * m.hidden + tile * TILE;
         _mm256_storeu_ps(to, _mm256_add_ps(_mm256_loadu_ps(to), low));
         _mm256_storeu_ps(to + 8, _mm256_add_ps(_mm256_loadu_ps(to + 8), high));
-    });
+    }, work.unpacked);
 }
 
 static __m256 silu(__m256 x) {
@@ -187,7 +192,7 @@ static __m256 silu(__m256 x) {
     return _mm256_div_ps(_mm256_mul_ps(x, _mm256_blendv_ps(e, one, above)), _mm256_add_ps(one, e));
 }
 
-static void mlp(const Model& m, int64_t index, const Step& s, float* x, const Scratch& t, Team& team) {
+static void mlp(const Model& m, int64_t index, const Step& s, float* x, const Scratch& t, Workspace& work, Team& team) {
     const Layer& layer = m.layer[index];
     const Quantised narrow = t.quantised(m.hidden), inner = t.quantised(m.inner);
     float *normed = t.normed.get(), *products = t.products.get();
@@ -197,45 +202,63 @@ static void mlp(const Model& m, int64_t index, const Step& s, float* x, const Sc
     });
     multiply_all(team, layer.gate_up, narrow, s.rows, [&](int64_t n, int64_t tile, __m256 gate, __m256 up) {
         _mm256_storeu_ps(products + n * m.inner + tile * 8, _mm256_mul_ps(silu(gate), up));
-    });
+    }, work.unpacked);
     team.share(s.rows, 1, [&](int64_t n) { quantise(products + n * m.inner, inner, n); });
     multiply_all(team, layer.down, inner, s.rows, [&](int64_t n, int64_t tile, __m256 low, __m256 high) {
         float* to = x + n * m.hidden + tile * TILE;
         _mm256_storeu_ps(to, _mm256_add_ps(_mm256_loadu_ps(to), low));
         _mm256_storeu_ps(to + 8, _mm256_add_ps(_mm256_loadu_ps(to + 8), high));
-    });
+    }, work.unpacked);
+}
+
+// Run a step; false, and nothing done, where there is no memory for it.
+template <class Task>
+static bool with_scratch(const Model& m, const Step& s, Team& team, const Task& task) {
+    std::unique_ptr<Scratch> t;
+    try {
+        t = std::make_unique<Scratch>(m, s, team.size());
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+    task(*t);
+    return true;
 }
 
 // Embeddings x [rows, hidden] become final-norm hidden states; keys and values go into their pages.
-extern "C" void forward(Team* team, const Model* model, const Step* step, float* x) {
+extern "C" bool forward(Team* team, const Model* model, const Step* step, float* x) {
     const Model& m = *model;
     const Step& s = *step;
-    const Scratch t(m, s.rows);
-    const std::vector<Group> groups = group_rows(s, std::max<int64_t>(1, 16 * m.kv_heads / m.heads));
-    team->run([&] {
-        Workspace work;
-        for (int64_t index = 0; index < m.layers; ++index) {
-            attention(m, index, s, groups, x, t, work, *team);
-            mlp(m, index, s, x, t, *team);
-        }
-        team->share(s.rows, 1, [&](int64_t n) {
-            normalise(x + n * m.hidden, m.norm, m.hidden, m.epsilon, x + n * m.hidden);
+    return with_scratch(m, s, *team, [&](Scratch& t) {
+        team->run([&](int thread) {
+            const AmxTiles tiles;
+            Workspace& work = t.spaces[thread];
+            for (int64_t index = 0; index < m.layers; ++index) {
+                attention(m, index, s, x, t, work, *team);
+                mlp(m, index, s, x, t, work, *team);
+            }
+            team->share(s.rows, 1, [&](int64_t n) {
+                normalise(x + n * m.hidden, m.norm, m.hidden, m.epsilon, x + n * m.hidden);
+            });
         });
     });
 }
 
 // Logits [rows, head.rows] of hidden states, computed for the listed tiles of 16 vocabulary ids only.
-extern "C" void logits(Team* team, const Model* model, const float* hidden, int64_t rows, const int32_t* tiles,
+extern "C" bool logits(Team* team, const Model* model, const float* hidden, int64_t rows, const int32_t* tiles,
                        int64_t count, float* out) {
     const Model& m = *model;
-    const Scratch t(m, rows);
-    const Quantised x = t.quantised(m.hidden);
-    team->run([&] {
-        team->share(rows, 1, [&](int64_t n) { quantise(hidden + n * m.hidden, x, n); });
-        multiply_all(*team, m.head, x, rows, [&](int64_t n, int64_t tile, __m256 low, __m256 high) {
-            _mm256_storeu_ps(out + n * m.head.rows + tile * TILE, low);
-            _mm256_storeu_ps(out + n * m.head.rows + tile * TILE + 8, high);
-        }, tiles, count);
+    Step s{};
+    s.rows = rows;
+    return with_scratch(m, s, *team, [&](Scratch& t) {
+        const Quantised x = t.quantised(m.hidden);
+        team->run([&](int thread) {
+            const AmxTiles config;
+            team->share(rows, 1, [&](int64_t n) { quantise(hidden + n * m.hidden, x, n); });
+            multiply_all(*team, m.head, x, rows, [&](int64_t n, int64_t tile, __m256 low, __m256 high) {
+                _mm256_storeu_ps(out + n * m.head.rows + tile * TILE, low);
+                _mm256_storeu_ps(out + n * m.head.rows + tile * TILE + 8, high);
+            }, t.spaces[thread].unpacked, {tiles, count});
+        });
     });
 }
 

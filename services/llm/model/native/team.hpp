@@ -3,6 +3,7 @@
 
 #include <immintrin.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -12,7 +13,7 @@
 class Team {
 public:
     explicit Team(int threads) : size_(threads) {
-        for (int i = 1; i < threads; ++i) others_.emplace_back([this] { serve(); });
+        for (int i = 1; i < threads; ++i) others_.emplace_back([this, i] { serve(i); });
     }
 
     ~Team() {
@@ -21,12 +22,14 @@ public:
         for (auto& other : others_) other.join();
     }
 
-    // Every thread runs `task`; returns when all have.
-    void run(const std::function<void()>& task) {
+    int size() const { return size_; }
+
+    // Every thread runs `task`, each with its number; returns when all have. It must not throw.
+    void run(const std::function<void(int)>& task) {
         task_ = &task;
         next_ = 0;
         begin();
-        task();
+        task(0);
         meet();
     }
 
@@ -44,11 +47,11 @@ private:
         started_.notify_all();
     }
 
-    void serve() {
+    void serve(int number) {
         for (uint32_t seen = 0;;) {
             await(started_, seen++);
             if (!task_) return;
-            (*task_)();
+            (*task_)(number);
             meet();
         }
     }
@@ -75,7 +78,7 @@ private:
     }
 
     const int size_;
-    const std::function<void()>* task_ = nullptr;
+    const std::function<void(int)>* task_ = nullptr;
     std::atomic<uint32_t> started_{0}, met_{0};
     std::atomic<int> arrived_{0};
     std::atomic<int64_t> next_{0};
