@@ -22,8 +22,8 @@ from services.trainer.loop import train
 from services.trainer.recipe import Recipe, channels_last
 
 PART = "image_codec"
-COMPOSED = 2048
-"""Composed scenes whose things the tokeniser sees, where the codec holds such scenes."""
+TOKENS = {"backdrops": len(COLOURS), "others": 3, "composed": 2048}
+"""How often each known picture is seen and any other one, and composed scenes where the codec holds such."""
 
 
 def run_codec(recipe: Recipe) -> None:
@@ -60,10 +60,12 @@ def run_tokens(recipe: Recipe) -> None:
     """
     mixture, codec = Mixture(Album.open(recipe.cache)), recipe.part(ImageCodec, PART)
     channels_last(codec.autoencoder)
-    canonical, slight = (scene_latents(codec, mixture, jitter) for jitter in (CANONICAL, SLIGHT))
-    other = latents_of(codec, mixture, mixture.rest.repeat(3), LOOSE)
+    amounts = recipe.amount(TOKENS)
+    known, rest = mixture.known.repeat(amounts["backdrops"]), mixture.rest.repeat(amounts["others"])
+    canonical, slight = (latents_of(codec, mixture, known, jitter) for jitter in (CANONICAL, SLIGHT))
+    other = latents_of(codec, mixture, rest, LOOSE)
     if codec.setting("things") > 1:
-        other = torch.cat([other, small_latents(codec, mixture.album)])
+        other = torch.cat([other, small_latents(codec, mixture.album, amounts["composed"])])
     tokeniser = channels_last(codec.tokeniser).requires_grad_(True)
     count = [recipe.many(part) for part in (24, 12, 28)]
 
@@ -168,21 +170,16 @@ def latents_of(codec: ImageCodec, mixture: Mixture, rows: Tensor, jitter: Jitter
 
 
 @torch.no_grad()
-def small_latents(codec: ImageCodec, album: Album) -> Tensor:
+def small_latents(codec: ImageCodec, album: Album, count: int) -> Tensor:
     """Latents of the things of composed scenes, each looked at alone: small ones are seen through few pixels."""
     pick, found = random.Random(0), []
-    for _ in range(COMPOSED // 32):
+    for _ in range(-(-count // 32)):
         pixels = composed.render(album, [composed.draw(pick) for _ in range(32)])
         poses = standing(pixels, codec.setting("things"))
         there = poses[..., 2].flatten() > 0
         with mixed_precision():
             found.append(codec.autoencoder.encode(alone(pixels, poses)[there]).float().contiguous())
     return torch.cat(found)
-
-
-def scene_latents(codec: ImageCodec, mixture: Mixture, jitter: Jitter) -> Tensor:
-    """Latents of every known picture on nine random backdrops."""
-    return latents_of(codec, mixture, mixture.known.repeat(len(COLOURS)), jitter)
 
 
 def canonical_codes(codec: ImageCodec, mixture: Mixture) -> Tensor:

@@ -26,6 +26,7 @@ def check(records: Sequence[Record], media: Path | None = None, rounds: bool = T
     ]
     found += _repeats(records)
     found += _topics_in_two_splits(records)
+    found += _names_of_two_media(records)
     if media is not None:
         found += _absent(records, media)
     return sorted(found, key=lambda defect: defect.record)
@@ -101,6 +102,14 @@ def _topics_in_two_splits(records: Sequence[Record]) -> Iterator[Defect]:
     for place, record in enumerate(records):
         if record.topic and splits.setdefault(record.topic, record.split) != record.split:
             yield Defect(place, "split", f"the topic {record.topic!r} is in {splits[record.topic]} too")
+
+
+def _names_of_two_media(records: Sequence[Record]) -> Iterator[Defect]:
+    shown: dict[str, str] = {}
+    for place, record in enumerate(records):
+        for piece in record.media:
+            if piece.name and shown.setdefault(piece.name, piece.content) != piece.content:
+                yield Defect(place, "names", f"{piece.name} shows something else in an earlier record")
 
 
 def _absent(records: Sequence[Record], media: Path) -> Iterator[Defect]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from services.trainer.mosit.tags import (
 
 FormName = Literal["raw", "prepared", "anyinstruct"]
 Form = TypeVar("Form", bound=BaseModel)
+FILE_NAME = re.compile(r"mosit_[ivas]_\d{7}_\d{2}\.\w+")
 
 
 def read(path: Path) -> tuple[list[Record], list[Defect]]:
@@ -80,14 +82,14 @@ def form_of(rows: Sequence[Mapping[str, Any]]) -> FormName:
 def _rows(path: Path) -> list[Mapping[str, Any]]:
     if not path.is_file():
         raise InvalidInput(f"there is no file {path.name}", reason="DATA_MISSING", field="file")
-    text = path.read_text(encoding="utf-8")
     try:
+        text = path.read_text(encoding="utf-8")
         found = (
             json.loads(text)
             if text.lstrip().startswith("[")
             else [json.loads(s) for s in text.splitlines() if s]
         )
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(
             f"{path.name} is no JSON: {error}", reason="DATA_MALFORMED", field="file"
         ) from error
@@ -98,11 +100,16 @@ def _rows(path: Path) -> list[Mapping[str, Any]]:
 
 def _read_raw(row: Mapping[str, Any]) -> Record:
     raw = RawRecord.model_validate(row)
-    captions = {name: caption for _, name, caption in _listed(raw)}
+    captions: dict[str, str] = {}
+    for _, name, caption in _listed(raw):
+        if captions.setdefault(name, caption) != caption:
+            raise OutOfForm(f"{name} is listed with two captions")
     used: set[str] = set()
 
     def medium(modality: ModalityName, inside: str) -> Piece:
         used.add(inside)
+        if inside not in captions and FILE_NAME.fullmatch(inside):
+            raise OutOfForm(f"{inside} is named, and in no list")
         return Piece(modality, captions[inside], inside) if inside in captions else Piece(modality, inside)
 
     messages = tuple(Message(said.sender, read_tags(said.value, medium)) for said in raw.conversation)

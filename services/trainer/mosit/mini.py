@@ -51,7 +51,9 @@ def build(split: str, count: int, seed: int = 0) -> list[Record]:
         written = _written(topic, random.Random(f"{seed} {split} {number}"), texts)
         found.setdefault(tuple(Message(m.sender, m.pieces) for m in written.messages), written)
         number += 1
-    return [_with_names(record, place) for place, record in enumerate(found.values())]
+    # Media of both splits can lie in one folder.
+    first = TRAINED if split == "held_out" else 0
+    return [_with_names(record, place) for place, record in enumerate(found.values(), first)]
 
 
 def pairs(record: Record) -> set[tuple[ModalityName, ModalityName]]:

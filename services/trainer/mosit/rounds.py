@@ -10,6 +10,7 @@ from services.trainer.data import ideas, world
 from services.trainer.data.chat import Exchange
 from services.trainer.data.ideas import Idea, Music, Sound
 from services.trainer.data.messages import MEDIA, Part, announced, media, named, spoken
+from services.trainer.data.split import is_held_out
 from services.trainer.data.wording import VERBS, Wording
 from services.trainer.data.world import Scene, with_article
 from services.trainer.mosit.topics import Topic
@@ -61,16 +62,25 @@ class Rounds(Wording):
         return replace(drawn, kind=self.pick.choice(self.topic.kinds))
 
     def next(self, place: int) -> Round:
-        """The round at a place of the dialogue; what it makes is remembered."""
+        """The round at a place of the dialogue; what it makes is remembered.
+
+        A dialogue of training shows no combination that is held out.
+        """
+        found = self._drawn()
+        while not self.held_out and _shows_held_out(found):
+            found = self._drawn()
+        if self.pick.random() < 0.22 and any(part.modality == "text" for part in found.request):
+            found = found._replace(request=tuple(_aloud(part) for part in found.request))
+        self._remember(place, found)
+        return found
+
+    def _drawn(self) -> Round:
         choices = [*_NEW, *_SHOWN]
         if self.made:
             choices += 2 * _ABOUT_SCENES if isinstance(self.made[-1].idea, Scene) else 2 * _ABOUT_SOUNDS
         if self.said:
             choices += ["aloud"]
         found: Round = getattr(self, f"_{self.pick.choice(choices)}")()
-        if self.pick.random() < 0.22 and any(part.modality == "text" for part in found.request):
-            found = found._replace(request=tuple(_aloud(part) for part in found.request))
-        self._remember(place, found)
         return found
 
     def _remember(self, place: int, found: Round) -> None:
@@ -244,6 +254,11 @@ class Rounds(Wording):
 
     def _any(self) -> Idea:
         return self.pick.choice((self.scene(), self.scene(moving=True), self._heard()))
+
+
+def _shows_held_out(found: Round) -> bool:
+    parts = (part for part in (*found.request, *found.answer) if part.modality in MEDIA)
+    return any(is_held_out(ideas.by_caption()[part.content]) for part in parts)
 
 
 def _aloud(part: Part) -> Part:

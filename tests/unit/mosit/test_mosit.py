@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 from anygpt.errors import InvalidInput
 from anygpt.topology import MODALITIES
+from services.trainer.data import ideas
+from services.trainer.data.split import is_held_out
 from services.trainer.mosit import check as rules
 from services.trainer.mosit import files, mini
 from services.trainer.mosit.commands import mosit
@@ -124,7 +126,14 @@ def test_media_without_codes_cannot_become_tokens(tmp_path: Path, held_out: list
         ({"conversation": [{"from": "robot", "value": "x"}]}, "record 0: form: conversation.0.from"),
         ({"split": "test"}, "record 0: split: 'test' is neither train nor held_out"),
         ({"references": [-1, 1, 0]}, "record 0: references: a round can only speak of one before it"),
-        ({"image_list": [{"image_name": "cat.jpg", "caption": "a cat"}]}, "record 0: tags: cat.jpg is listed"),
+        ({"image_list": [{"image_name": "cat.jpg", "caption": "a cat"}, *RAW["image_list"]]}, "record 0: tags: cat.jpg"),
+        ({"image_list": []}, "record 0: tags: mosit_i_0000000_00.jpg is named, and in no list"),
+        (
+            {"image_list": [*RAW["image_list"], RAW["image_list"][0] | {"caption": "a dog"}]},
+            "record 0: tags: mosit_i_0000000_00.jpg is listed with two captions",
+        ),
+        ({"references": [0.5, 1, 2]}, "record 0: form: references.0"),
+        ({"conversation": "hello"}, "record 0: form: conversation"),
     ],
 )  # fmt: skip
 def test_each_defect_names_its_record_and_its_rule(
@@ -157,9 +166,16 @@ def test_a_topic_in_two_splits_is_named(tmp_path: Path) -> None:
     assert found(tmp_path, *rows) == ["record 1: split: the topic 'cats' is in train too"]
 
 
-@pytest.mark.parametrize("content", ["", "[1, 2]", "{", '[{"x": 1}]'])
-def test_a_file_that_holds_no_dialogues_is_refused(tmp_path: Path, content: str) -> None:
-    (tmp_path / "x.json").write_text(content)
+def test_a_file_that_shows_something_else_in_a_later_record_is_named(tmp_path: Path) -> None:
+    other = json.loads(json.dumps(RAW).replace("a cat", "a cow"))
+    assert found(tmp_path, RAW, other) == [
+        "record 1: names: mosit_i_0000000_00.jpg shows something else in an earlier record"
+    ]
+
+
+@pytest.mark.parametrize("content", [b"", b"[1, 2]", b"{", b'[{"x": 1}]', b"[NaN]", b"\xff\xfe["])
+def test_a_file_that_holds_no_dialogues_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(InvalidInput):
         files.read(tmp_path / "x.json")
 
@@ -172,6 +188,26 @@ def test_mini_mosit_has_at_least_a_hundred_topics_and_holds_some_of_them_out() -
 
 def test_mini_mosit_breaks_no_rule(trained: list[Record], held_out: list[Record]) -> None:
     assert rules.check([*trained, *held_out]) == []
+
+
+def test_mini_mosit_trains_on_no_combination_that_is_held_out(trained: list[Record]) -> None:
+    media = [piece for record in trained for piece in record.media if piece.modality != "speech"]
+    assert not any(is_held_out(ideas.by_caption()[piece.content]) for piece in media)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_mini_mosit_as_a_whole_has_5000_dialogues_and_500_of_other_topics_and_none_twice() -> None:
+    trained, held_out = (mini.build(split, count) for split, count in (("train", 5000), ("held_out", 500)))
+    assert rules.check([*trained, *held_out]) == []
+    assert (len(trained), len(held_out)) == (5000, 500)
+    assert not {record.topic for record in trained} & {record.topic for record in held_out}
+    assert len({record.topic for record in trained}) >= 100
+    for records in (trained, held_out):
+        assert {record.rounds for record in records} == {3, 4, 5, 6, 7}
+        counts = Counter(pair for record in records for pair in mini.pairs(record))
+        assert set(counts) == set(product(MODALITIES, MODALITIES))
+        assert min(counts.values()) >= 20
 
 
 def test_mini_mosit_goes_through_every_ordered_pair_of_modalities(trained: list[Record]) -> None:
