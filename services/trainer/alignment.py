@@ -19,10 +19,15 @@ from services.trainer.alignment_sequence import TokenSequence, batches, collate
 from services.trainer.alignment_setup import Alignment
 from services.trainer.alignment_signals import signal
 from services.trainer.data import dialogues
+from services.trainer.data.messages import Dialogue
+from services.trainer.data.split import shows_held_out
 from services.trainer.loop import train
+from services.trainer.mosit import mini
 from services.trainer.recipe import Recipe, main
 
-AMOUNTS = {"dialogues": 12_000, "batch_tokens": 512}
+AMOUNTS = {"dialogues": 12_000, "records": 4000, "batch_tokens": 512}
+MOST_ROUNDS = 3
+"""Rounds after which a dialogue of mini-MosIT is cut: a later one costs more, and teaches little else."""
 SYSTEM = "You are a helpful assistant."
 SYSTEM_EVERY = 16
 """One dialogue in so many has a system instruction."""
@@ -74,12 +79,19 @@ def converse(recipe: Recipe, alignment: Alignment) -> None:
 
 
 def _batches(alignment: Alignment, amounts: Mapping[str, int]) -> list[list[TokenSequence]]:
-    built = dialogues.build(amounts["dialogues"], 1, alignment.chat)
+    built = [*dialogues.build(amounts["dialogues"], 1, alignment.chat), *switching(amounts["records"])]
     system = [SYSTEM if number % SYSTEM_EVERY == 0 else "" for number in range(len(built))]
     sequences = [alignment.sequencer.sequence(*pair) for pair in zip(built, system, strict=True)]
     groups = list(batches(sequences, amounts["batch_tokens"]))
     random.Random(0).shuffle(groups)
     return groups
+
+
+def switching(count: int) -> list[Dialogue]:
+    """Beginnings of mini-MosIT's dialogues, but for those that show what is kept for judging."""
+    pick = random.Random(3)
+    cut = [list(mini.dialogues(record))[pick.randrange(MOST_ROUNDS)] for record in mini.build("train", count)]
+    return [dialogue for dialogue in cut if not shows_held_out(dialogue)]
 
 
 STAGES = {

@@ -23,6 +23,7 @@ from services.trainer.alignment_setup import Alignment
 from services.trainer.alignment_words import WordTargets
 from services.trainer.data import dialogues, ideas, world
 from services.trainer.data.ideas import Idea, Music, Sound
+from services.trainer.data.split import is_held_out
 from services.trainer.loop import Run, train
 from services.trainer.recipe import Recipe
 
@@ -89,7 +90,7 @@ def _fit(run: Run, projection: nn.Module, given: Tensor, wanted: Tensor) -> None
 def _batches(alignment: Alignment, amounts: Mapping[str, int]) -> list[list[TokenSequence]]:
     writer, pick = dialogues.Writer(9, alignment.chat, held_out=False), random.Random(9)
     families = pick.choices(list(ABOUT_MEDIA), list(ABOUT_MEDIA.values()), k=amounts["dialogues"])
-    sequences = [alignment.sequencer.sequence(writer.families[name]()) for name in families]
+    sequences = [alignment.sequencer.sequence(writer.of(name)) for name in families]
     groups = list(batches(sequences, amounts["batch_tokens"]))
     pick.shuffle(groups)
     return groups
@@ -106,7 +107,11 @@ def _pool(
 
 
 def wanted_of(modality: ModalityName) -> list[Idea]:
-    """All that the world has in a modality."""
+    """All that the world has in a modality, but for the combinations that are kept for judging."""
+    return [idea for idea in _all_of(modality) if not is_held_out(idea)]
+
+
+def _all_of(modality: ModalityName) -> list[Idea]:
     if modality == "image":
         return list(world.scenes())
     if modality == "video":

@@ -29,6 +29,7 @@ from services.trainer.alignment_setup import Alignment
 from services.trainer.data import dialogues, world
 from services.trainer.data.ideas import Sound
 from services.trainer.data.messages import Dialogue
+from services.trainer.data.split import shows_held_out
 from services.trainer.device import here, mixed_precision
 from services.trainer.loop import Run, train
 from services.trainer.recipe import Recipe
@@ -135,8 +136,9 @@ class _Reader:
         writer = dialogues.Writer(1000 + chunk, self.alignment.chat, held_out=False)
         found: list[TokenSequence] = []
         while len(found) < self.amounts["chunk"]:
-            sequence = self.alignment.sequencer.sequence(_dialogue(writer, pick))
-            found += [sequence] if sequence.signals else []
+            dialogue = _dialogue(writer, pick)
+            sequence = self.alignment.sequencer.sequence(dialogue)
+            found += [sequence] if sequence.signals and not shows_held_out(dialogue) else []
         return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +13,13 @@ import typer
 def evaluate(
     pack: Annotated[str, typer.Option(help="Name of a pack, or a path with a slash.")] = "mini",
     items: Annotated[int, typer.Option(min=2, help="Questions of each row.")] = 500,
+    minutes: Annotated[
+        float, typer.Option(help="Time for all rows, in equal shares; a row asks what fits. 0: no limit.")
+    ] = 0.0,
     rows: Annotated[
         str, typer.Option(help="Only rows whose name has this in it, e.g. `pair` or `text -> image`.")
     ] = "",
+    note: Annotated[str, typer.Option(help="What a reader has to know; it stands above the table.")] = "",
     gallery: Annotated[
         Path | None, typer.Option(help="HTML page with prompts beside what came of them.")
     ] = None,
@@ -38,8 +44,9 @@ def evaluate(
     if not chosen:
         raise InvalidInput(f"no row has {rows!r} in its name", field="--rows")
     opened = open_pack(pack)
-    plan = run.Plan(chosen, items, kept=8 if gallery else 0)
+    plan = run.Plan(chosen, items, kept=8 if gallery else 0, minutes=minutes or math.inf)
     result, shown = run.evaluate(opened, cache.expanduser(), plan)
+    result = replace(result, note=note)
     for one in result.tables():
         Console().print(one)
     if out or not rows:

@@ -30,6 +30,8 @@ from anygpt_models.eight_bits import SCALE, packed
 from anygpt_models.part import WEIGHTS
 
 ADAPTER = "llm_adapter"
+REPORTS = frozenset({"EVAL.md", "EVAL.json", "gallery.html"})
+"""What an evaluation writes beside the manifest. It names the manifest's digest, so no manifest can hold its own."""
 MOST_BYTES = 30 * 1024 * 1024
 TEXT_SIZE = 49152
 """Rows of SmolLM2's own vocabulary."""
@@ -141,7 +143,8 @@ def build_manifest(folder: Path) -> Manifest:
 
     Raises ValueError when it is bigger than a pack may be, or has a part of unknown origin.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    outside = {folder / name for name in (MANIFEST, *REPORTS)}
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path not in outside)
     size = sum(path.stat().st_size for path in files)
     if size > MOST_BYTES:
         biggest = sorted(

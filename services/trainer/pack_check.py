@@ -15,6 +15,7 @@ from anygpt.pack import MANIFEST, PICKLES, Pack, file_digest
 from anygpt.topology import MODALITIES, MODALITY_NAMES, TEXT
 from anygpt_models.part import WEIGHTS
 from anygpt_models.parts import class_name, due_shapes, kept_shapes
+from services.trainer.pack import REPORTS
 
 ZIP, PICKLES_START = b"PK\x03\x04", tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
 """How a file of torch.save begins, and a bare pickle."""
@@ -49,7 +50,7 @@ def _digests(pack: Pack) -> Iterator[tuple[str, str]]:
             yield path, "the file is missing"
         elif file_digest(file) != digest:
             yield path, "the file is not what its sha256 says"
-    known = {MANIFEST, "EVAL.md", "EVAL.json", *pack.manifest.files}
+    known = {MANIFEST, *REPORTS, *pack.manifest.files}
     for file in _files(pack.folder):
         if (path := file.relative_to(pack.folder).as_posix()) not in known:
             yield path, "the file is not in the manifest"

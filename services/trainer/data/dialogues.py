@@ -17,6 +17,7 @@ from services.trainer.data.chat import Exchange, own_exchanges
 from services.trainer.data.ideas import Idea, Music, Sound
 from services.trainer.data.messages import MEDIA, Dialogue, Part, Turn, announced, meant, media, named, spoken
 from services.trainer.data.sentences import build_sentences
+from services.trainer.data.split import shows_held_out
 from services.trainer.data.wording import VERBS, Wording
 from services.trainer.data.world import Scene, with_article
 
@@ -51,9 +52,16 @@ class Writer(Wording):
     def dialogue(self) -> Dialogue:
         """The next dialogue; one in five typed requests is spoken instead."""
         family = self.pick.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
-        dialogue = self.families[family]()
+        dialogue = self.of(family)
         if family in _SPEAKABLE and self.pick.random() < 0.22:
             dialogue = self._spoken(dialogue)
+        return dialogue
+
+    def of(self, family: str) -> Dialogue:
+        """A dialogue of one family; one for training shows nothing that is kept for judging."""
+        dialogue = self.families[family]()
+        while not self.held_out and shows_held_out(dialogue):
+            dialogue = self.families[family]()
         return dialogue
 
     # Requests in words
@@ -226,9 +234,8 @@ class Writer(Wording):
     def _follow(self) -> Dialogue:
         first = self._first()
         before = first.turns[-1]
-        idea = next(
-            (ideas.by_caption()[part.content] for part in before.answer if part.modality in MEDIA), None
-        )
+        shown = (part.content for part in (*before.answer, *before.request) if part.modality in MEDIA)
+        idea = ideas.by_caption().get(next(shown, ""))
         about_media = idea is not None and self.pick.random() < 2 / 3
         last = self._after_media(idea) if about_media else self._after_text(before)
         turns: tuple[Turn, ...] = (before, last)

@@ -9,6 +9,7 @@ from services.trainer.data import ideas, world
 from services.trainer.data.ideas import Idea, Music, Sound
 from services.trainer.data.messages import MEDIA, Part
 from services.trainer.data.phrases import wordings
+from services.trainer.data.split import is_held_out
 from services.trainer.data.world import Scene, with_article
 
 MOVING = {
@@ -49,7 +50,13 @@ class Wording:
         return Part("text", text)
 
     def scene(self, moving: bool = False, faces: float = 0.12) -> Scene:
-        """A thing on a background, white half of the time."""
+        """A thing on a background, white half of the time; training draws none that is kept for judging."""
+        found = self._any_scene(moving, faces)
+        while not self.held_out and is_held_out(found):
+            found = self._any_scene(moving, faces)
+        return found
+
+    def _any_scene(self, moving: bool, faces: float) -> Scene:
         faced = self.pick.random() < faces
         kind = (
             f"{self.pick.choice(list(world.EMOTIONS))} face"
@@ -60,8 +67,11 @@ class Wording:
         return Scene(kind, colour, self.pick.choice(list(world.MOTIONS)) if moving else "")
 
     def music(self) -> Music:
-        """Any instrument in any mood."""
-        return Music(self.pick.choice(list(world.INSTRUMENTS)), self.pick.choice(list(world.MOODS)))
+        """An instrument in a mood; training draws no pair that is kept for judging."""
+        while True:
+            found = Music(self.pick.choice(list(world.INSTRUMENTS)), self.pick.choice(list(world.MOODS)))
+            if self.held_out or not is_held_out(found):
+                return found
 
     def given(self) -> tuple[ModalityName, Idea, Part]:
         """A picture, a clip or a sound as a part of a request."""

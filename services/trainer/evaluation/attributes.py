@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from anygpt.client import Piece
@@ -39,7 +39,10 @@ class Asked:
 
 
 class AttributeRow(Row):
-    """Questions with `want` given, in wordings and about combinations that no training saw."""
+    """Questions in held-out wordings about held-out combinations, with `want` given."""
+
+    is_free = False
+    """Whether the model has to choose the modality too."""
 
     def __init__(
         self, name: str, route: Route, draw: Draw, ask: Ask, targets: Mapping[str, float | None]
@@ -51,10 +54,10 @@ class AttributeRow(Row):
         self.attributes = tuple(targets)
         self.metrics = tuple(_metric(name, self.target, *entry) for entry in targets.items())
 
-    def questions(self, bench: Bench, count: int) -> list[Question]:
+    def questions(self, bench: Bench, count: int) -> Iterator[Question]:
         """See Row."""
         sampler, wording = Sampler(seed_of(self.name)), Wording(seed_of(self.name), held_out=True)
-        return [self._question(bench.material, sampler, wording, place) for place in range(count)]
+        return (self._question(bench.material, sampler, wording, place) for place in range(count))
 
     def observe(self, bench: Bench, question: Question, reply: Reply) -> Sequence[Observation | None]:
         """See Row."""
@@ -69,7 +72,14 @@ class AttributeRow(Row):
         elif self.source != "text":
             pieces = (material.shown(idea, place), words)
         shown = words if self.source in ("text", "speech") else f"{words} [{ideas.caption(idea)}]"
-        return Question((Turn(pieces, (self.target,)),), Asked(meant, self.target), shown)
+        want = () if self.is_free else (self.target,)
+        return Question((Turn(pieces, want),), Asked(meant, self.target), shown)
+
+
+class FreeRow(AttributeRow):
+    """The same as people ask: without `want`, so an answer in another modality counts as wrong."""
+
+    is_free = True
 
 
 def _metric(name: str, target: ModalityName, attribute: str, wanted: float | None) -> Metric:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from anygpt_models.image_codec import ImageCodec
 from services.trainer.evaluation.asking import Question
@@ -23,10 +23,10 @@ class CodecRow(Row):
         Metric("image codes -> image: the judge still sees the thing", "a classifier trained apart", 0.9),
     )
 
-    def questions(self, bench: Bench, count: int) -> list[Question]:
+    def questions(self, bench: Bench, count: int) -> Iterator[Question]:
         """Scenes; nothing is asked of a system."""
         sampler = Sampler(seed_of(self.name))
-        return [Question((), sampler.scene()) for _ in range(count)]
+        return (Question((), sampler.scene()) for _ in range(count))
 
     def observe(self, bench: Bench, question: Question, reply: Reply) -> Sequence[Observation]:
         """See Row."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from anygpt.client import Piece
 from anygpt.vocabulary import ModalityName
@@ -26,14 +27,15 @@ class SwitchingRow(Row):
     name = "modality switching"
     metrics = (Metric("modality switching: the modalities asked for", "equality", 0.95),)
 
-    def questions(self, bench: Bench, count: int) -> list[Question]:
+    def questions(self, bench: Bench, count: int) -> Iterator[Question]:
         """The rounds of held-out dialogues that speak of no earlier one, asked alone, and first rounds."""
-        found: list[Question] = []
-        for record in mini.build("held_out", mini.HELD_OUT):
-            for place, earlier in enumerate(record.references):
-                if earlier < 0 and len(found) < count:
-                    found.append(_alone(bench.material, record, place))
-        return found
+        alone = (
+            (record, place)
+            for record in mini.build("held_out", mini.HELD_OUT)
+            for place, earlier in enumerate(record.references)
+            if earlier < 0
+        )
+        return (_alone(bench.material, record, place) for record, place in islice(alone, count))
 
     def observe(self, bench: Bench, question: Question, reply: Reply) -> Sequence[Observation]:
         """See Row."""
@@ -76,10 +78,10 @@ class ReferenceRow(Row):
     name = "references to earlier turns"
     metrics = (Metric("references: the right thing, colour or word", "as above, by modality", 0.7),)
 
-    def questions(self, bench: Bench, count: int) -> list[Question]:
+    def questions(self, bench: Bench, count: int) -> Iterator[Question]:
         """See Row."""
         sampler, wording = Sampler(seed_of(self.name)), Wording(seed_of(self.name), held_out=True)
-        return [_follow_up(bench.material, sampler, wording, place) for place in range(count)]
+        return (_follow_up(bench.material, sampler, wording, place) for place in range(count))
 
     def observe(self, bench: Bench, question: Question, reply: Reply) -> Sequence[Observation]:
         """See Row."""

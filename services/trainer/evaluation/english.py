@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -65,9 +65,9 @@ class PerplexityRow(Row):
         ),
     )
 
-    def questions(self, bench: Bench, count: int) -> list[Question]:
+    def questions(self, bench: Bench, count: int) -> Iterator[Question]:
         """The texts; nothing is asked of a system."""
-        return [Question((), text, text) for text in TEXTS]
+        return (Question((), text, text) for text in TEXTS)
 
     def observe(self, bench: Bench, question: Question, reply: Reply) -> Sequence[Observation]:
         """See Row: nats beyond the base model's, and tokens."""

@@ -47,6 +47,8 @@ class Result:
     calibrations: Sequence[Calibration]
     failures: dict[str, int]
     """Replies that failed, by reason."""
+    note: str = ""
+    """What a reader has to know of how this pack came about."""
 
     def write(self, folder: Path) -> None:
         """Write EVAL.json and EVAL.md."""
@@ -55,6 +57,7 @@ class Result:
             "machine": machine(),
             "pack": self.pack,
             "sha256": self.digest,
+            "note": self.note,
         }
         rows = [
             asdict(one.metric) | asdict(one.figure) | {"reached": one.is_reached} for one in self.measured
@@ -72,7 +75,9 @@ class Result:
             f"{facts['date']}, on {facts['machine']}; manifest sha256 `{self.digest}`.",
             f"{reached} of {len(self.measured)} targets are reached. Every question goes through the whole system, "
             "about the combinations that `data/split.py` keeps apart, in wordings that `data/phrases.py` keeps apart; "
-            "no judge shares a weight with the pack.", "",
+            "no judge shares a weight with the pack. What is made of words is asked for as people do, so the model has "
+            "to choose the modality too; pairs are asked with `want`.", "",
+            *([self.note, ""] if self.note else []),
             *_markdown(HEADER, [cells(one) for one in self.measured]), "",
             "## The judges themselves", "",
             "Each on real media of held-out combinations, and on the same media with the truths shuffled.", "",

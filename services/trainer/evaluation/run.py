@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
@@ -26,6 +29,8 @@ from services.trainer.evaluation.task import Bench, Metric, Row
 SPANS = Metric(
     "ends every span by itself: spans that the grammar had to close", "the grammar", 0.02, at_most=True
 )
+CHUNK = 16
+Judged = tuple[Question, Reply, Sequence[Observation | None]]
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,30 @@ class Plan:
     items: int
     kept: int = 0
     """Replies of each row that a gallery shows."""
+    minutes: float = math.inf
+    """Time for all rows: each has an equal share of what is left, and asks one chunk at least."""
+
+
+@dataclass
+class Tally:
+    """What is kept of the replies of all rows."""
+
+    measured: list[Measured] = field(default_factory=list)
+    shown: list[Shown] = field(default_factory=list)
+    ends: list[Observation] = field(default_factory=list)
+    """For each reply, whether a span of it was cut."""
+    failures: Counter[str] = field(default_factory=Counter)
+
+    def add(self, row: Row, found: Sequence[Judged], kept: int) -> None:
+        """Count the replies of a row."""
+        replies = [reply for _, reply, _ in found]
+        self.ends += [(float(reply.cut > 0), 1.0) for reply in replies if reply.modalities]
+        self.failures.update(reply.failure.split(":")[0] for reply in replies if reply.failure)
+        good = [Shown(row.name, question, reply) for question, reply, _ in found if reply.modalities]
+        self.shown += good[:kept]
+        for place, metric in enumerate(row.metrics):
+            column = [observed[place] for _, _, observed in found]
+            self.measured.append(Measured(metric, figure([one for one in column if one is not None])))
 
 
 def evaluate(pack: Pack, cache: Path, plan: Plan) -> tuple[Result, list[Shown]]:
@@ -55,48 +84,34 @@ def evaluate(pack: Pack, cache: Path, plan: Plan) -> tuple[Result, list[Shown]]:
         tempfile.TemporaryDirectory(prefix="anygpt-eval-") as data,
         embedded(Path(data), str(pack.folder.resolve())) as address,
     ):
-        measured, replies = asyncio.run(_asked(address, bench, plan))
-    failures = Counter(shown.reply.failure.split(":")[0] for shown in replies if shown.reply.failure)
-    result = Result(pack.manifest.name, pack.digest, measured, judged, dict(failures))
-    return result, _kept(replies, plan.kept)
+        tally = asyncio.run(_asked(address, bench, plan))
+    measured = [*tally.measured, Measured(SPANS, figure(tally.ends))]
+    result = Result(pack.manifest.name, pack.digest, measured, judged, dict(tally.failures))
+    return result, tally.shown
 
 
-async def _asked(address: str, bench: Bench, plan: Plan) -> tuple[list[Measured], list[Shown]]:
-    measured: list[Measured] = []
-    replies: list[Shown] = []
+async def _asked(address: str, bench: Bench, plan: Plan) -> Tally:
+    tally, end = Tally(), time.monotonic() + 60 * plan.minutes
     async with AsyncClient(address) as client:
-        for row in plan.rows:
-            found = await _row(client, bench, row, plan.items)
-            replies += [Shown(row.name, *pair) for pair in found]
-            measured += await asyncio.to_thread(_measured, bench, row, found)
-    ends = [(float(shown.reply.cut > 0), 1.0) for shown in replies if shown.reply.modalities]
-    return [*measured, Measured(SPANS, figure(ends))], replies
+        for place, row in enumerate(plan.rows):
+            share = (end - time.monotonic()) / (len(plan.rows) - place)
+            tally.add(row, await _row(client, bench, row, plan.items, share), plan.kept)
+    return tally
 
 
-async def _row(client: AsyncClient, bench: Bench, row: Row, count: int) -> list[tuple[Question, Reply]]:
-    questions = await asyncio.to_thread(row.questions, bench, count)
-    asked = [question for question in questions if question.turns]
-    if not asked:
-        return [(question, Reply()) for question in questions]
+async def _row(client: AsyncClient, bench: Bench, row: Row, count: int, seconds: float) -> list[Judged]:
+    """Chunks of questions, each asked and judged before the next, until there are no more or the time is over."""
+    found: list[Judged] = []
+    questions, end = row.questions(bench, count), time.monotonic() + seconds
     with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task(row.name, total=len(asked))
-        return await ask_all(client, asked, lambda: bar.advance(task))
-
-
-def _measured(bench: Bench, row: Row, found: Sequence[tuple[Question, Reply]]) -> list[Measured]:
-    observed: list[list[Observation]] = [[] for _ in row.metrics]
-    for question, reply in found:
-        for column, one in zip(observed, row.observe(bench, question, reply), strict=True):
-            if one is not None:
-                column.append(one)
-    return [Measured(metric, figure(column)) for metric, column in zip(row.metrics, observed, strict=True)]
-
-
-def _kept(replies: Sequence[Shown], count: int) -> list[Shown]:
-    seen: Counter[str] = Counter()
-    found = []
-    for shown in replies:
-        if shown.reply.modalities and seen[shown.row] < count:
-            seen[shown.row] += 1
-            found.append(shown)
+        task = bar.add_task(row.name, total=count)
+        while chunk := await asyncio.to_thread(lambda: list(islice(questions, CHUNK))):
+            replies = await ask_all(client, chunk, len(found), lambda: bar.advance(task))
+            found += await asyncio.to_thread(_judged, bench, row, replies)
+            if time.monotonic() > end:
+                break
     return found
+
+
+def _judged(bench: Bench, row: Row, replies: Sequence[tuple[Question, Reply]]) -> list[Judged]:
+    return [(question, reply, row.observe(bench, question, reply)) for question, reply in replies]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from anygpt_models.speech_text import spoken
 from services.trainer.evaluation.asking import Question, Turn
@@ -24,12 +24,12 @@ class TranscriptRow(Row):
     name = "speech -> text"
     metrics = (Metric("speech -> text: word errors", "edit distance", MOST_ERRORS, "ratio", at_most=True),)
 
-    def questions(self, bench: Bench, count: int) -> list[Question]:
+    def questions(self, bench: Bench, count: int) -> Iterator[Question]:
         """See Row."""
-        return [
+        return (
             Question((Turn((bench.material.said(text), "Transcribe this."), ("text",)),), text, text)
             for text in _sentences(bench, self.name, count)
-        ]
+        )
 
     def observe(self, bench: Bench, question: Question, reply: Reply) -> Sequence[Observation]:
         """See Row."""
@@ -48,12 +48,12 @@ class SpeakingRow(Row):
         ),
     )  # fmt: skip
 
-    def questions(self, bench: Bench, count: int) -> list[Question]:
+    def questions(self, bench: Bench, count: int) -> Iterator[Question]:
         """See Row."""
-        return [
+        return (
             Question((Turn((f"Say: {text}",), ("speech",)),), text, text)
             for text in _sentences(bench, self.name, count)
-        ]
+        )
 
     def observe(self, bench: Bench, question: Question, reply: Reply) -> Sequence[Observation]:
         """See Row."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from anygpt.vocabulary import ModalityName
 from services.trainer.data import ideas
 from services.trainer.evaluation import attributes as a
-from services.trainer.evaluation.attributes import Ask, AttributeRow, Draw
+from services.trainer.evaluation.attributes import Ask, AttributeRow, Draw, FreeRow
 from services.trainer.evaluation.codec import CodecRow
 from services.trainer.evaluation.conversation import ReferenceRow, SwitchingRow
 from services.trainer.evaluation.english import PerplexityRow
@@ -39,15 +39,15 @@ def _understanding() -> list[Row]:
 
 def _making() -> list[Row]:
     return [
-        AttributeRow("text -> image", ("text", "image"), a.scene, a.wanting("image"), {"kind": 0.8, "colour": 0.95}
+        FreeRow("text -> image", ("text", "image"), a.scene, a.wanting("image"), {"kind": 0.8, "colour": 0.95}
         ),
         CodecRow(),
         SpeakingRow(),
-        AttributeRow("text -> music", ("text", "audio"), a.music, a.wanting("music"), MUSIC),
-        AttributeRow("text -> sound", ("text", "audio"), a.sound, a.wanting("sound"), {"sound": 0.8}),
-        AttributeRow("text -> video", ("text", "video"), a.moving, a.wanting("video"), {"kind": 0.75, "motion": 0.9}
+        FreeRow("text -> music", ("text", "audio"), a.music, a.wanting("music"), MUSIC),
+        FreeRow("text -> sound", ("text", "audio"), a.sound, a.wanting("sound"), {"sound": 0.8}),
+        FreeRow("text -> video", ("text", "video"), a.moving, a.wanting("video"), {"kind": 0.75, "motion": 0.9}
         ),
-        AttributeRow("face -> music", ("image", "audio"), a.face, a.turning("to_music", ideas.as_audio),
+        FreeRow("face -> music", ("image", "audio"), a.face, a.turning("to_music", ideas.as_audio),
             {"mode": 0.85, "tempo": 0.85},
         ),
     ]  # fmt: skip

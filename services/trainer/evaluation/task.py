@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -45,8 +45,8 @@ class Row(ABC):
     metrics: tuple[Metric, ...]
 
     @abstractmethod
-    def questions(self, bench: Bench, count: int) -> list[Question]:
-        """`count` questions, the same at every call."""
+    def questions(self, bench: Bench, count: int) -> Iterator[Question]:
+        """`count` questions, made as they are taken; the first of many are those of few."""
 
     @abstractmethod
     def observe(self, bench: Bench, question: Question, reply: Reply) -> Sequence[Observation | None]:

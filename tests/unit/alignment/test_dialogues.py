@@ -6,9 +6,12 @@ import pytest
 
 from anygpt.topology import MODALITY_NAMES
 from anygpt_models.speech_text import spoken
+from services.trainer.alignment import switching
+from services.trainer.alignment_reading import wanted_of
 from services.trainer.data import chat, dialogues, ideas, world
 from services.trainer.data.messages import MEDIA, Dialogue
 from services.trainer.data.phrases import wordings
+from services.trainer.data.split import is_held_out, shows_held_out
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +73,25 @@ def test_held_out_wordings_are_never_trained_on(built: list[Dialogue]) -> None:
     }
     assert worded
     assert not worded & {dialogue.turns for dialogue in built}
+
+
+def test_no_training_shows_a_combination_that_is_kept_for_judging(built: list[Dialogue]) -> None:
+    assert not [dialogue for dialogue in (*built, *switching(60)) if shows_held_out(dialogue)]
+    judged = dialogues.build(300, 1, chat.own_exchanges(), held_out=True)
+    assert any(shows_held_out(dialogue) for dialogue in judged)
+    for modality in ("image", "video", "audio"):
+        assert not [idea for idea in wanted_of(modality) if is_held_out(idea)]
+
+
+def test_what_was_shown_in_the_turn_before_is_asked_about_in_the_next(built: list[Dialogue]) -> None:
+    shown = [
+        dialogue
+        for dialogue in built
+        if dialogue.family == "follow"
+        and any(part.modality == "image" for part in dialogue.turns[-2].request)
+    ]
+    followed = {part.modality for dialogue in shown for part in dialogue.turns[-1].answer}
+    assert {"image", "video", "audio", "speech"} <= followed
 
 
 def test_plain_chat_is_a_part_of_the_mixture() -> None:

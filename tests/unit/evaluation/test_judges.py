@@ -7,6 +7,7 @@ from torch import Tensor
 
 from services.trainer.data import world
 from services.trainer.data.scenes import place
+from services.trainer.data.sounds import synthesise
 from services.trainer.data.split import is_held_out
 from services.trainer.data.videos import motion_poses
 from services.trainer.evaluation.judges import colour, words
@@ -47,7 +48,10 @@ def test_the_colour_of_a_background_is_told_from_its_border(name: str) -> None:
         ("Here is a hot dog on a white background.", "hot dog", "white"),
         ("It was a cat.", "cat", ""),
         ("A cat and a dog on a blue background", "", "blue"),
-        ("This is an orange on an orange background.", "orange", ""),
+        ("This is an orange on an orange background.", "orange", "orange"),
+        ("This is a tent on an orange background.", "tent", "orange"),
+        ("The background is orange.", "", "orange"),
+        ("A cat on a red background, and a dog on a blue background.", "", ""),
         ("category", "", ""),
     ],
 )
@@ -78,6 +82,17 @@ def test_timbres_are_told_apart_and_sounds_are_not_taken_for_instruments() -> No
     assert [judge.name(wave(n), sounds=name.startswith(SOUND)) for name, n in kinds.items()] == [
         "flute", "violin", "bell",
     ]  # fmt: skip
+
+
+def test_a_faint_hiss_makes_no_sound_another() -> None:
+    names = [name for name in ("bell", "beep", "siren", "rain") for _ in range(8)]
+    clean = [synthesise(name, seed, 3 * RATE).astype(np.float32) for seed, name in enumerate(names)]
+    judge = TimbreJudge.of([SOUND + name for name in names], clean)
+    generator = np.random.default_rng(0)
+    for seed, name in enumerate(("bell", "beep", "siren", "rain"), 100):
+        wave = synthesise(name, seed, 3 * RATE).astype(np.float32)
+        hiss = 0.004 * np.abs(wave).max() * generator.standard_normal(len(wave))
+        assert judge.name((wave + hiss).astype(np.float32), sounds=True) == name
 
 
 def test_the_object_judge_sees_every_kind_of_the_world_and_takes_any_size() -> None:

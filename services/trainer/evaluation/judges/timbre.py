@@ -16,6 +16,8 @@ Wave = NDArray[np.float32]
 Numbers = NDArray[np.float64]
 WINDOW, HOP, BANDS = 1024, 512, 48
 SHRINKAGE = 0.1
+FAINT = 10**-4.5
+"""Power, as a share of the loudest band's, below which nothing is heard: a hiss 45 dB down is no rain."""
 SOUND = "sound of "
 
 
@@ -66,12 +68,16 @@ def statistics(wave: Wave) -> Numbers:
     padded = np.pad(wave.astype(np.float64), (0, max(0, WINDOW * 8 - len(wave))))
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
     power = np.abs(np.fft.rfft(frames * np.hanning(WINDOW), axis=1)) ** 2
-    bands = np.log(power @ _filters() + 1e-8)
+    heard = power @ _filters()
+    faint = FAINT * heard.max() + 1e-8
+    bands = np.log(heard + faint)
     loud = bands.max(axis=1) > np.quantile(bands.max(axis=1), 0.2) - 1e-9
     cepstrum = (bands @ _cosines())[loud]
-    flatness = np.exp(np.log(power + 1e-10).mean(axis=1)) / (power.mean(axis=1) + 1e-10)
+    floor = FAINT * power.max() + 1e-10
+    flatness = np.exp(np.log(power + floor).mean(axis=1)) / (power.mean(axis=1) + floor)
     change = np.abs(np.diff(cepstrum, axis=0)) if len(cepstrum) > 1 else np.zeros_like(cepstrum)
-    level = np.log(power.sum(axis=1) + 1e-8)
+    total = power.sum(axis=1)
+    level = np.log(total + FAINT * total.max() + 1e-8)
     steps = np.diff(level)
     shape = [flatness.mean(), flatness.std(), level.std(), np.abs(steps).mean(), steps.max(), steps.min()]
     # The first coefficient is loudness, which says nothing of who plays.

@@ -11,16 +11,22 @@ from services.trainer.data.wording import MOVING, VERBS
 
 UNSAID = ""
 """Nothing was named, or more than one."""
+_COLOUR = "|".join(world.COLOURS)
+_GROUND = re.compile(rf"\b({_COLOUR})\b(?= (?:background|backdrop|wall)\b)|(?<=background is )({_COLOUR})\b")
+"""The colour of a background where it is called one."""
 
 
 def kind(text: str) -> str:
     """The one thing that a text names; a longer name goes before one inside it."""
-    return _one(text, _kinds())
+    return _one(_GROUND.sub(" ", text.lower()), _kinds())
 
 
 def colour(text: str) -> str:
-    """The one background colour."""
-    without_kinds = _without(text, [name for name in world.kinds() if _has_colour(name)])
+    """The one background colour: an orange is a thing, but not before the word background."""
+    grounds = {before or after for before, after in _GROUND.findall(text.lower())}
+    if grounds:
+        return grounds.pop() if len(grounds) == 1 else UNSAID
+    without_kinds = _without(text, [name for name in world.kinds() if " " in name and _has_colour(name)])
     return _one(without_kinds, {name: name for name in world.COLOURS})
 
 
