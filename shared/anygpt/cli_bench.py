@@ -59,6 +59,7 @@ def bench(
     from anygpt.client import AsyncClient
 
     limits = Slo.parse(slo)
+    _check_files(json_file, plot_file)
     drawn = draw(mix, requests, seed)
 
     async def run() -> list[Trace]:
@@ -81,6 +82,19 @@ def bench(
         from anygpt.bench_plot import plot
 
         plot(traces, limits, plot_file)
+
+
+def _check_files(json_file: Path | None, plot_file: Path | None) -> None:
+    """Raise InvalidInput for files that cannot be written, before a load is spent on them."""
+    from anygpt.errors import InvalidInput
+
+    for file, field in ((json_file, "--json"), (plot_file, "--plot")):
+        if file and not file.absolute().parent.is_dir():
+            raise InvalidInput(f"there is no folder {file.parent}", field=field)
+    if plot_file:
+        from anygpt.bench_plot import check_picture
+
+        check_picture(plot_file)
 
 
 def draw(mix: str, count: int, seed: int) -> list[anygpt_service_pb2.GenerateRequest]:

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from anygpt.cli import app
+from anygpt.errors import InvalidInput
 
 LOADS = {"open": ["--rate", "40", "--burstiness", "0.3"], "closed": ["--at-once", "4"]}
 
@@ -28,3 +29,13 @@ def test_a_load_ends_with_every_answer_whole_and_the_same_when_replayed(
     assert told["good"] == 24
     assert told["first_text_ms"]["p50"] <= told["total_ms"]["max"]
     assert picture.exists()
+
+
+@pytest.mark.parametrize(
+    "files", [["--json", "nowhere/figures.json"], ["--plot", "nowhere/run.png"], ["--plot", "run.nope"]]
+)
+def test_a_file_that_cannot_be_written_is_told_before_the_load(tmp_path: Path, files: list[str]) -> None:
+    option, name = files
+    ran = CliRunner().invoke(app, ["bench", "--address", "127.0.0.1:1", option, str(tmp_path / name)])
+    assert isinstance(ran.exception, InvalidInput)
+    assert ran.exception.field == option
