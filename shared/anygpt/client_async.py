@@ -266,7 +266,7 @@ def _may_go_on(error: AnyGPTError, has_begun: bool) -> bool:
     """Whether a broken stream can be taken up, or a call that surely did not begin be made again."""
     if has_begun:
         return isinstance(error, Unavailable) or error.reason == "SLOW_CONSUMER"
-    return error.reason == "DRAINING" or error.message.startswith("failed to connect")
+    return error.reason in ("DRAINING", "NOT_READY") or error.message.startswith("failed to connect")
 
 
 async def _translated(call: Any) -> Any:

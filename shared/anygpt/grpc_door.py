@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError, Message
 
 from anygpt import topology
 from anygpt.access import CALLER
-from anygpt.errors import AnyGPTError, InvalidInput, Unserved
+from anygpt.errors import AnyGPTError, InvalidInput, Unavailable, Unserved
 from anygpt.identity import REQUEST_METADATA, new_id, new_request_id
 from anygpt.rpc import OUR_RPCS, Behaviour, rebuilt
 from anygpt.stage import Call, Stage, now_ms
@@ -21,6 +21,7 @@ from anygpt.tracing import RPC_TRACE
 from anygpt.v1 import stages_pb2, stages_pb2_grpc
 
 log = logging.getLogger(__name__)
+READY_MS = 1000
 
 
 def call_of(context: grpc.aio.ServicerContext[Any, Any], longest_ms: int) -> Call:
@@ -101,6 +102,33 @@ def _message(handler: Any, request: bytes) -> Any:
         raise InvalidInput("the bytes are no message of this method", reason="MESSAGE_MALFORMED") from None
 
 
+class ReadyInterceptor(grpc.aio.ServerInterceptor):
+    """Sends callers of a service that has not opened yet away for a moment; its health tells the same."""
+
+    def __init__(self, is_open: Callable[[str], bool]) -> None:
+        self._is_open = is_open
+
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        """Wrap the handler of a service, named in full, that is not open."""
+        handler = await continuation(handler_call_details)
+        if handler is None or self._is_open(handler_call_details.method.split("/")[1]):
+            return handler
+        return rebuilt(handler, lambda _: _too_early_stream, lambda _: _too_early)
+
+
+async def _too_early_stream(request: Any, context: Any) -> AsyncIterator[Any]:
+    raise _not_ready()
+    yield
+
+
+async def _too_early(request: Any, context: Any) -> Any:
+    raise _not_ready()
+
+
+def _not_ready() -> Unavailable:
+    return Unavailable("the service is not ready", reason="NOT_READY", retry_after_ms=READY_MS)
+
+
 Stages = Mapping["topology.Modality | None", Stage[Any, Any]]
 """The stages of one kind that live in this process, by modality."""
 
@@ -112,8 +140,9 @@ class GrpcDoor(
 ):
     """Serves the stages of one kind over gRPC; the request's modality finds its stage."""
 
-    def __init__(self, stages: Stages, longest_ms: int) -> None:
+    def __init__(self, stages: Stages, is_open: Callable[[Stage[Any, Any]], bool], longest_ms: int) -> None:
         self._stages = stages
+        self._is_open = is_open
         self._longest_ms = longest_ms
 
     async def Encode(self, request: Any, context: Any) -> AsyncIterator[stages_pb2.EncodeResponse]:
@@ -139,6 +168,8 @@ class GrpcDoor(
 
     async def _answer(self, modality: Any, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         stage = self._find(modality)
+        if not self._is_open(stage):
+            raise _not_ready()
         call = call_of(context, self._longest_ms)
         context.add_done_callback(lambda _: call.cancel())
         async for response in stage.handle(requests, call):

@@ -24,7 +24,7 @@ from anygpt.bus import Bus
 from anygpt.connections import open_access, open_bus, open_memory, open_store
 from anygpt.doors import BusDoor
 from anygpt.errors import InvalidInput
-from anygpt.grpc_door import ErrorInterceptor, GrpcDoor
+from anygpt.grpc_door import ErrorInterceptor, GrpcDoor, ReadyInterceptor
 from anygpt.guard import AllowAll, Guard, GuardedStage, open_guard
 from anygpt.heartbeat import Heart
 from anygpt.lane import Lane
@@ -147,7 +147,10 @@ class Process:
         ]
         observer = RpcObserver(runtime.tracing, services[0].name if len(services) == 1 else "anygpt")
         access = AccessInterceptor(open_access(self._settings.access, runtime.own_key))
-        self.server = grpc.aio.server(interceptors=[ErrorInterceptor(), observer, access], options=options)
+        ready = ReadyInterceptor(self._is_open)
+        self.server = grpc.aio.server(
+            interceptors=[ErrorInterceptor(), observer, access, ready], options=options
+        )
         self._probe = grpc.aio.server(options=options)
         self.port = 0
         built = {service: service.build(service.settings(**self._shared()), runtime) for service in services}
@@ -157,6 +160,7 @@ class Process:
         self._apps: dict[str, App] = {s.name: one for s, one in built.items() if not isinstance(one, Stage)}
         self._open_stages: list[Stage[Any, Any]] = []
         self._open_apps: list[App] = []
+        self._mounted: dict[str, App] = {}
         self._doors = [
             BusDoor(topology.STAGES[s.name], self._stages[s.name], runtime.bus, runtime.store, self._turns(s))
             for s in services
@@ -183,7 +187,7 @@ class Process:
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
         names = [
             *self._mount_stages(),
-            *(name for app in self._apps.values() for name in app.mount(self.server)),
+            *(name for app in self._apps.values() for name in self._mount(app)),
         ]
         for name in (*self._stages, *self._apps, *names):
             await self._health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -219,6 +223,15 @@ class Process:
             self._open_apps.append(app)
         self._heart.start()
 
+    def _is_open(self, name: str) -> bool:
+        """Whether the app behind a proto service is open; stages are looked at one by one, by their door."""
+        return name not in self._mounted or self._mounted[name] in self._open_apps
+
+    def _mount(self, app: App) -> Sequence[str]:
+        names = app.mount(self.server)
+        self._mounted |= dict.fromkeys(names, app)
+        return names
+
     def _mount_stages(self) -> list[str]:
         names = []
         longest_ms = self._settings.limits.deadline_ms
@@ -233,7 +246,8 @@ class Process:
         ):
             entries = [topology.STAGES[name] for name in self._stages if topology.STAGES[name].kind is kind]
             if entries:
-                add(GrpcDoor({e.modality: self._stages[e.name] for e in entries}, longest_ms), self.server)
+                stages = {e.modality: self._stages[e.name] for e in entries}
+                add(GrpcDoor(stages, self._open_stages.__contains__, longest_ms), self.server)
                 names.append(stages_pb2.DESCRIPTOR.services_by_name[name].full_name)
         return names
 
