@@ -26,6 +26,8 @@ class Options:
     dtype: torch.dtype
     device: torch.device
     deterministic: bool
+    bits: int = 0
+    """Of the matrices, 8 or 4; 0: they are as they are."""
 
 
 class Eager:
@@ -34,7 +36,7 @@ class Eager:
     def __init__(self, weights: Weights, adapters: Mapping[str, Adapter], options: Options) -> None:
         dtype, device = options.dtype, options.device
         self._cache = Cache(weights.sizes, options.pages, dtype, device)
-        self._llama = Llama(weights, dtype, device)
+        self._llama = Llama(weights, dtype, device, options.bits)
         packing = FixedPacking if options.deterministic else Packing
         self._packing: Packing = packing(self._cache, options.rows, dtype, device)
         self._adapters = {

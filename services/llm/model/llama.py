@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from services.llm.model.cache import Cache
+from services.llm.model.rounded import product
 from services.llm.model.updates import Updates
 from services.llm.model.weights import Sizes, Weights
 
@@ -46,14 +47,14 @@ class Rows:
 class Llama:
     """RMSNorm, rotary positions, grouped-query attention, SwiGLU (Touvron et al. 2023); biases as in Qwen2."""
 
-    def __init__(self, weights: Weights, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, weights: Weights, dtype: torch.dtype, device: torch.device, bits: int = 0) -> None:
         self.sizes = weights.sizes
         self.dtype = dtype
         tensors = {n: t.to(device, dtype) for n, t in weights.tensors.items() if n != "frequencies"}
         self.embedding = tensors["embedding"]
-        self._head = tensors["head"]
+        self._head = product(tensors["head"], 8 if bits else 0)
         self._norm = tensors["norm"]
-        self._layers = [Layer(index, weights.sizes, tensors) for index in range(weights.sizes.layers)]
+        self._layers = [Layer(index, weights.sizes, tensors, bits) for index in range(weights.sizes.layers)]
         self._cos, self._sin = _rotation(weights.tensors["frequencies"].to(device), weights.sizes, dtype)
 
     def forward(self, x: torch.Tensor, rows: Rows, cache: Cache) -> torch.Tensor:
@@ -65,23 +66,22 @@ class Llama:
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Hidden states [N, hidden] to float32 logits [N, vocabulary]."""
-        return F.linear(hidden, self._head).float()
+        return self._head(hidden).float()
 
 
 class Layer:
     """One transformer layer."""
 
-    def __init__(self, index: int, sizes: Sizes, tensors: dict[str, torch.Tensor]) -> None:
+    def __init__(self, index: int, sizes: Sizes, tensors: dict[str, torch.Tensor], bits: int) -> None:
         self._index = index
         self._sizes = sizes
         prefix = f"layers.{index}."
         self._before_attention = tensors[prefix + "before_attention"]
-        self._qkv = tensors[prefix + "qkv"]
-        self._qkv_bias = tensors.get(prefix + "qkv_bias")
-        self._o = tensors[prefix + "o"]
+        self._qkv = product(tensors[prefix + "qkv"], bits, tensors.get(prefix + "qkv_bias"))
+        self._o = product(tensors[prefix + "o"], bits)
         self._before_mlp = tensors[prefix + "before_mlp"]
-        self._gate_up = tensors[prefix + "gate_up"]
-        self._down = tensors[prefix + "down"]
+        self._gate_up = product(tensors[prefix + "gate_up"], bits)
+        self._down = product(tensors[prefix + "down"], bits)
 
     def forward(
         self, x: torch.Tensor, rows: Rows, rotation: tuple[torch.Tensor, torch.Tensor], cache: Cache
@@ -89,7 +89,7 @@ class Layer:
         """[N, hidden] to [N, hidden]."""
         sizes = self._sizes
         normed = _norm(x, self._before_attention, sizes)
-        qkv = F.linear(normed, self._qkv, self._qkv_bias)
+        qkv = self._qkv(normed)
         for updates, chosen in rows.updates:
             qkv[chosen] += updates.qkv(self._index, normed[chosen])
         qkv = qkv.view(len(x), -1, sizes.head_width)
@@ -99,11 +99,11 @@ class Layer:
         )
         seen = [_attend(turned[g.rows, : sizes.heads], g, cache, self._index) for g in rows.groups]
         attended = torch.cat(seen) if len(seen) > 1 else seen[0]
-        x = x + F.linear(attended, self._o)
+        x = x + self._o(attended)
         for updates, chosen in rows.updates:
             x[chosen] += updates.output(self._index, attended[chosen])
-        gate, up = F.linear(_norm(x, self._before_mlp, sizes), self._gate_up).chunk(2, dim=-1)
-        return x + F.linear(F.silu(gate) * up, self._down)
+        gate, up = self._gate_up(_norm(x, self._before_mlp, sizes)).chunk(2, dim=-1)
+        return x + self._down(F.silu(gate) * up)
 
 
 def _attend(q: torch.Tensor, group: Group, cache: Cache, layer: int) -> torch.Tensor:

@@ -64,14 +64,8 @@ def load_network(pack: Pack, options: RunnerOptions) -> Network:
         packed = load_packed(pack, options.cache, BITS.get(options.dtype, 8))
         if packed:
             return Quantised(library, packed, _live(pack, packed.sizes), options.pages)
-    if options.dtype in BITS:
-        raise Precondition(
-            f"{options.dtype} needs a CPU with AVX2, a C++ compiler and sizes in multiples of 32",
-            reason="DTYPE_UNSUPPORTED",
-            field="dtype",
-        )
-    weights = load_weights(pack, options.cache)
-    eager = Options(options.pages, options.rows, _float(options), device, options.deterministic)
+    weights, bits = load_weights(pack, options.cache), BITS.get(options.dtype, 0)
+    eager = Options(options.pages, options.rows, _float(options), device, options.deterministic, bits)
     return Eager(weights, _others(pack, weights.sizes), eager)
 
 
@@ -178,9 +172,9 @@ def load_projections(pack: Pack, device: torch.device) -> dict[Modality, Project
 
 
 def _float(options: RunnerOptions) -> torch.dtype:
-    if options.dtype != "auto":
+    if options.dtype in FLOATS:
         return FLOATS[options.dtype]
-    if options.deterministic:
+    if options.deterministic and options.dtype == "auto":
         return torch.float32
     fast = options.device != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.bfloat16 if fast else torch.float32

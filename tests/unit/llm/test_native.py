@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from anygpt.errors import Precondition
 from anygpt.pack import open_pack
 from anygpt_models.lora import LanguageAdapter
 from services.llm.model.blocks import to_blocks
 from services.llm.model.eager import Eager, Options
-from services.llm.model.loading import RunnerOptions, load_runner, load_weights
+from services.llm.model.loading import load_weights
 from services.llm.model.native.build import load_library
 from services.llm.model.quantised import MATRICES, Quantised, pack_weights
 from services.llm.model.updates import Adapter
@@ -127,9 +126,3 @@ def test_eight_bits_cost_little() -> None:
     matrix = torch.randn(64, 256)
     assert distance(to_blocks(matrix, 8).floats(), matrix) < 0.012
     assert distance(to_blocks(matrix, 4).floats(), matrix) < 0.1
-
-
-def test_whole_number_weights_without_the_compiled_step_are_refused(pack: Path, tmp_path: Path) -> None:
-    with pytest.raises(Precondition) as caught:
-        load_runner(open_pack(str(pack)), RunnerOptions(tmp_path, 40, 16, "int8", "meta"))
-    assert caught.value.reason == "DTYPE_UNSUPPORTED"
