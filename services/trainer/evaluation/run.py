@@ -40,6 +40,8 @@ class Shown:
     row: str
     question: Question
     reply: Reply
+    is_right: bool | None = None
+    """What the judges say; None where they give no yes or no."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,11 @@ class Tally:
         replies = [reply for _, reply, _ in found]
         self.ends += [(float(reply.cut > 0), 1.0) for reply in replies if reply.modalities]
         self.failures.update(reply.failure.split(":")[0] for reply in replies if reply.failure)
-        good = [Shown(row.name, question, reply) for question, reply, _ in found if reply.modalities]
-        self.shown += good[:kept]
+        self.shown += [
+            Shown(row.name, question, reply, verdict(row, observed))
+            for question, reply, observed in found
+            if reply.modalities
+        ][:kept]
         for place, metric in enumerate(row.metrics):
             column = [observed[place] for _, _, observed in found]
             self.measured.append(Measured(metric, figure([one for one in column if one is not None])))
@@ -111,6 +116,13 @@ async def _row(client: AsyncClient, bench: Bench, row: Row, count: int, seconds:
             if time.monotonic() > end:
                 break
     return found
+
+
+def verdict(row: Row, observed: Sequence[Observation | None]) -> bool | None:
+    """Whether an answer is right in all that was asked of it, where that is a matter of yes or no."""
+    if any(metric.unit != "share" for metric in row.metrics):
+        return None
+    return all(one is None or one[0] == one[1] for one in observed)
 
 
 def _judged(bench: Bench, row: Row, replies: Sequence[tuple[Question, Reply]]) -> list[Judged]:

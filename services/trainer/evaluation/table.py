@@ -47,7 +47,7 @@ def _making() -> list[Row]:
         FreeRow("text -> sound", ("text", "audio"), a.sound, a.wanting("sound"), {"sound": 0.8}),
         FreeRow("text -> video", ("text", "video"), a.moving, a.wanting("video"), {"kind": 0.75, "motion": 0.9}
         ),
-        FreeRow("face -> music", ("image", "audio"), a.face, a.turning("to_music", ideas.as_audio),
+        AttributeRow("face -> music", ("image", "audio"), a.face, a.turning("to_music", ideas.as_audio),
             {"mode": 0.85, "tempo": 0.85},
         ),
     ]  # fmt: skip

@@ -140,8 +140,10 @@ def test_the_gallery_is_one_page_with_its_media_inside(tmp_path: Path) -> None:
     picture = picture_file(torch.zeros(3, 16, 16))
     question = Question((Turn(("Draw <b>.",)),), None)
     reply = Reply("Here.", ("image", "audio"), {"image": picture, "audio": tone})
-    write_gallery(tmp_path / "g.html", "Gallery", [Shown("text -> image", question, reply)])
+    write_gallery(tmp_path / "g.html", "Gallery", [Shown("text -> image", question, reply, is_right=False)])
     page = (tmp_path / "g.html").read_text()
     assert "Draw &lt;b&gt;." in page
-    assert page.count("data:image/png;base64,") == 2
-    assert "data:audio/wav;base64," in page
+    assert page.count("data:image/webp;base64,") == 2
+    assert "data:audio/ogg;base64," in page
+    assert "&#10007;" in page
+    assert "&#10003;" not in page
