@@ -14,7 +14,6 @@ from anygpt.answer import Event
 from anygpt.bus import Bus, Follower, Record
 from anygpt.errors import AnyGPTError, Exhausted, NotFound, OutOfRange, Unavailable
 from anygpt.settings import MIB
-from anygpt.stage import now_ms
 from anygpt.v1 import bus_pb2
 from services.gateway.journal import Fold
 from services.gateway.ledger import Ledger
@@ -86,8 +85,8 @@ class Streams:
         self._reader: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Begin to read the journal."""
-        records = self._bus.follow(topology.REPLIES, since_ms=now_ms())
+        """Begin to read the journal, from its end and not from a moment: this clock may not be the bus's."""
+        records = self._bus.follow(topology.REPLIES)
         self._reader = asyncio.create_task(self._read(records))
 
     async def cut(self) -> None:
@@ -164,10 +163,11 @@ class Streams:
                 return
             except AnyGPTError as error:
                 log.warning("the journal was lost from sight: %s", error.message)
-                cut_ms = now_ms()
-                self._cut_watches(Unavailable("the journal was lost from sight", retry_after_ms=RETRY_MS))
+            lost = Unavailable("the journal was lost from sight", retry_after_ms=RETRY_MS)
+            self._cut_watches(lost)
             await asyncio.sleep(RETRY_MS / 1000)
-            records = self._bus.follow(topology.REPLIES, since_ms=cut_ms)
+            records = self._bus.follow(topology.REPLIES)
+            self._cut_watches(lost)
 
     async def _hand_out(self, records: Follower) -> None:
         async for record in records:
