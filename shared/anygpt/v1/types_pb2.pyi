@@ -337,12 +337,14 @@ class OutputOptions(_message.Message):
     format: _builtins.str
     """image: png, jpeg, webp. video: mp4, webm, gif. speech and audio: wav, flac, ogg, mp3."""
     width: _builtins.int
-    """Pixels, 16 to 4096. With only one of the two the aspect ratio is kept."""
+    """Pixels, 16 to 4096. With only one of the two the aspect ratio is kept. The sides of an mp4 are even: an odd one
+    grows by a pixel, which a step `pad` tells.
+    """
     height: _builtins.int
     frame_rate: _builtins.float
-    """Frames a second, 1 to 60: reached by frame interpolation."""
+    """Frames a second, 1 to 60, a gif at most 50: reached by frame interpolation."""
     sample_rate: _builtins.int
-    """Hertz, 8000 to 48000."""
+    """Hertz, 8000 to 48000; ogg and mp3 have those of Opus and MPEG audio alone."""
     loudness_lufs: _builtins.float
     """Integrated loudness in LUFS (ITU-R BS.1770), -40 to -5."""
     duration_s: _builtins.float

@@ -16,8 +16,12 @@ from av.video.stream import VideoStream
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from anygpt.v1 import types_pb2
 from anygpt_models.output.mark import COMMENT, XMP, XMP_KEY
 from anygpt_models.output.media import Clip, Media, Picture, Sound
+from anygpt_models.output.picture_steps import Pad, first_frame
+from anygpt_models.output.rates import RATES
+from anygpt_models.output.sound_steps import Resample
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +51,25 @@ _SOUNDS: Final[Mapping[str, _Form]] = {
     "ogg": _Form("audio/ogg", "ogg", "libopus"),
     "mp3": _Form("audio/mpeg", "mp3", "libmp3lame"),
 }
-_OPUS_RATES: Final = (8_000, 12_000, 16_000, 24_000, 48_000)
+
+
+def fitted(media: Media, form: str) -> tuple[Media, list[types_pb2.StepReport]]:
+    """The media as a file of this format can hold them, and what that changed."""
+    step: Pad | Resample
+    if isinstance(media, Sound) and media.sample_rate not in RATES.get(form, (media.sample_rate,)):
+        step = Resample(
+            min((rate for rate in RATES[form] if rate > media.sample_rate), default=RATES[form][-1])
+        )
+    elif form == "mp4" and any(side % 2 for side in first_frame(media).shape[:2]):
+        step = Pad()
+    else:
+        return media, []
+    done, report = step.apply(media)
+    return done, [report]
 
 
 def encode(media: Media, form: str) -> tuple[bytes, str]:
-    """The file and its media type. `form` is one of png, jpeg, webp; mp4, webm, gif; wav, flac, ogg, mp3."""
+    """The file of `fitted` media, and its media type; `form` is a picture's, a clip's or a sound's."""
     if isinstance(media, Picture):
         chosen = _PICTURES[form]
         return _picture(media, chosen), chosen.media_type
@@ -100,10 +118,9 @@ def _clip(media: Clip, form: _Form) -> bytes:
         container.metadata["comment"] = COMMENT
         stream = container.add_stream(form.codec, rate=rate, options=dict(form.options))
         assert isinstance(stream, VideoStream)
-        frames = _even(media.frames)
-        stream.height, stream.width = frames.shape[1:3]
+        stream.height, stream.width = media.frames.shape[1:3]
         stream.pix_fmt = form.pixels
-        for place, pixels in enumerate(frames):
+        for place, pixels in enumerate(media.frames):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), "rgb24")
             frame.pts, frame.time_base = place, 1 / rate
             container.mux(stream.encode(frame))
@@ -111,17 +128,9 @@ def _clip(media: Clip, form: _Form) -> bytes:
     return file.getvalue()
 
 
-def _even(frames: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Frames of even size, which chroma at half resolution needs; the last row or column is repeated."""
-    height, width = frames.shape[1:3]
-    return np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-
-
 def _sound(media: Sound, form: _Form) -> bytes:
     file = io.BytesIO()
     rate = media.sample_rate
-    if form.codec == "libopus" and rate not in _OPUS_RATES:
-        rate = 48_000
     with av.open(file, mode="w", format=form.writer, options={"fflags": "+bitexact"}) as container:
         assert isinstance(container, OutputContainer)
         container.metadata["comment"] = COMMENT

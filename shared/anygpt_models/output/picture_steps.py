@@ -75,6 +75,19 @@ class Sharpen:
         return done, measured("sharpen", "variance of the Laplacian", sharpness, media, done)
 
 
+@dataclass(frozen=True, slots=True)
+class Pad:
+    """To even sides, which H.264's chroma at half resolution needs; the last row or column is repeated."""
+
+    def apply(self, media: Media) -> tuple[Media, types_pb2.StepReport]:
+        """See Step."""
+        height, width = first_frame(media).shape[:2]
+        border = ((0, height % 2), (0, width % 2), (0, 0))
+        done = each_frame(media, lambda pixels: np.pad(pixels, border, mode="edge"))
+        after = (height + height % 2) * (width + width % 2)
+        return done, types_pb2.StepReport(step="pad", metric="pixels", before=width * height, after=after)
+
+
 def each_frame(media: Media, change: Callable[[Pixels], Pixels]) -> Media:
     """The media with every frame [H, W, 3] changed alike."""
     if isinstance(media, Picture):

@@ -8,7 +8,7 @@ from anygpt.errors import Precondition
 from anygpt.pack import OutputEntry
 from anygpt.topology import Modality
 from anygpt.v1 import anygpt_service_pb2, stages_pb2, types_pb2
-from anygpt_models.output import Clip, Media, Picture, Sound, apply, encode, plan
+from anygpt_models.output import Clip, Media, Picture, Sound, apply, encode, fitted, plan
 from anygpt_models.serving.options import Diffusion, check_options
 
 
@@ -27,13 +27,14 @@ class Finisher:
     def finish(self, media: Media) -> stages_pb2.DecodedMedia:
         """Cut, post-process and encode; blocks."""
         media, reports = apply(self._steps, self._cut(media))
+        media, more = fitted(media, self._format)
         data, media_type = encode(media, self._format)
         reference = _facts(media)
         reference.media_type = media_type
         reference.modality = self._modality
         reference.size_bytes = len(data)
         reference.sha256 = hashlib.sha256(data).hexdigest()
-        ready = anygpt_service_pb2.MediaReady(media=reference, steps=reports)
+        ready = anygpt_service_pb2.MediaReady(media=reference, steps=[*reports, *more])
         return stages_pb2.DecodedMedia(data=data, ready=ready)
 
     def _cut(self, media: Media) -> Media:

@@ -12,6 +12,7 @@ from anygpt.pack import OutputEntry
 from anygpt.topology import AUDIO, IMAGE, MODALITY_NAMES, SPEECH, VIDEO, Modality
 from anygpt.v1 import stages_pb2, types_pb2
 from anygpt_models.output.picture_steps import Resize
+from anygpt_models.output.rates import FASTEST_GIF, RATES
 
 LARGEST_FRAME: Final = (1920, 1920 * 1088)
 """Longest side and most pixels of a frame of video: all frames of a clip are in memory at once."""
@@ -69,6 +70,7 @@ def check_options(
         _check(value, _DIFFUSION[set_field.name], modality, f"{field}.diffusion.{set_field.name}")
     if options.duration_s:
         _check(options.duration_s, _Range(0.1, entry.duration_s, _TIMED), modality, f"{field}.duration_s")
+    _check_form(options, options.format or (*entry.formats, "")[0], field)
     if modality == VIDEO:
         _check_frame(options, entry, field)
 
@@ -96,6 +98,20 @@ def _check(value: float, limits: _Range, modality: Modality, field: str) -> None
     if not limits.low <= value <= limits.high:
         raise InvalidInput(
             f"the value is not in {limits.low:g} to {limits.high:g}", reason="OUT_OF_BOUNDS", field=field
+        )
+
+
+def _check_form(options: types_pb2.OutputOptions, form: str, field: str) -> None:
+    """Refuse what the format of the file cannot hold."""
+    rates = RATES.get(form)
+    if rates and options.sample_rate and options.sample_rate not in rates:
+        known = ", ".join(map(str, rates))
+        raise InvalidInput(f"{form} has {known} Hz", reason="OUT_OF_BOUNDS", field=f"{field}.sample_rate")
+    if form == "gif" and options.frame_rate > FASTEST_GIF:
+        raise InvalidInput(
+            f"a gif has at most {FASTEST_GIF:g} frames a second",
+            reason="OUT_OF_BOUNDS",
+            field=f"{field}.frame_rate",
         )
 
 

@@ -114,6 +114,9 @@ async def test_media_come_in_the_format_asked_for(
         (IMAGE, {"width": 300, "sharpen": 0.5}, {"width": 300, "height": 300}, ["resize", "sharpen"]),
         (VIDEO, {"frame_rate": 16.0, "height": 64}, {"width": 64, "height": 64, "frame_rate": 16.0},
          ["interpolate", "resize"]),
+        (VIDEO, {"width": 33, "height": 31, "frame_rate": 16.0}, {"width": 34, "height": 32, "frame_rate": 16.0},
+         ["interpolate", "resize", "pad"]),
+        (VIDEO, {"format": "webm", "width": 33, "height": 31}, {"width": 33, "height": 31}, ["resize"]),
         (AUDIO, {"sample_rate": 44_100, "loudness_lufs": -20.0}, {"sample_rate": 44_100, "duration_ms": 5120},
          ["resample", "loudness", "limit"]),
     ],
@@ -155,6 +158,9 @@ async def test_a_shorter_piece_is_cut(opened: Open) -> None:
         (VIDEO, {"loudness_lufs": -14.0}, "output.loudness_lufs"),
         (VIDEO, {"width": 1024, "height": 4096}, "output.height"),
         (VIDEO, {"width": 1920}, "output.width"),
+        (VIDEO, {"format": "gif", "frame_rate": 60}, "output.frame_rate"),
+        (AUDIO, {"format": "mp3", "sample_rate": 10_000}, "output.sample_rate"),
+        (AUDIO, {"format": "ogg", "sample_rate": 44_100}, "output.sample_rate"),
     ],
 )
 async def test_an_option_that_is_not_served_is_refused_by_name(

@@ -12,7 +12,7 @@ from PIL import Image, ImageSequence
 
 from anygpt.topology import AUDIO, IMAGE, SPEECH, VIDEO
 from anygpt.v1 import types_pb2
-from anygpt_models.output import Clip, Picture, Sound, apply, encode, plan
+from anygpt_models.output import Clip, Picture, Sound, apply, encode, fitted, plan
 from anygpt_models.output.loudness import integrated, limited, peak_db
 
 
@@ -83,6 +83,27 @@ def test_sharpening_raises_sharpness_without_halos() -> None:
     assert done.pixels.max() <= soft.pixels.max() + 2
 
 
+@pytest.mark.parametrize(
+    ("form", "rate", "fit"), [("ogg", 32_000, 48_000), ("mp3", 10_000, 11_025), ("wav", 10_000, 10_000)]
+)
+def test_a_sound_is_brought_to_a_rate_that_its_format_has_and_that_is_told(
+    form: str, rate: int, fit: int
+) -> None:
+    done, reports = fitted(sound(1.0, rate), form)
+    assert isinstance(done, Sound)
+    assert [(report.before, report.after) for report in reports] == [(rate, fit)][: fit != rate]
+    assert opened_sound(encode(done, form)[0])[1] == done.sample_rate == fit
+
+
+@pytest.mark.parametrize(("form", "size"), [("mp4", (34, 32)), ("webm", (33, 31)), ("gif", (33, 31))])
+def test_a_clip_of_odd_sides_is_as_large_as_is_told(form: str, size: tuple[int, int]) -> None:
+    done, _ = fitted(apply(plan(VIDEO, options(width=33, height=31)), clip())[0], form)
+    assert isinstance(done, Clip)
+    with av.open(io.BytesIO(encode(done, form)[0]), mode="r") as container:
+        frame = next(container.decode(video=0))
+        assert (frame.width, frame.height) == size == done.frames.shape[2:0:-1]
+
+
 @pytest.mark.parametrize("form", ["mp4", "webm"])
 def test_a_clip_opens_again_with_its_size_its_rate_and_its_frames(form: str) -> None:
     done, _ = apply(plan(VIDEO, options(width=160, height=120, frame_rate=20)), clip())
@@ -122,6 +143,7 @@ def test_a_lower_frame_rate_keeps_the_duration() -> None:
 @pytest.mark.parametrize("rate", [16_000, 24_000, 44_100])
 def test_a_sound_opens_again_with_its_rate_its_length_and_its_loudness(form: str, rate: int) -> None:
     done, reports = apply(plan(AUDIO, options(sample_rate=rate, loudness_lufs=-20.0)), sound())
+    done, _ = fitted(done, form)
     samples, opened_rate = opened_sound(encode(done, form)[0])
     assert opened_rate == (48_000 if form == "ogg" else rate)
     assert len(samples) / opened_rate == pytest.approx(3.0, abs=0.1)
