@@ -43,6 +43,7 @@ def serve(
 
     from anygpt import main
     from anygpt.logs import start_logging
+    from anygpt.pack import open_pack
     from anygpt.settings import ServiceSettings
 
     given: dict[str, Any] = {
@@ -52,6 +53,9 @@ def serve(
     }  # fmt: skip
     start_logging()
     settings = ServiceSettings(**{name: value for name, value in given.items() if value is not None})
+    if not services:
+        # What is wrong with the pack is told before seconds go into loading what would use it.
+        open_pack(settings.pack)
     found = main.find_services(services or [])
     asyncio.run(main.serve(found, settings, lambda at: print(f"ready on {settings.host}:{at}", flush=True)))
 

@@ -7,11 +7,13 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from anygpt.client import Client, Options
 from tests.flow.media import picture, sound
 
 WIDTH, HEIGHT = 100, 40
+PATIENCE_S = 30.0
 
 
 def typed(address: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -40,9 +43,11 @@ class Terminal:
         self._screen = pyte.Screen(WIDTH, HEIGHT)
         self._stream = pyte.ByteStream(self._screen)
 
-    def type(self, text: str) -> None:
-        """Press keys."""
-        os.write(self._keys, text.encode())
+    def say(self, line: str) -> None:
+        """Wait for the prompt, and type a line."""
+        self.wait("^>$")
+        os.write(self._keys, f"{line}\n".encode())
+        self.wait(f"^> {re.escape(line)}")
 
     def interrupt(self) -> None:
         """What Ctrl-C does."""
@@ -54,7 +59,7 @@ class Terminal:
 
     def wait(self, pattern: str) -> str:
         """Read until a line matches; the line."""
-        ends = time.monotonic() + 60
+        ends = time.monotonic() + PATIENCE_S
         while time.monotonic() < ends:
             for line in self.lines():
                 if re.search(pattern, line):
@@ -65,11 +70,15 @@ class Terminal:
 
     def end(self) -> int:
         """Read to the end; the exit status."""
-        while self._read():
+        ends = time.monotonic() + PATIENCE_S
+        while time.monotonic() < ends and self._read():
             pass
-        return self._process.wait(30)
+        return self._process.wait(10)
 
     def _read(self) -> bool:
+        """Whether there may be more to come."""
+        if not select.select([self._keys], [], [], 0.2)[0]:
+            return True
         try:
             data = os.read(self._keys, 4096)
         except OSError:
@@ -155,20 +164,23 @@ def test_in_a_terminal_the_whole_answer_stays_in_sight(embedded_address: str, fi
 
 def test_a_chat_streams_keeps_media_and_begins_anew(embedded_address: str, files: Path) -> None:
     with terminal(embedded_address, "chat", "--out", str(files / "out")) as shown:
-        shown.wait("/image FILE")
-        shown.type("recall\n")
-        alone = shown.wait(r"^recall:")
-        shown.type("/image nowhere.png\n")
+        shown.say("recall alone")
+        alone = shown.wait(r"^recall:\d+ alone").split()[0]
+        shown.say("/image nowhere.png")
         shown.wait("there is no file nowhere.png")
-        shown.type(f"/image {files / 'cat.png'}\n")
-        shown.type("recall and an image\n")
-        assert shown.wait(r"^recall:\d+ and") > alone
+        shown.say(f"/image {files / 'cat.png'}")
+        shown.say("recall and an image")
+        assert shown.wait(r"^recall:\d+ and").split()[0] > alone
         shown.wait(r"out/\w+-1.bin]")
-        shown.type("/new\n")
-        shown.type("recall again\n")
-        assert shown.wait(r"again$").split()[0] == alone.split()[0]
-        shown.type("/nonsense\n")
-        shown.type("/quit\n")
+        shown.say("/new")
+        shown.say("recall anew")
+        assert shown.wait(r"^recall:\d+ anew").split()[0] == alone
+        shown.say("word hang")
+        shown.wait("^word")
+        shown.interrupt()
+        shown.say("recall free")
+        shown.wait(r"^recall:\d+ free")
+        shown.say("/quit")
         assert shown.end() == 0
     assert len(list((files / "out").iterdir())) == 1
 
@@ -191,7 +203,7 @@ def test_ctrl_c_ends_a_request_at_once_and_everywhere(embedded_address: str, fil
 
 def test_what_a_person_gets_wrong_is_told_in_a_line(embedded_address: str, files: Path) -> None:
     nowhere = str(files / "nowhere")
-    for words, said in {
+    wrong = {
         ("generate",): "EMPTY_REQUEST (parts)",
         ("generate", "--image", nowhere): f"there is no file {nowhere}",
         ("generate", "--text", "x", "--want", "smell"): "MODALITY_UNKNOWN (want[0])",
@@ -208,12 +220,15 @@ def test_what_a_person_gets_wrong_is_told_in_a_line(embedded_address: str, files
         ("serve", "--pack", nowhere): "PACK_MISSING (pack)",
         ("serve", "gateway", "--port", embedded_address.split(":")[1]): "PORT_TAKEN (port)",
         ("serve", "smell"): "there is no service 'smell'",
-    }.items():
-        told = typed(embedded_address, *words)
-        assert told.returncode in (1, 2), words
-        assert said in re.sub(r"\s*[│\n]\s*", " ", told.stderr), words
-        assert "Traceback" not in told.stderr, words
-        assert not told.stdout, words
+    }
+    with ThreadPoolExecutor(4) as threads:
+        for (words, said), told in zip(
+            wrong.items(), threads.map(lambda words: typed(embedded_address, *words), wrong), strict=True
+        ):
+            assert told.returncode in (1, 2), words
+            assert said in re.sub(r"\s*[│\n]\s*", " ", told.stderr), words
+            assert "Traceback" not in told.stderr, words
+            assert not told.stdout, words
 
 
 def test_media_and_jobs_go_there_and_back(embedded_address: str, files: Path) -> None:
