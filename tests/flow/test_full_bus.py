@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from anygpt import topology
+from anygpt.bus_memory import MemoryBus
 from anygpt.client import AsyncClient, Options
 from anygpt.errors import Exhausted
 from anygpt.main import Runtime
@@ -16,31 +16,29 @@ from tests.flow.inside import inside
 REFUSALS = 2
 
 
-class Crowded:
-    """Another bus, which has no room for the first terminal records."""
+class CrowdedBus(MemoryBus):
+    """A bus that has no room for the first terminal records."""
 
-    def __init__(self, bus: Any) -> None:
-        self._bus = bus
-        self.left = REFUSALS
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._bus, name)
+    left = REFUSALS
 
     async def publish(self, topic: str, key: str, value: bytes, headers: Mapping[str, str]) -> None:
         """See Bus."""
         if topic == topology.REPLIES and self.left and bus_pb2.Reply.FromString(value).HasField("terminal"):
             self.left -= 1
             raise Exhausted("full", reason="BUS_FULL", retry_after_ms=1000)
-        await self._bus.publish(topic, key, value, headers)
+        await super().publish(topic, key, value, headers)
 
 
 async def test_a_request_whose_end_finds_no_room_ends_when_there_is_some(
     plain_pack: Path, tmp_path: Path
 ) -> None:
-    def crowd(runtime: Runtime) -> None:
-        runtime.bus = Crowded(runtime.bus)
+    bus = CrowdedBus()
 
-    async with inside(plain_pack, tmp_path, crowd) as (address, runtime), AsyncClient(address) as client:
+    def crowd(runtime: Runtime) -> None:
+        runtime.bus = bus
+
+    async with inside(plain_pack, tmp_path, crowd) as (address, _), AsyncClient(address) as client:
         answer = await client.answer("hello", options=Options(want=["text"], timeout_s=20))
         assert answer.text.strip() == "hello"
-        assert runtime.bus.left == 0  # type: ignore[attr-defined]
+    assert bus.left == 0
+    await bus.close()
