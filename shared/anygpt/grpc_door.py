@@ -117,8 +117,7 @@ class ReadyInterceptor(grpc.aio.ServerInterceptor):
 
 
 async def _too_early_stream(request: Any, context: Any) -> AsyncIterator[Any]:
-    raise _not_ready()
-    yield
+    yield await _too_early(request, context)
 
 
 async def _too_early(request: Any, context: Any) -> Any:
