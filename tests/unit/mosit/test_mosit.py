@@ -126,7 +126,7 @@ def test_media_without_codes_cannot_become_tokens(tmp_path: Path, held_out: list
         ({"conversation": [{"from": "robot", "value": "x"}]}, "record 0: form: conversation.0.from"),
         ({"split": "test"}, "record 0: split: 'test' is neither train nor held_out"),
         ({"references": [-1, 1, 0]}, "record 0: references: a round can only speak of one before it"),
-        ({"image_list": [{"image_name": "cat.jpg", "caption": "a cat"}, *RAW["image_list"]]}, "record 0: tags: cat.jpg"),
+        ({"image_list": [{"image_name": "cat.jpg", "caption": "a cat"}, *RAW["image_list"]]}, "record 0: tags: cat"),
         ({"image_list": []}, "record 0: tags: mosit_i_0000000_00.jpg is named, and in no list"),
         (
             {"image_list": [*RAW["image_list"], RAW["image_list"][0] | {"caption": "a dog"}]},
