@@ -29,9 +29,9 @@ def check_sampling(sampling: types_pb2.Sampling, modality: Modality, field: str)
     for name, (least, most) in RANGES.items():
         # NaN compares false with everything, so the test is for what is allowed.
         if sampling.HasField(name) and not least <= getattr(sampling, name) <= most:  # type: ignore[arg-type]
-            low = "above 0" if 0 < least < 0.5 else str(least)
+            allowed = f"(0, {most}]" if 0 < least < 0.5 else f"[{least}, {most}]"
             raise InvalidInput(
-                f"{name} is not in {low} to {most}", reason="OUT_OF_BOUNDS", field=f"{field}.{name}"
+                f"{name} lies outside {allowed}", reason="OUT_OF_BOUNDS", field=f"{field}.{name}"
             )
     if sampling.stop and modality != TEXT:
         raise InvalidInput(
