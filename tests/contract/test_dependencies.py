@@ -128,4 +128,5 @@ def test_everything_that_the_services_run_on_may_be_passed_on() -> None:
 def _licence(name: str) -> str:
     told = metadata.metadata(name)
     classifiers = [one for one in told.get_all("Classifier") or () if one.startswith("License")]
-    return " ".join([told.get("License-Expression") or "", (told.get("License") or "")[:60], *classifiers])
+    named = [told[field][:60] for field in ("License-Expression", "License") if field in told]
+    return " ".join([*named, *classifiers])

@@ -170,7 +170,7 @@ async def test_a_client_that_goes_away_at_any_moment_leaves_no_request_and_no_tu
     request.grace.FromMilliseconds(0)
     for wait_s in (0.0, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064):
         stream = client.stream(request)
-        reading = asyncio.create_task(anext(stream))
+        reading = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(wait_s)
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
