@@ -53,7 +53,8 @@ def clip_mels(recipe: Recipe, held_out: bool) -> Tensor:
 
 def k_means(points: Tensor, count: int) -> Tensor:
     """Centres [count, D] of points [N, D]; a centre that nobody is near to starts again at a random point."""
-    centres = points[torch.randperm(len(points))[:count]].clone()
+    # Fewer points than centres: some stand at one point.
+    centres = points[torch.randperm(max(count, len(points)))[:count] % len(points)].clone()
     for _ in track(range(ROUNDS), description="k-means"):
         owner = nearest(points, centres)
         size = torch.bincount(owner, minlength=count)[:, None]

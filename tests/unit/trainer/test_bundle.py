@@ -122,8 +122,15 @@ def made(folder: Path, size: int) -> tuple[Path, Path]:
     return pack, run.parent
 
 
+@pytest.fixture
+def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of 100 KB can come back."""
+    monkeypatch.setattr(delivery, "MOST_BYTES", 100_000)
+
+
+@pytest.mark.usefixtures("small_files")
 def test_a_delivery_is_cut_into_files_that_may_come_back_and_is_whole_again(tmp_path: Path) -> None:
-    pack, runs = made(tmp_path, 17 * 1024 * 1024)
+    pack, runs = made(tmp_path, 150_000)
     files = delivery.deliver(pack, runs, tmp_path / "out")
     assert len(files) == 2
     assert all(path.stat().st_size <= delivery.MOST_BYTES for path in files)
@@ -134,18 +141,19 @@ def test_a_delivery_is_cut_into_files_that_may_come_back_and_is_whole_again(tmp_
     assert [path.name for path in (home / "runs" / "codec").iterdir()] == ["loss.csv"]
 
 
+@pytest.mark.usefixtures("small_files")
 def test_a_delivery_that_lacks_a_file_is_refused(tmp_path: Path) -> None:
-    pack, runs = made(tmp_path, 17 * 1024 * 1024)
+    pack, runs = made(tmp_path, 150_000)
     first, _ = delivery.deliver(pack, runs, tmp_path / "out")
     first.unlink()
     with pytest.raises(InvalidInput, match="no whole delivery"):
         delivery.receive(tmp_path / "out", tmp_path / "a", tmp_path / "b")
 
 
-def test_a_delivery_that_is_too_big_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "MOST_BYTES", 1000)
+@pytest.mark.usefixtures("small_files")
+def test_a_delivery_that_is_too_big_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Exhausted, match="can come back"):
-        delivery.deliver(*made(tmp_path, 10_000), tmp_path / "out")
+        delivery.deliver(*made(tmp_path, 900_000), tmp_path / "out")
 
 
 def test_a_bundle_says_where_its_sounds_come_from(bundled: Path) -> None:
