@@ -13,7 +13,7 @@ from anygpt.errors import InvalidInput
 MOMENTS: Mapping[str, Callable[[Trace], float | None]] = {
     "whole answer": lambda trace: trace.ended_s,
     "first text": lambda trace: trace.first_text_s,
-    "first playable audio": lambda trace: trace.first_playable_s,
+    "first playable sound": lambda trace: trace.first_playable_s,
 }
 """What latency is counted to, from the intended send time; a run may have none of it."""
 
@@ -34,7 +34,7 @@ def plot(traces: Sequence[Trace], slo: Slo, path: Path) -> None:
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     over_time, distribution = figure.subplots(1, 2)
     finished = [trace for trace in traces if trace.is_finished]
-    limits = {"whole answer": slo.total, "first text": slo.text, "first playable audio": slo.playable}
+    limits = {"whole answer": slo.total, "first text": slo.text, "first playable sound": slo.playable}
     for name, moment in MOMENTS.items():
         told = [(t.due_s, at_s - t.due_s) for t in finished if (at_s := moment(t)) is not None]
         if told:

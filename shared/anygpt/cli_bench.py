@@ -50,9 +50,6 @@ def bench(
     Example: anygpt bench --rate 2 --mix text=6,image=2,speech=1 --slo text=1,total=10 --json bench.json
     """
     import asyncio
-    import json
-
-    from rich.console import Console
 
     from anygpt.bench import Bench, Patience, arrivals
     from anygpt.bench_report import Slo, report
@@ -74,14 +71,21 @@ def bench(
             return traces
 
     traces = asyncio.run(run())
-    figures = report(traces, limits)
-    Console().print_json(json.dumps(figures))
-    if json_file:
-        json_file.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    _tell(report(traces, limits), json_file)
     if plot_file:
         from anygpt.bench_plot import plot
 
         plot(traces, limits, plot_file)
+
+
+def _tell(figures: dict[str, Any], json_file: Path | None) -> None:
+    import json
+
+    from rich.console import Console
+
+    Console().print_json(json.dumps(figures))
+    if json_file:
+        json_file.write_text(json.dumps(figures, indent=1), encoding="utf-8")
 
 
 def _check_files(json_file: Path | None, plot_file: Path | None) -> None:
