@@ -23,6 +23,8 @@ class Task:
     """What a part is asked for."""
 
     repeats: int
+    minutes: float
+    """After so many no further repeat begins."""
     threads: int
     rehearse: bool
     """A tiny model on the CPU in the place of a GPU."""
@@ -31,13 +33,13 @@ class Task:
 def _side_by_side(task: Task) -> list[Row]:
     from tests.bench.llm.side_by_side import measure
 
-    return measure(task.repeats, task.threads)
+    return measure(task.repeats, task.threads, task.minutes)
 
 
 def _continuous(task: Task) -> list[Row]:
     from tests.bench.llm.side_by_side import measure_continuous
 
-    return measure_continuous(task.repeats, task.threads)
+    return measure_continuous(task.repeats, task.threads, task.minutes)
 
 
 def _perplexity(task: Task) -> list[Row]:
@@ -77,13 +79,16 @@ PARTS: Mapping[str, Callable[[Task], list[Row]]] = {
 def main(
     part: Annotated[list[str] | None, typer.Option(help=f"One or more of {', '.join(PARTS)}.")] = None,
     repeats: Annotated[int, typer.Option(help="Repeats of each figure.")] = 5,
+    minutes: Annotated[
+        float, typer.Option(help="No repeat of the engines side by side begins after them.")
+    ] = 60,
     threads: Annotated[int, typer.Option(help="Threads of every engine.")] = os.cpu_count() or 1,
     rehearse: Annotated[bool, typer.Option(help="The part for a GPU with a tiny model on the CPU.")] = False,
     results: Annotated[Path, typer.Option(help="Where rows are kept.")] = Path("out/bench-llm.json"),
 ) -> None:
     """Measure and print."""
     torch.set_num_threads(threads)
-    task = Task(repeats, threads, rehearse)
+    task = Task(repeats, minutes, threads, rehearse)
     kept: dict[str, list[dict[str, object]]] = (
         json.loads(results.read_text()) if part and results.is_file() else {}
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -56,14 +57,13 @@ Figures = dict[tuple[str, str], list[float]]
 """Tokens a second of each repeat, by task and engine."""
 
 
-def measure(repeats: int, threads: int) -> list[Row]:
+def measure(repeats: int, threads: int, minutes: float) -> list[Row]:
     """All rows: figures, ratios with their goals, and how close to the machine's limits they come."""
     bandwidth, bf16 = [], []
     figures: Figures = {}
     with tempfile.TemporaryDirectory() as folder:
         contenders = _contenders(Path(folder), threads)
-        # The first round warms up.
-        for repeat in range(repeats + 1):
+        for repeat in _rounds(repeats, minutes):
             bandwidth.append(read_bandwidth())
             bf16.append(bf16_speed())
             for one in contenders:
@@ -72,19 +72,27 @@ def measure(repeats: int, threads: int) -> list[Row]:
     return [machine.bandwidth, machine.bf16, *_rows(figures), *_limits(figures, contenders, machine)]
 
 
-def measure_continuous(repeats: int, threads: int) -> list[Row]:
+def measure_continuous(repeats: int, threads: int, minutes: float) -> list[Row]:
     """Our own engine beside the continuous batching of transformers."""
     from tests.bench.llm.transformers_engine import Transformers
 
     figures: Figures = {}
     source = base_source(open_pack("mini"))
     ours, others = Ours("int8", threads), [Transformers(source, dtype) for dtype in FLOATS]
-    for repeat in range(repeats + 1):
+    for repeat in _rounds(repeats, minutes):
         _note(figures, ours, repeat, [Task(CONTINUOUS, STREAMS * WRITTEN, lambda: ours.decode(STREAMS))])
         for one in others:
             run = partial(one.decode_continuously, STREAMS)
             _note(figures, one, repeat, [Task(CONTINUOUS, STREAMS * WRITTEN, run)])
     return _rows(figures)
+
+
+def _rounds(repeats: int, minutes: float) -> Iterator[int]:
+    """Round 0 warms up; at least one more follows."""
+    began = time.monotonic()
+    for repeat in range(repeats + 1):
+        if repeat < 2 or time.monotonic() - began < 60 * minutes:
+            yield repeat
 
 
 def _contenders(folder: Path, threads: int) -> list[Contender]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from services.llm.settings import LlmSettings
 from services.llm.stage import LlmStage
 from tests.tiny_pack import build_tiny_pack
 from tests.unit.llm.asking import opened
@@ -22,7 +23,12 @@ def one_thread() -> None:
 @pytest.fixture(scope="session")
 def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny pack that serves all modalities."""
-    return build_tiny_pack(tmp_path_factory.mktemp("llm") / "pack")
+    folder = tmp_path_factory.mktemp("llm")
+    compiled = LlmSettings().cache.expanduser() / "native"
+    compiled.mkdir(parents=True, exist_ok=True)
+    (folder / "cache").mkdir()
+    (folder / "cache" / "native").symlink_to(compiled)
+    return build_tiny_pack(folder / "pack")
 
 
 @pytest.fixture

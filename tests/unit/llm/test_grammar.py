@@ -170,3 +170,15 @@ def test_spans_without_brackets_of_their_own_are_their_signals_alone() -> None:
         grammar.advance(token)
     assert taken == [12, 13, 14, 15, 16]
     assert grammar.is_complete
+
+
+async def test_music_cycles_through_four_consecutive_bands(stage: LlmStage, rules: Rules) -> None:
+    """AnyGPT's music: layer after layer of the codec, each in its own quarter of the codes."""
+    first = rules.vocabulary.codes[AUDIO].first
+    hot = {"audio": {"temperature": 2.0}}
+    for seed in range(4):
+        for span in (await ask(stage, request(want=["audio"], seed=seed, sampling=hot))).spans:
+            codes = [token - first for token in span.ids[1:-1]]
+            assert len(codes) >= 8
+            assert [code // 16 for code in codes] == [0, 1, 2, 3] * (len(codes) // 4)
+            assert [code for piece in span.codes for code in piece] == codes

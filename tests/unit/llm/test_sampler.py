@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -78,7 +79,7 @@ def test_what_is_drawn_is_among_what_transformers_would_keep(draw: Draw, seed: i
 
 def reference(logits: torch.Tensor, draw: Draw) -> list[int]:
     """The ids that transformers' own processors leave."""
-    steps = LogitsProcessorList([RepetitionPenaltyLogitsProcessor(draw.repetition_penalty)])
+    steps: Any = LogitsProcessorList([RepetitionPenaltyLogitsProcessor(draw.repetition_penalty)])
     steps.append(TemperatureLogitsWarper(draw.temperature))
     if draw.top_k:
         steps.append(TopKLogitsWarper(min(draw.top_k, SIZE)))

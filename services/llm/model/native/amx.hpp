@@ -5,12 +5,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <utility>
+
 #include "blocks.hpp"
 
 #ifdef __AMX_INT8__
 
-// Fewer rows are faster without it.
-constexpr int64_t AMX_LEAST = 5;
+// Fewer rows are faster without it: what 4 bits hold is unpacked for it first.
+constexpr int64_t AMX_LEAST = 17;
 
 // Linux gives the tile registers to a process that asks for them.
 inline bool may_use_amx() {
@@ -70,31 +72,32 @@ struct Unpacked {
     int64_t stride = 0;
 };
 
-// 16 rows of activations from `first` on, a multiple of 16, times an unpacked tile; `first` to `last` are stored.
-template <class Store>
-inline void multiply_amx(const Unpacked& w, int64_t index, const Quantised& x, int64_t first, int64_t last, const Store& store) {
-    alignas(64) int32_t sums[2][TILE][16];
-    __m512 out[16];
-    for (auto& row : out) row = _mm512_setzero_ps();
+// 16 rows of activations from `first` on, a multiple of 16, times an unpacked tile; those before `last` are stored.
+// The rows are told apart at compile time (M), so that their results stay in registers.
+template <class Store, size_t... M>
+inline void multiply_amx(const Unpacked& w, int64_t index, const Quantised& x, int64_t first, int64_t last,
+                         const Store& store, std::index_sequence<M...>) {
+    alignas(64) int32_t sums[2][sizeof...(M)][TILE];
+    __m512 out[] = {(static_cast<void>(M), _mm512_setzero_ps())...};
     const float *scales = x.scales_of(first), *totals = x.sums_of(first), *affine = w.affine.data();
     asm volatile("" ::: "memory");  // What was unpacked has to be in memory before tiles are loaded.
     for (int64_t b = 0; b < x.columns / BLOCK; ++b, scales += ROWS, totals += ROWS, affine += 2 * TILE) {
+        auto& sum = sums[b % 2];
         _tile_zero(0);
         _tile_loadd(1, x.row(first) + b * BLOCK, x.columns);
         _tile_loadd(2, w.q + b * w.stride, 64);
         _tile_dpbsud(0, 1, 2);
-        _tile_stored(0, sums[b % 2], 64);
+        _tile_stored(0, sum, 64);
         const __m512 scale = _mm512_loadu_ps(affine), least = _mm512_loadu_ps(affine + TILE);
-#pragma GCC unroll 16
-        for (int m = 0; m < 16; ++m) {
-            const __m512 weighted = _mm512_mul_ps(scale, _mm512_set1_ps(scales[m]));
-            out[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_load_si512(sums[b % 2][m])), weighted, out[m]);
-            out[m] = _mm512_fmadd_ps(least, _mm512_set1_ps(totals[m]), out[m]);
-        }
+        ((out[M] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_load_si512(sum[M])),
+                                   _mm512_mul_ps(scale, _mm512_set1_ps(scales[M])), out[M]),
+          out[M] = _mm512_fmadd_ps(least, _mm512_set1_ps(totals[M]), out[M])),
+         ...);
     }
-#pragma GCC unroll 16
-    for (int m = 0; m < 16; ++m)
-        if (first + m < last) store(first + m, index, _mm512_castps512_ps256(out[m]), _mm512_extractf32x8_ps(out[m], 1));
+    const auto put = [&](int64_t n, __m512 row) {
+        if (n < last) store(n, index, _mm512_castps512_ps256(row), _mm512_extractf32x8_ps(row, 1));
+    };
+    (put(first + M, out[M]), ...);
 }
 
 #else

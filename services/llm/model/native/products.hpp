@@ -18,7 +18,7 @@ inline void multiply_tile(const uint8_t* tile, int64_t index, const Quantised& x
 #ifdef __AMX_INT8__
     if (rows >= AMX_LEAST && may_use_amx()) {
         unpacked.read<BITS>(tile, x.columns / BLOCK);
-        for (; rows - n >= AMX_LEAST; n += 16) multiply_amx(unpacked, index, x, n, rows, store);
+        for (; rows - n >= ROWS / 2; n += ROWS) multiply_amx(unpacked, index, x, n, rows, store, std::make_index_sequence<ROWS>());
     }
 #endif
     for (; n + 4 <= rows; n += 4) multiply_rows<BITS, 4>(tile, index, x, n, store);
