@@ -25,6 +25,9 @@ def mini(
     folder: Annotated[Path | None, typer.Option("--pack", help="Where the parts go.")] = None,
 ) -> None:
     """Train the mini pack, or one stage of it. Ctrl-C stops it; --resume goes on exactly where it was."""
+    import signal
+    import sys
+
     import torch
 
     from anygpt.errors import InvalidInput
@@ -38,6 +41,7 @@ def mini(
     if stage and stage not in known:
         raise InvalidInput(f"there is no stage {stage!r}; there are {', '.join(known)}", field="--stage")
     configs = read_config(config or MINI, known)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; --resume goes on from here"))
     if threads:
         torch.set_num_threads(threads)
     recipe = Recipe(cache.expanduser(), folder or packs_folder() / "mini", resume=resume)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from celery import Celery
+from celery.exceptions import Reject
 from kombu.exceptions import OperationalError
 
 from anygpt.errors import Unavailable
@@ -17,6 +18,8 @@ HARD_LIMIT_S = 24 * 3600
 JOIN_S = 5.0
 ONE_RETRY = {"max_retries": 1, "interval_start": 0.1}
 Queue = Celery
+Redeliver = Reject
+"""Raised by a task that did not end: with `requeue` another worker takes it."""
 
 
 def broker_url(settings: ServiceSettings, broker: str) -> str:
