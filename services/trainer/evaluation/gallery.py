@@ -33,7 +33,7 @@ h2 { font-size: 1.05rem; margin: 2.2rem 0 .6rem; border-bottom: 1px solid var(--
 .asked { background: var(--you); border-radius: .6rem; padding: .4rem .6rem; margin: 0 0 .5rem 12% }
 .mark { float: right; font-weight: 600 } .good { color: var(--good) } .bad { color: var(--bad) }
 img, video { width: 100%; border-radius: .5rem; display: block; margin: .3rem 0 } audio { width: 100%; height: 2.2rem }
-.asked img, .asked video { max-width: 9rem } p { margin: .2rem 0 }
+.asked img, .asked video { max-width: 9rem } .card > img, .card > video { max-width: 13rem } p { margin: .2rem 0 }
 """
 _LEAD = (
     "Questions of the evaluation with what came of them, not chosen by how well they went: the first of each row. "
