@@ -70,7 +70,8 @@ def base_model() -> tuple[Any, Any]:
     folder = Path(spec.origin).parent
     file = next(folder.glob(pack.BASE_MODEL.file)).name
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
-    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32).to(here())
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)
+    model = model.to(here())
     if multiplies_bf16(here()):
         model = model.bfloat16()
     # Answers are short: plain attention takes a quarter of the time of the blocked kernel's backward pass.

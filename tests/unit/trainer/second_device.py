@@ -7,7 +7,7 @@ were never put there, an array taken from it without a copy. Home is told by sto
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +16,8 @@ from torch.utils._device import _device_constructors
 
 ELSEWHERE = torch.device("cuda", 0)
 HERE = torch.device("cpu")
-Value = TypeVar("Value")
+_ON_ACCELERATOR: Any = torch.Tensor.is_cuda
+_DATA: Any = torch.Tensor.data
 
 
 class SecondDevice(TorchFunctionMode):
@@ -36,7 +37,7 @@ class SecondDevice(TorchFunctionMode):
             return func(*args, **kwargs)
         if func == torch.Tensor.device.__get__:
             return self.home(args[0])
-        if func == torch.Tensor.is_cuda.__get__:
+        if func == _ON_ACCELERATOR.__get__:
             return self.home(args[0]) == ELSEWHERE
         homes = self._homes_of((args, kwargs), func)
         wanted = self._wanted(func, args, kwargs)
@@ -76,7 +77,9 @@ class SecondDevice(TorchFunctionMode):
         named += [torch.device(value) for value in (kwargs.get("device"),) if isinstance(value, str)]
         if not named and func in _device_constructors():
             named = [torch.get_default_device()]
-        return torch.device(named[0].type, 0) if named and named[0].type == "cuda" else (named or [None])[0]
+        if not named:
+            return None
+        return ELSEWHERE if named[0].type == ELSEWHERE.type else HERE
 
     def _settle(self, found: Any, home: torch.device) -> None:
         with torch._C.DisableTorchFunction():
@@ -85,14 +88,14 @@ class SecondDevice(TorchFunctionMode):
         self.made.add(home)
 
 
-def _grounded(value: Value) -> Value:
+def _grounded(value: Any) -> Any:
     """The same call, made on the processors."""
     if isinstance(value, torch.device):
-        return HERE  # type: ignore[return-value]
+        return HERE
     if isinstance(value, str) and value.startswith("cuda"):
-        return "cpu"  # type: ignore[return-value]
+        return "cpu"
     if type(value) in (tuple, list):
-        return type(value)(map(_grounded, value))  # type: ignore[call-arg,arg-type,return-value]
+        return type(value)(map(_grounded, value))
     return value
 
 
@@ -114,5 +117,5 @@ def _shares(found: Tensor, args: tuple[Any, ...]) -> bool:
 
 
 _PLACES = (torch.Tensor.__getitem__, torch.Tensor.__setitem__)
-_COPIES: tuple[Callable[..., Any], ...] = (torch.Tensor.copy_, torch.Tensor.to, torch.Tensor.data.__set__)
+_COPIES: tuple[Callable[..., Any], ...] = (torch.Tensor.copy_, torch.Tensor.to, _DATA.__set__)
 """What may take from one device and give to another."""
