@@ -25,7 +25,9 @@ def stages() -> dict[str, Stage]:
     parts |= {f"speech.{name}": stage for name, stage in speech.STAGES.items()}
     parts |= {f"audio.{name}": stage for name, stage in audio.STAGES.items()}
     parts["samples"] = run_samples
-    parts |= {f"alignment.{name}": alignment.STAGES[name] for name in ("read", "describe", "converse", "signal")}
+    parts |= {
+        f"alignment.{name}": alignment.STAGES[name] for name in ("read", "describe", "converse", "signal")
+    }
     parts["pack"] = run_pack
     return parts
 

@@ -31,7 +31,9 @@ def settings(media_pack: Path, tmp_path: Path, redis: str) -> Settings:
     """A trainer with tiny data, a pack to write to, and its queue in Redis."""
     shutil.copytree(media_pack, tmp_path / "pack")
     write_tiny_data(tmp_path / "cache")
-    return Settings(pack=str(tmp_path / "pack"), data=tmp_path / "data", cache=tmp_path / "cache", broker=redis)
+    return Settings(
+        pack=str(tmp_path / "pack"), data=tmp_path / "data", cache=tmp_path / "cache", broker=redis
+    )
 
 
 @asynccontextmanager

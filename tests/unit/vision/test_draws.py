@@ -7,7 +7,9 @@ from services.trainer.data.split import is_held_out
 
 def test_what_is_drawn_for_training_is_never_held_out() -> None:
     draws = SceneDraws.open()
-    scenes = draws.scenes(draws.still(4000)) + draws.scenes(draws.moving(4000)) + draws.scenes(draws.faces(400))
+    scenes = (
+        draws.scenes(draws.still(4000)) + draws.scenes(draws.moving(4000)) + draws.scenes(draws.faces(400))
+    )
     assert not any(map(is_held_out, scenes))
     assert {scene.kind for scene in scenes} == set(world.kinds())
     assert {scene.motion for scene in scenes} == {"", *world.MOTIONS}
