@@ -24,6 +24,8 @@ from anygpt_models.input.source import Source
 
 _TOLERATED: Final = 0.9
 """Share of the header's duration that must be there; encoders' padding and rounding take less."""
+_FILTER: Final = 32
+"""Samples that the resampler's filter spans: of a sound with fewer it makes none, and silence is what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ def open_waveform(source: Source, hearing: Hearing | None = None) -> NDArray[np.
     if is_cut(source):
         raise refusal.truncated(source.field)
     wanted = min(promised, hearing.cut_s) if hearing.cut_s else promised
+    if not samples.size and 0 < promised * hearing.sample_rate < _FILTER:
+        return np.zeros(1, dtype=np.float32)
     if not samples.size:
         raise refusal.truncated(source.field) if promised else refusal.unreadable(source.field)
     if exact and samples.size < _TOLERATED * wanted * hearing.sample_rate - hearing.sample_rate / 10:

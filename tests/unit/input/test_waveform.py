@@ -62,6 +62,19 @@ def test_short_sound_is_one_window_padded_with_silence() -> None:
     assert not windows[0, 16_000:].any()
 
 
+@pytest.mark.parametrize("count", [1, 5, 31, 32, 33, 100, 640, 2000])
+@pytest.mark.parametrize("rate", [800, 8_000, 16_000, 48_000])
+def test_the_shortest_sound_is_a_sound(count: int, rate: int) -> None:
+    samples = open_waveform(Source(wav(tone(1.0, 32_000)[:count], 32_000)), Hearing(rate))
+    assert 1 <= samples.size <= count * rate / 32_000 + 2
+
+
+def test_a_header_that_promises_a_short_sound_and_has_none_is_cut() -> None:
+    with pytest.raises(InvalidInput) as raised:
+        open_waveform(Source(wav(tone(1.0)[:20])[:44]))
+    assert raised.value.reason == "MEDIA_TRUNCATED"
+
+
 def test_long_sound_is_spread_from_start_to_end() -> None:
     windows = spread(np.arange(160_000, dtype=np.float32), Clips(2.0, count=3), 16_000)
     assert windows[:, 0].tolist() == [0, 64_000, 128_000]
