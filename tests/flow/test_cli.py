@@ -88,14 +88,25 @@ class Terminal:
 
 
 @contextmanager
+def heard_interrupts() -> Iterator[None]:
+    """Children hear Ctrl-C, even of tests that run in the background, whose shell lets them ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def terminal(address: str, *words: str) -> Iterator[Terminal]:
     """Run a command in a terminal of its own."""
     keys, side = pty.openpty()
     environment = {**os.environ, "ANYGPT_ADDRESS": address, "TERM": "xterm", "COLUMNS": str(WIDTH)}
     command = [sys.executable, "-m", "anygpt", *words]
-    process = subprocess.Popen(
-        command, env=environment, stdin=side, stdout=side, stderr=side, start_new_session=True
-    )
+    with heard_interrupts():
+        process = subprocess.Popen(
+            command, env=environment, stdin=side, stdout=side, stderr=side, start_new_session=True
+        )
     os.close(side)
     try:
         yield Terminal(process, keys)
