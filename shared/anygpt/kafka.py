@@ -205,9 +205,8 @@ def _create_topics(options: KafkaOptions, topics: Mapping[str, Topic]) -> list[s
         missing = sorted(set(topics) - set(admin.list_topics()))
         with contextlib.suppress(kafka_errors.TopicAlreadyExistsError):
             if missing:
-                admin.create_topics(
-                    {name: options.topic(topics[name]) for name in missing}, wait_for_metadata=True
-                )
+                admin.create_topics({name: options.topic(topics[name]) for name in missing})
+        admin.wait_for_topics(missing, timeout_ms=1000 * PROPAGATION_S)
         return missing
     finally:
         admin.close()
