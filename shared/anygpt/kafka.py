@@ -277,6 +277,9 @@ class _Polled:
     def in_group(cls, options: Options, topics: Sequence[str], member: PolledMember) -> _Polled:
         with _translating():
             consumer = KafkaConsumer(**options, partition_assignment_strategy=[CooperativeStickyAssignor])
+            # A leader that joins before it knows the topics assigns nothing, and a static one may leave it at that.
+            for topic in topics:
+                consumer.partitions_for_topic(topic)
             consumer.subscribe(list(topics), listener=_Rebalances(consumer, member))
             return cls(consumer)
 
