@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import llama_cpp
@@ -103,6 +105,42 @@ class LlamaCpp:
         assert self._context is not None
         row = llama_cpp.llama_get_logits_ith(self._context, index)
         return int(np.ctypeslib.as_array(row, (self._vocabulary,)).argmax())
+
+
+class LlamaCppApart:
+    """LlamaCpp in a process of its own: it sets AMX up once a thread, and its threads should share none of ours."""
+
+    def __init__(self, name: str, file: Path, streams: int, threads: int, *, repacks: bool = True) -> None:
+        self.name = f"llama.cpp {name}" + ("" if repacks else ", not repacked")
+        self.weight_bytes = file.stat().st_size
+        self.position_bytes, self.parameters = 2 * POSITION, PARAMETERS
+        self._process = ProcessPoolExecutor(
+            1, multiprocessing.get_context("spawn"), _open, (name, file, streams, threads, repacks)
+        )
+
+    def decode(self, streams: int) -> float:
+        """See LlamaCpp."""
+        return self._process.submit(_decode, streams).result()
+
+    def prefill(self) -> float:
+        """See LlamaCpp."""
+        return self._process.submit(_prefill).result()
+
+
+_OPENED: list[LlamaCpp] = []
+"""The one of a process that holds nothing else."""
+
+
+def _open(name: str, file: Path, streams: int, threads: int, repacks: bool) -> None:
+    _OPENED.append(LlamaCpp(name, file, streams, threads, repacks=repacks))
+
+
+def _decode(streams: int) -> float:
+    return _OPENED[0].decode(streams)
+
+
+def _prefill() -> float:
+    return _OPENED[0].prefill()
 
 
 def can_repack(file: Path) -> bool:

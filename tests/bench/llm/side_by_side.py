@@ -101,12 +101,12 @@ def _contenders(folder: Path, threads: int) -> list[Contender]:
     source = base_source(open_pack("mini"))
     found: list[Contender] = [Ours("int8", threads)]
     if find_spec("llama_cpp"):
-        from tests.bench.llm.llama_cpp_engine import LlamaCpp, can_repack, converted
+        from tests.bench.llm.llama_cpp_engine import LlamaCppApart, can_repack, converted
 
         repacks = can_repack(source)
         for name in ("Q4_0", "Q4_1", "Q8_0", "F16"):
             file = source if name == "Q4_1" else converted(source, folder, name)
-            found.append(LlamaCpp(name, file, STREAMS, threads, repacks=repacks))
+            found.append(LlamaCppApart(name, file, STREAMS, threads, repacks=repacks))
     return [*found, *(Transformers(source, dtype) for dtype in FLOATS)]
 
 
@@ -147,7 +147,8 @@ def _limits(figures: Figures, contenders: list[Contender], machine: Machine) -> 
         for what, streams in ((ONE, 1), (MANY, STREAMS)):
             read = one.weight_bytes / streams + one.position_bytes * (CONTEXT - WRITTEN // 2)
             shares = [
-                100 * speed * read / machine.bandwidth.median / 1e9 for speed in figures[what, one.name]
+                100 * speed * read / machine.bandwidth.median / 1e9
+                for speed in figures.get((what, one.name), [])
             ]
             if shares:
                 rows.append(Row(f"{what}, of the memory's limit, {one.name}", shares, "%"))
