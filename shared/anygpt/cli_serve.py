@@ -44,8 +44,9 @@ def serve(
     from anygpt import main
     from anygpt.logs import start_logging
     from anygpt.pack import open_pack
-    from anygpt.settings import ServiceSettings
+    from anygpt.settings import ServiceSettings, let_idle_threads_sleep
 
+    let_idle_threads_sleep()
     given: dict[str, Any] = {
         "bus": bus, "store": store, "memory": memory, "data": data, "pack": pack, "device": device,
         "host": host, "port": port, "metrics_port": metrics_port, "deterministic": deterministic,

@@ -20,6 +20,14 @@ from pydantic_settings import (
 MIB = 1024 * 1024
 
 
+def let_idle_threads_sleep() -> None:
+    """Tell OpenMP, before a library loads it, that threads without work sleep: awake they take others' cores.
+
+    The generator's own threads write two to three times as many tokens a second beside sleeping ones.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
