@@ -44,10 +44,7 @@ def converted(source: Path, folder: Path, name: str) -> Path:
 class LlamaCpp:
     """One file, one context for all streams."""
 
-    def __init__(self, name: str, file: Path, streams: int, threads: int, *, repacks: bool = True) -> None:
-        self.name = f"llama.cpp {name}" + ("" if repacks else ", not repacked")
-        self.weight_bytes = file.stat().st_size
-        self.position_bytes, self.parameters = 2 * POSITION, PARAMETERS
+    def __init__(self, file: Path, streams: int, threads: int, *, repacks: bool = True) -> None:
         llama_cpp.llama_backend_init()
         about = llama_cpp.llama_model_default_params()
         about.use_extra_bufts = repacks
@@ -115,7 +112,7 @@ class LlamaCppApart:
         self.weight_bytes = file.stat().st_size
         self.position_bytes, self.parameters = 2 * POSITION, PARAMETERS
         self._process = ProcessPoolExecutor(
-            1, multiprocessing.get_context("spawn"), _open, (name, file, streams, threads, repacks)
+            1, multiprocessing.get_context("spawn"), _open, (file, streams, threads, repacks)
         )
 
     def decode(self, streams: int) -> float:
@@ -131,8 +128,8 @@ _OPENED: list[LlamaCpp] = []
 """The one of a process that holds nothing else."""
 
 
-def _open(name: str, file: Path, streams: int, threads: int, repacks: bool) -> None:
-    _OPENED.append(LlamaCpp(name, file, streams, threads, repacks=repacks))
+def _open(file: Path, streams: int, threads: int, repacks: bool) -> None:
+    _OPENED.append(LlamaCpp(file, streams, threads, repacks=repacks))
 
 
 def _decode(streams: int) -> float:
@@ -147,7 +144,7 @@ def can_repack(file: Path) -> bool:
     """Whether its fastest kernels run here: built by GCC 12, those for AMX end the process (an illegal instruction)."""
     program = (
         "import sys; from pathlib import Path; from tests.bench.llm.llama_cpp_engine import LlamaCpp;"
-        "LlamaCpp('', Path(sys.argv[1]), 1, 2).prefill()"
+        "LlamaCpp(Path(sys.argv[1]), 1, 2).prefill()"
     )
     command = [sys.executable, "-c", program, str(file)]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
