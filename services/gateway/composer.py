@@ -14,6 +14,7 @@ from functools import partial
 from anygpt import topology
 from anygpt.bus import Bus, Consumer, Record, Tenure
 from anygpt.errors import AnyGPTError, Exhausted, Unavailable
+from anygpt.recent import Recent
 from anygpt.stage import now_ms
 from anygpt.v1 import bus_pb2
 from services.gateway.composition import Composition
@@ -38,6 +39,8 @@ class Composer:
         self._bus = bus
         self._composition = composition
         self._errands: dict[str, Errand] = {}
+        self._ended: Recent[str, None] = Recent()
+        """Requests whose terminal event was read: a record that is repeated after it begins nothing."""
         self._caught_up: dict[int, Tenure] = {}
         """Partitions whose journal was read to where it ended when they were given to this replica."""
         self._tasks: list[asyncio.Task[None]] = []
@@ -100,7 +103,7 @@ class Composer:
         if errand is not None and errand.tenure != tenure:
             self._drop(errand)
             errand = None
-        if errand is None and reply.HasField("accepted"):
+        if errand is None and reply.HasField("accepted") and reply.request_id not in self._ended:
             errand = self._errands[reply.request_id] = Errand(Fold(reply.request_id), tenure)
         return errand
 
@@ -115,6 +118,7 @@ class Composer:
 
     def _end(self, errand: Errand) -> None:
         del self._errands[errand.fold.request_id]
+        self._ended[errand.fold.request_id] = None
         for record in errand.records:
             self._consumer.finish(record)
 

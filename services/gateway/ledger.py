@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from anygpt import topology
+from anygpt.recent import Recent
 from anygpt.stage import now_ms
 from anygpt.v1 import bus_pb2, types_pb2
 
@@ -69,6 +70,7 @@ class Ledger:
         self._entries: dict[str, Entry] = {}
         self._turns: dict[str, tuple[str, str]] = {}
         """Tenant and conversation of the requests that the journal has."""
+        self._ended: Recent[str, None] = Recent()
         self._used: Counter[str] = Counter()
         self._used_by: Counter[tuple[tuple[str, bool], str]] = Counter()
         self._endings: deque[int] = deque(maxlen=ENDINGS)
@@ -76,10 +78,11 @@ class Ledger:
     def see(self, reply: bus_pb2.Reply) -> None:
         """Take a record of the journal into account."""
         body = reply.WhichOneof("body")
-        if body == "accepted":
+        if body == "accepted" and reply.request_id not in self._ended:
             self.enter(reply.request_id, entry_of(reply.accepted, self._outputs))
             self._turns[reply.request_id] = (reply.accepted.tenant, reply.accepted.request.conversation_id)
         elif body == "terminal":
+            self._ended[reply.request_id] = None
             self.leave(reply.request_id)
             self._endings.append(now_ms())
         elif body == "generated":

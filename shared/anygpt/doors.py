@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from contextlib import AsyncExitStack, suppress
 from typing import Any, TypeVar
 
@@ -17,6 +16,7 @@ from anygpt.dead import bury
 from anygpt.errand import Errand, Name, read_errand, read_message
 from anygpt.errors import AnyGPTError, DeadlineExpired, Exhausted, RequestCancelled, Unavailable
 from anygpt.identity import new_id
+from anygpt.recent import Recent
 from anygpt.routes import new_route, resumed
 from anygpt.stage import Call, Stage, now_ms
 from anygpt.store import Store
@@ -33,8 +33,6 @@ LOOK_S = 0.2
 """How often a door looks whether its partitions are still its own."""
 MOST_CRASHES = 2
 """Work that has ended so many attempts without a word is not tried again."""
-REMEMBERED = 4096
-"""Ended errands and cancelled requests that are remembered, so that what comes late is dropped."""
 
 
 class BusDoor:
@@ -55,9 +53,9 @@ class BusDoor:
         self._turns = turns
         self._historian = Historian(bus, entry.name)
         self._errands: dict[Name, Errand] = {}
-        self._closed: OrderedDict[Name, str] = OrderedDict()
+        self._closed: Recent[Name, str] = Recent()
         """The sender of each ended errand."""
-        self._cancelled: OrderedDict[str, str] = OrderedDict()
+        self._cancelled: Recent[str, None] = Recent()
         self._tasks: set[asyncio.Task[None]] = set()
         self._consumer: Consumer | None = None
         self._readers: list[asyncio.Task[None]] = []
@@ -102,7 +100,7 @@ class BusDoor:
         with suppress(DecodeError):
             order.ParseFromString(record.value)
         if order.HasField("cancel"):
-            _remember(self._cancelled, order.cancel.request_id, "")
+            self._cancelled[order.cancel.request_id] = None
             for errand in self._errands.values():
                 if errand.call.request_id == order.cancel.request_id:
                     errand.cancel()
@@ -184,7 +182,7 @@ class BusDoor:
             if errand.is_claimed:
                 await self._release(errand)
         if not errand.is_void:
-            _remember(self._closed, errand.name, errand.sender)
+            self._closed[errand.name] = errand.sender
         for record in errand.records:
             if consumer.tenure(record) == errand.tenure:
                 consumer.finish(record)
@@ -302,9 +300,3 @@ class Poisoned(Exception):
 
 def _may_retry(error: AnyGPTError) -> bool:
     return isinstance(error, Unavailable | Exhausted) and error.retry_after_ms > 0
-
-
-def _remember(names: OrderedDict[T, str], name: T, value: str) -> None:
-    names[name] = value
-    if len(names) > REMEMBERED:
-        names.popitem(last=False)
