@@ -29,6 +29,7 @@ from kafka.admin import (
     UserScramCredentialUpsertion,
 )
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.net.compat import KafkaNetClient
 from kafka.partitioner import murmur2
 from pydantic import SecretStr
 
@@ -78,7 +79,7 @@ class KafkaBus:
                 lambda: KafkaConsumer(**self._options.follower())
             )
             self._producer: KafkaProducer = await self._look_up(
-                lambda: KafkaProducer(**self._options.producer())
+                lambda: KafkaProducer(**self._options.producer(), kafka_client=_PatientClient)
             )
         except AnyGPTError:
             self._lookups.shutdown(wait=False)
@@ -265,6 +266,14 @@ def _set_grants(admin: KafkaAdminClient, accounts: Iterable[str]) -> None:
 def _acl(grant: Grant) -> ACL:
     pattern = ResourcePattern(ResourceType[grant.resource], grant.name)
     return ACL(f"User:{grant.account}", "*", ACLOperation[grant.operation], ACLPermissionType.ALLOW, pattern)
+
+
+class _PatientClient(KafkaNetClient):  # type: ignore[misc]
+    """The producer's network client, which waits for a broker that is away without turning a core."""
+
+    def connection_delay(self, node: object) -> float:
+        """Milliseconds, as the sender takes them: the vendor's own answer is in seconds, and 0 while it connects."""
+        return max(1000.0 * super().connection_delay(node), RETRY_MS)
 
 
 class _Polled:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from anygpt.bus_polling import LONG_RECORDS
 from anygpt.settings import MIB, KafkaSettings, LimitSettings
 from anygpt.topology import SEGMENT_MS, Topic
 
@@ -15,6 +14,10 @@ NEVER_MS = 2**31 - 1
 """The producer itself never gives up a record: after that it would need a new identity, and might stay silent."""
 CONNECT_MS = 10_000
 REQUEST_MS = 4_000
+FETCH_MS = 1000
+"""How long the broker holds a fetch that finds nothing; what comes is delivered at once."""
+EVERY_RECORD = 2**31 - 1
+"""A poll takes all that was fetched: of a partition that is paused meanwhile, the client never delivers the rest."""
 POLL_MS = 200
 """How long a poll waits: the longest delay of a pause, a commit or a close."""
 
@@ -82,9 +85,9 @@ class KafkaOptions:
             **self._data,
             "enable_auto_commit": False,
             "fetch_max_bytes": 16 * MIB,
-            "fetch_max_wait_ms": POLL_MS,
+            "fetch_max_wait_ms": FETCH_MS,
             "max_partition_fetch_bytes": self.limits.message_bytes + BATCH_ROOM,
-            "max_poll_records": LONG_RECORDS,
+            "max_poll_records": EVERY_RECORD,
         }
 
     @property
