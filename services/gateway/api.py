@@ -206,18 +206,30 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
         self._running.discard(client.call.attempt)
         REQUESTS_RUNNING.dec()
         if not client.has_ended:
+            client.left_ms = now_ms()
             task = asyncio.create_task(self._leave(client))
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
 
     async def _leave(self, client: _Client) -> None:
+        """Give a client its grace time, then ask for the end, again and again while what it takes is away."""
+        is_over = False
+        while not is_over and client.call.left_s > 0:
+            try:
+                await self._give_up(client)
+                is_over = True
+            except AnyGPTError as error:
+                is_over = not error.retry_after_ms
+                await asyncio.sleep(error.retry_after_ms / 1000)
+
+    async def _give_up(self, client: _Client) -> None:
         call = client.call
-        with suppress(AnyGPTError):
-            grace_ms = await self._asked_grace_ms(call) if client.grace_ms is None else client.grace_ms
-            await asyncio.sleep(grace_ms / 1000)
-            last = await self._parts.memory.get(client_key(call.tenant, call.request_id))
-            if last == call.attempt.encode():
-                await self._cancel(call, "CLIENT_GONE")
+        if client.grace_ms is None:
+            client.grace_ms = await self._asked_grace_ms(call)
+        await asyncio.sleep((client.left_ms + client.grace_ms - now_ms()) / 1000)
+        last = await self._parts.memory.get(client_key(call.tenant, call.request_id))
+        if last == call.attempt.encode():
+            await self._ask_to_cancel(call, "CLIENT_GONE")
 
     async def _resumed(
         self, call: Call, after_seq: int, grace_ms: int | None, context: Context
@@ -237,7 +249,6 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
 
         Raises NotFound unless it is the caller's.
         """
-        order = types_pb2.CancelOrder(request_id=call.request_id, reason=reason)
         is_asked = False
         async with aclosing(self._parts.streams.history(call.request_id, call.tenant)) as history:
             async for reply, events in history:
@@ -247,8 +258,13 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
                     return True
                 if not is_asked:
                     is_asked = True
-                    await Voice(self._parts.bus, topology.GATEWAY, call).say(0, cancel=order)
+                    await self._ask_to_cancel(call, reason)
         return False
+
+    async def _ask_to_cancel(self, call: Call, reason: str) -> None:
+        """Write it into the journal: of a request that has ended already it changes nothing."""
+        order = types_pb2.CancelOrder(request_id=call.request_id, reason=reason)
+        await Voice(self._parts.bus, topology.GATEWAY, call).say(0, cancel=order)
 
     async def _asked_grace_ms(self, call: Call) -> int:
         """The grace time that the request itself came with."""
@@ -271,6 +287,8 @@ class _Client:
     call: Call
     grace_ms: int | None
     """None: as the request said when it came."""
+    left_ms: int = 0
+    """When it went away."""
     has_ended: bool = False
 
     def see(self, event: Event) -> None:

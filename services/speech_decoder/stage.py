@@ -65,7 +65,7 @@ class SpeechDecoder(Stage[stages_pb2.DecodeRequest, stages_pb2.DecodeResponse]):
             raise InvalidInput("there is nothing to say", reason="SPAN_EMPTY", field="codes")
         media = await asyncio.to_thread(finisher.finish, Sound(np.concatenate(said), SAMPLE_RATE))
         with_origin(media, span.first.seed)
-        media.decode_ms = round(seconds * 1000)
+        media.decode_ms += round(seconds * 1000)
         yield stages_pb2.DecodeResponse(media=media)
 
     @property

@@ -404,7 +404,7 @@ class Usage(_message.Message):
     prefill_ms: _builtins.int
     decode_ms: _builtins.int
     encode_ms: _builtins.int
-    """Model time of the encoders and of the decoders."""
+    """What the encoders took to adapt and encode, the decoders to draw or speak, to post-process and to write the file."""
     media_ms: _builtins.int
     media_bytes: _builtins.int
     def __init__(

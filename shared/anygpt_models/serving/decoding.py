@@ -98,7 +98,7 @@ class DecoderStage(Stage[Request, Response]):
         call.check()
         media = await asyncio.to_thread(finisher.finish, drawn)
         with_origin(media, span.first.seed, None if content.codes else diffusion)
-        media.decode_ms = round(seconds * 1000)
+        media.decode_ms += round(seconds * 1000)
         yield Response(media=media)
 
     def _progress(self, done: int, of: int) -> anygpt_service_pb2.Progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 
 from anygpt.errors import Precondition
 from anygpt.pack import OutputEntry
@@ -25,7 +26,8 @@ class Finisher:
         self._steps = plan(modality, options)
 
     def finish(self, media: Media) -> stages_pb2.DecodedMedia:
-        """Cut, post-process and encode; blocks."""
+        """Cut, post-process and encode, and note how long that took; blocks."""
+        began = time.perf_counter()
         media, reports = apply(self._steps, self._cut(media))
         media, more = fitted(media, self._format)
         data, media_type = encode(media, self._format)
@@ -35,7 +37,8 @@ class Finisher:
         reference.size_bytes = len(data)
         reference.sha256 = hashlib.sha256(data).hexdigest()
         ready = anygpt_service_pb2.MediaReady(media=reference, steps=[*reports, *more])
-        return stages_pb2.DecodedMedia(data=data, ready=ready)
+        decode_ms = round(1000 * (time.perf_counter() - began))
+        return stages_pb2.DecodedMedia(data=data, ready=ready, decode_ms=decode_ms)
 
     def _cut(self, media: Media) -> Media:
         if not self._duration_s or isinstance(media, Picture):
