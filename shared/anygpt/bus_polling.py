@@ -200,6 +200,9 @@ class PolledMember(PolledReader):
         super().__init__(lambda: connect(self), bound)
         self.joined: asyncio.Future[None] = self._loop.create_future()
         self._finished: dict[Partition, int] = {}
+        """What is to be committed."""
+        self._latest: dict[Partition, int] = {}
+        """What was to be committed last: a commit that fails late must not undo a later one."""
         self._finished_lock = threading.Lock()
         self._commit_at = 0.0
         self._spare_at = time.monotonic() + SPARE_S
@@ -211,7 +214,7 @@ class PolledMember(PolledReader):
         offset = backlog.finish(record.offset) if backlog is not None else None
         if offset is not None:
             with self._finished_lock:
-                self._finished[partition] = offset
+                self._finished[partition] = self._latest[partition] = offset
 
     def tenure(self, record: Record) -> Tenure | None:
         """See Consumer."""
@@ -248,11 +251,11 @@ class PolledMember(PolledReader):
             client.commit(offsets, None)
 
     def try_again(self, offsets: Offsets) -> None:
-        """Commit these with the next ones, unless later ones replace them."""
+        """Commit these partitions once more, as far as they are finished by now."""
         with self._finished_lock:
-            for partition, offset in offsets.items():
-                if partition in self._backlogs:
-                    self._finished.setdefault(partition, offset)
+            for partition in offsets:
+                if partition in self._latest:
+                    self._finished[partition] = self._latest[partition]
 
     def _given(self, partitions: set[Partition], epoch: int) -> None:
         super()._given(partitions, epoch)
@@ -261,6 +264,10 @@ class PolledMember(PolledReader):
 
     def _lost(self, partitions: set[Partition]) -> None:
         self._paused -= partitions
+        with self._finished_lock:
+            for partition in partitions:
+                self._finished.pop(partition, None)
+                self._latest.pop(partition, None)
         for partition in partitions:
             if backlog := self._backlogs.pop(partition, None):
                 backlog.drop()

@@ -273,7 +273,7 @@ class _PatientClient(KafkaNetClient):  # type: ignore[misc]
 
     def connection_delay(self, node: object) -> float:
         """Milliseconds, as the sender takes them: the vendor's own answer is in seconds, and 0 while it connects."""
-        return max(1000.0 * super().connection_delay(node), RETRY_MS)
+        return max(1000.0 * float(super().connection_delay(node)), RETRY_MS)
 
 
 class _Polled:
@@ -318,12 +318,14 @@ class _Polled:
 
     def commit(self, offsets: Offsets, failed: Callable[[Offsets], None] | None) -> None:
         with _translating():
-            if failed is None:
+            # What went to another member meanwhile is that one's to commit.
+            own = self._consumer.assignment()
+            offsets = {one: offset for one, offset in offsets.items() if one in own}
+            if offsets and failed:
+                told = partial(_committed, offsets, failed)
+                self._consumer.commit_async(_positions(offsets), callback=told)
+            elif offsets:
                 self._consumer.commit(_positions(offsets), timeout_ms=LEAVE_MS)
-            else:
-                self._consumer.commit_async(
-                    _positions(offsets), callback=partial(_committed, offsets, failed)
-                )
 
     def is_member(self) -> bool:
         return bool(self._consumer.group_metadata().generation_id >= 0)
