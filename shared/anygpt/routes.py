@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +12,14 @@ from google.protobuf.message import Message
 
 from anygpt import topology
 from anygpt.attempts import Past
+from anygpt.errors import Unavailable
 from anygpt.identity import media_object, object_key, ref_key
 from anygpt.keeping import keep_media
 from anygpt.stage import Call
 from anygpt.store import Store
 from anygpt.v1 import anygpt_service_pb2, bus_pb2, stages_pb2, types_pb2
 
+STORE_RETRY_S = 0.2
 Body: TypeAlias = bus_pb2.Reply
 """A Reply of which only the body is filled in: the door knows the rest."""
 
@@ -174,9 +177,20 @@ class DecoderRoute:
         reference.modality = self._modality
         tenant, name = self._call.tenant, reference.object
         self._keys = (object_key(tenant, name), ref_key(tenant, name))
-        await keep_media(self._store, tenant, reference, media.data)
+        await self._put(reference, media.data)
         media.data = b""
         self._call.check()
+
+    async def _put(self, reference: types_pb2.MediaRef, data: bytes) -> None:
+        """Write what was made; a store that is away is tried again, so that nothing is made twice."""
+        while True:
+            try:
+                return await keep_media(self._store, self._call.tenant, reference, data)
+            except Unavailable as error:
+                if not error.retry_after_ms:
+                    raise
+            await asyncio.sleep(STORE_RETRY_S)
+            self._call.check()
 
 
 def resumed(request: Message, past: Past) -> Message:
