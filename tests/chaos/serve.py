@@ -1,13 +1,14 @@
 """One service of the plain system, in no hurry: `python -m tests.chaos.serve NAME STEP_S`; settings as for `anygpt`.
 
 Every stage waits STEP_S before each of its responses, so that a fault finds work under way in every phase. At SIGUSR1
-the process's wall clock jumps an hour ahead, at SIGUSR2 back.
+the process's wall clock jumps an hour ahead, at SIGUSR2 back; at SIGWINCH it frees what nobody refers to.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import logging
 import signal
 import sys
@@ -67,6 +68,7 @@ class JumpingClock:
 
 if __name__ == "__main__":
     JumpingClock()
+    signal.signal(signal.SIGWINCH, lambda *_: gc.collect())
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     services = [paced(service, float(sys.argv[2])) for service in find(sys.argv[1])]
     asyncio.run(serve(services, ServiceSettings(), lambda port: print(f"ready on {port}", flush=True)))

@@ -16,6 +16,7 @@ from tests.chaos.cluster import Cluster
 
 CALM_S = 30.0
 """How long after the last request the groups may take to finish what they read."""
+TIDY_S = 1.0
 GENERATED = "default/media/"
 UPLOADED = "default/uploads/"
 GROWTH_MB = 16.0
@@ -51,6 +52,9 @@ async def at_rest(cluster: Cluster) -> Vitals:
     while (lag := await asyncio.to_thread(_lag, cluster)) and time.monotonic() < deadline:
         await asyncio.sleep(0.5)
     replicas = cluster.all_replicas
+    for replica in replicas:
+        replica.tidy()
+    await asyncio.sleep(TIDY_S)
     return Vitals(
         lag,
         resident_mb=sum(each.resident_mb for each in replicas),
