@@ -19,6 +19,8 @@ TOKENS = "tokens"
 GRACE_MS = 30_000
 """A request whose terminal event was not seen so long after its deadline is forgotten."""
 ENDINGS = 32
+FEWEST_ENDINGS = 8
+"""So many people's answers of one busy time tell how fast the installation is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,9 @@ class Ledger:
         self._ended: Recent[str, None] = Recent()
         self._used: Counter[str] = Counter()
         self._used_by: Counter[tuple[tuple[str, bool], str]] = Counter()
+        self._people = 0
         self._endings: deque[int] = deque(maxlen=ENDINGS)
+        """When people's latest requests ended, since there was last nobody."""
 
     def see(self, reply: bus_pb2.Reply) -> None:
         """Take a record of the journal into account."""
@@ -83,8 +87,8 @@ class Ledger:
             self._turns[reply.request_id] = (reply.accepted.tenant, reply.accepted.request.conversation_id)
         elif body == "terminal":
             self._ended[reply.request_id] = None
+            self._note_ending(reply)
             self.leave(reply.request_id)
-            self._endings.append(now_ms())
         elif body == "generated":
             self._narrow(reply)
 
@@ -92,6 +96,7 @@ class Ledger:
         """Count a request, once."""
         if request_id not in self._entries:
             self._entries[request_id] = entry
+            self._people += not entry.is_batch
             self._add(entry, 1)
 
     def leave(self, request_id: str) -> None:
@@ -99,7 +104,10 @@ class Ledger:
         self._turns.pop(request_id, None)
         entry = self._entries.pop(request_id, None)
         if entry is not None:
+            self._people -= not entry.is_batch
             self._add(entry, -1)
+        if not self._people:
+            self._endings.clear()
 
     def forget_overdue(self) -> None:
         """Drop requests whose end was not seen."""
@@ -128,6 +136,17 @@ class Ledger:
         if len(self._endings) < 2:
             return 0.0
         return (self._endings[-1] - self._endings[0]) / (len(self._endings) - 1)
+
+    def expected_ms(self) -> float:
+        """How long one more answer for a person may take (Little's law); 0 while too few were seen."""
+        if len(self._endings) < FEWEST_ENDINGS:
+            return 0.0
+        return (self._people + 1) * (now_ms() - self._endings[0]) / len(self._endings)
+
+    def _note_ending(self, reply: bus_pb2.Reply) -> None:
+        entry = self._entries.get(reply.request_id)
+        if entry is not None and not entry.is_batch and reply.terminal.HasField("finished"):
+            self._endings.append(now_ms())
 
     def _narrow(self, reply: bus_pb2.Reply) -> None:
         """Once the generator has finished, only the decoders of opened spans are still needed."""

@@ -19,6 +19,8 @@ from services.gateway.settings import Settings
 
 BATCH_SHARE = 0.25
 """Weight of a tenant's batch work beside its interactive work."""
+DEADLINE_PART = 0.5
+"""A request is admitted if its answer can be expected within this part of the time that its client gives it."""
 LEAST_RETRY_MS = 100
 RETRY_MS = 500
 MOST_RETRY_MS = 30_000
@@ -38,9 +40,13 @@ class Quota:
         self._part = settings.tenant_part / (1 - settings.tenant_part)
 
     def look(self, call: Call) -> None:
-        """Refuse at once, before any work, when not even a request that needs nothing would find room."""
+        """Refuse at once, before any work, what would find no room or would be answered too late."""
         self._ledger.forget_overdue()
         self._check((call.tenant, call.is_batch), [(REQUESTS, 1)])
+        late_ms = self._ledger.expected_ms() - 1000 * call.left_s * DEADLINE_PART
+        if not call.is_batch and late_ms > 0:
+            message = "the deadline would pass before the answer: too many are waiting"
+            raise Exhausted(message, reason="SYSTEM_BUSY", retry_after_ms=_bounded(late_ms))
 
     def reserve(self, request_id: str, accepted: bus_pb2.Accepted) -> None:
         """Enter a request into the ledger, and close to it the modalities it may do without and finds full."""
@@ -97,5 +103,8 @@ class Quota:
     def _exhausted(self, reason: str, message: str, endings: float) -> Exhausted:
         """`endings`: how many requests end, on the average, until one of the caller's does."""
         wait_ms = self._ledger.interval_ms() * endings or RETRY_MS
-        delay_ms = round(min(max(wait_ms, LEAST_RETRY_MS), MOST_RETRY_MS))
-        return Exhausted(message, reason=reason, retry_after_ms=delay_ms)
+        return Exhausted(message, reason=reason, retry_after_ms=_bounded(wait_ms))
+
+
+def _bounded(delay_ms: float) -> int:
+    return round(min(max(delay_ms, LEAST_RETRY_MS), MOST_RETRY_MS))

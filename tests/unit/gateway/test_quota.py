@@ -13,7 +13,7 @@ from anygpt.bus_memory import MemoryBus
 from anygpt.errors import Exhausted
 from anygpt.settings import LimitSettings
 from anygpt.stage import Call, now_ms
-from anygpt.v1 import bus_pb2, stages_pb2, types_pb2
+from anygpt.v1 import anygpt_service_pb2, bus_pb2, stages_pb2, types_pb2
 from services.gateway.ledger import REQUESTS, TOKENS, Ledger
 from services.gateway.load import GONE_MS, Load
 from services.gateway.quota import Quota
@@ -73,11 +73,25 @@ class Desk:
         beat.sent_at.FromMilliseconds(now_ms() - more.get("ago_ms", 0))
         self.load.see(beat)
 
+    def end(self, request_id: str) -> None:
+        """Hear that a request has finished."""
+        terminal = bus_pb2.Terminal(finished=anygpt_service_pb2.Finished())
+        self.ledger.see(bus_pb2.Reply(request_id=request_id, terminal=terminal))
+
     def _reserve(self, accepted: bus_pb2.Accepted) -> bus_pb2.Accepted:
         accepted.deadline.FromMilliseconds(now_ms() + 60_000)
         self._count += 1
         self.quota.reserve(f"request-{self._count}", accepted)
         return accepted
+
+
+class Clock:
+    """The time of day, as a test moves it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ms = now_ms()
+        monkeypatch.setattr("time.time_ns", lambda: self.ms * 1_000_000)
+        monkeypatch.setattr("time.time", lambda: self.ms / 1000)
 
 
 def desk(**settings: object) -> Desk:
@@ -178,6 +192,32 @@ def test_decoders_of_spans_that_were_not_opened_are_free_once_the_answer_is_writ
     assert one.ledger.used(REQUESTS) == 1
     one.ledger.see(bus_pb2.Reply(request_id="request-1", terminal=bus_pb2.Terminal()))
     assert one.ledger.used(IMAGE_DECODER) == one.ledger.used(REQUESTS) == one.ledger.used(TOKENS) == 0
+
+
+def test_a_request_that_would_be_answered_too_late_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one, clock = desk(), Clock(monkeypatch)
+    for _ in range(100):
+        one.ask("a")
+    for number in range(1, 41):
+        clock.ms += 100
+        one.end(f"request-{number}")
+    assert one.ledger.expected_ms() == pytest.approx(61 * 100, rel=0.05)
+    one.quota.look(Call("", "a", clock.ms + 15_000))
+    with pytest.raises(Exhausted) as refused:
+        one.quota.look(Call("", "a", clock.ms + 10_000))
+    assert refused.value.reason == "SYSTEM_BUSY"
+    assert 500 < refused.value.retry_after_ms < 1500
+
+
+def test_slow_answers_one_after_another_refuse_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, clock = desk(), Clock(monkeypatch)
+    for number in range(1, 41):
+        one.ask("a")
+        clock.ms += 60_000
+        one.end(f"request-{number}")
+    one.quota.look(Call("", "a", clock.ms + 1_000))
 
 
 def test_a_request_whose_end_was_never_seen_is_forgotten_after_its_deadline() -> None:
