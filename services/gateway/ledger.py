@@ -76,6 +76,8 @@ class Ledger:
         self._used: Counter[str] = Counter()
         self._used_by: Counter[tuple[tuple[str, bool], str]] = Counter()
         self._people = 0
+        self._arriving: set[str] = set()
+        """People's requests that this gateway is still taking in."""
         self._endings: deque[int] = deque(maxlen=ENDINGS)
         """When people's latest requests ended, since there was last nobody."""
 
@@ -92,8 +94,13 @@ class Ledger:
         elif body == "generated":
             self._narrow(reply)
 
+    def arrive(self, request_id: str) -> None:
+        """Count a person's request that may be entered, or else leaves."""
+        self._arriving.add(request_id)
+
     def enter(self, request_id: str, entry: Entry) -> None:
         """Count a request, once."""
+        self._arriving.discard(request_id)
         if request_id not in self._entries:
             self._entries[request_id] = entry
             self._people += not entry.is_batch
@@ -101,6 +108,7 @@ class Ledger:
 
     def leave(self, request_id: str) -> None:
         """Count a request no longer."""
+        self._arriving.discard(request_id)
         self._turns.pop(request_id, None)
         entry = self._entries.pop(request_id, None)
         if entry is not None:
@@ -141,7 +149,8 @@ class Ledger:
         """How long one more answer for a person may take (Little's law); 0 while too few were seen."""
         if len(self._endings) < FEWEST_ENDINGS:
             return 0.0
-        return (self._people + 1) * (now_ms() - self._endings[0]) / len(self._endings)
+        before = self._people + len(self._arriving)
+        return (before + 1) * (now_ms() - self._endings[0]) / len(self._endings)
 
     def _note_ending(self, reply: bus_pb2.Reply) -> None:
         entry = self._entries.get(reply.request_id)

@@ -43,10 +43,13 @@ class Quota:
         """Refuse at once, before any work, what would find no room or would be answered too late."""
         self._ledger.forget_overdue()
         self._check((call.tenant, call.is_batch), [(REQUESTS, 1)])
+        if call.is_batch:
+            return
         late_ms = self._ledger.expected_ms() - 1000 * call.left_s * DEADLINE_PART
-        if not call.is_batch and late_ms > 0:
+        if late_ms > 0:
             message = "the deadline would pass before the answer: too many are waiting"
             raise Exhausted(message, reason="SYSTEM_BUSY", retry_after_ms=_bounded(late_ms))
+        self._ledger.arrive(call.request_id)
 
     def reserve(self, request_id: str, accepted: bus_pb2.Accepted) -> None:
         """Enter a request into the ledger, and close to it the modalities it may do without and finds full."""

@@ -204,11 +204,28 @@ def test_a_request_that_would_be_answered_too_late_is_refused_at_once(
         clock.ms += 100
         one.end(f"request-{number}")
     assert one.ledger.expected_ms() == pytest.approx(61 * 100, rel=0.05)
-    one.quota.look(Call("", "a", clock.ms + 15_000))
+    one.quota.look(Call("new", "a", clock.ms + 15_000))
+    one.quota.release("new")
     with pytest.raises(Exhausted) as refused:
         one.quota.look(Call("", "a", clock.ms + 10_000))
     assert refused.value.reason == "SYSTEM_BUSY"
     assert 500 < refused.value.retry_after_ms < 1500
+
+
+def test_requests_that_are_still_taken_in_count_as_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, clock = desk(), Clock(monkeypatch)
+    for _ in range(50):
+        one.ask("a")
+    for number in range(1, 41):
+        clock.ms += 100
+        one.end(f"request-{number}")
+    alone_ms = one.ledger.expected_ms()
+    for number in range(10):
+        one.quota.look(Call(f"new-{number}", "a", clock.ms + 15_000))
+    assert one.ledger.expected_ms() == pytest.approx(alone_ms + 10 * 100, rel=0.1)
+    for number in range(10):
+        one.quota.release(f"new-{number}")
+    assert one.ledger.expected_ms() == alone_ms
 
 
 def test_slow_answers_one_after_another_refuse_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
