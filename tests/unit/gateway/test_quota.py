@@ -99,6 +99,17 @@ def desk(**settings: object) -> Desk:
     return Desk(Settings(**settings))  # type: ignore[arg-type]
 
 
+def busy_desk(monkeypatch: pytest.MonkeyPatch, requests: int) -> tuple[Desk, Clock]:
+    """A desk with so many requests, of which 40 have ended, one every 100 ms."""
+    one, clock = desk(), Clock(monkeypatch)
+    for _ in range(requests):
+        one.ask("a")
+    for number in range(1, 41):
+        clock.ms += 100
+        one.end(f"request-{number}")
+    return one, clock
+
+
 def test_one_tenant_alone_gets_its_part_and_leaves_the_rest() -> None:
     one = desk(running_requests=100, tenant_part=0.75)
     assert one.fill("flood") == pytest.approx(75, abs=1)
@@ -197,12 +208,7 @@ def test_decoders_of_spans_that_were_not_opened_are_free_once_the_answer_is_writ
 def test_a_request_that_would_be_answered_too_late_is_refused_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    one, clock = desk(), Clock(monkeypatch)
-    for _ in range(100):
-        one.ask("a")
-    for number in range(1, 41):
-        clock.ms += 100
-        one.end(f"request-{number}")
+    one, clock = busy_desk(monkeypatch, 100)
     assert one.ledger.expected_ms() == pytest.approx(61 * 100, rel=0.05)
     one.quota.look(Call("new", "a", clock.ms + 15_000))
     one.quota.release("new")
@@ -213,12 +219,7 @@ def test_a_request_that_would_be_answered_too_late_is_refused_at_once(
 
 
 def test_requests_that_are_still_taken_in_count_as_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
-    one, clock = desk(), Clock(monkeypatch)
-    for _ in range(50):
-        one.ask("a")
-    for number in range(1, 41):
-        clock.ms += 100
-        one.end(f"request-{number}")
+    one, clock = busy_desk(monkeypatch, 50)
     alone_ms = one.ledger.expected_ms()
     for number in range(10):
         one.quota.look(Call(f"new-{number}", "a", clock.ms + 15_000))
