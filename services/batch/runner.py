@@ -177,14 +177,14 @@ def parse_line(line: bytes, result: dict[str, Any]) -> anygpt_service_pb2.Genera
     """The request of one line of a job; its id goes into `result`. Raises InvalidInput with LINE_MALFORMED."""
     try:
         fields = json.loads(line)
-        # Half a surrogate pair is no text, and protobuf's parser breaks on it: encoding refuses it.
-        json.dumps(fields, ensure_ascii=False).encode()
+        # Half a surrogate pair is no text and 1e999 no number: protobuf's parser breaks on both, encoding refuses them.
+        json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
         if not isinstance(fields, dict):
             raise InvalidInput("a line is a JSON object", reason="LINE_MALFORMED", field="line")
         if "id" in fields:
             result["id"] = fields.pop("id")
         return json_format.ParseDict(fields, anygpt_service_pb2.GenerateRequest())
-    except (ValueError, RecursionError, json_format.ParseError) as error:
+    except (ValueError, OverflowError, RecursionError, json_format.ParseError) as error:
         raise InvalidInput("the line is no request in JSON", reason="LINE_MALFORMED", field="line") from error
 
 

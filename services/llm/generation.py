@@ -33,6 +33,13 @@ class Order:
     closed: frozenset[Modality] = frozenset()
     """Modalities that the answer must not have."""
     adapter: str = ""
+    is_exact: bool = False
+    """Whether a later prompt that repeats the answer reads it anew: the last bits of what is read and of what was
+    written may differ."""
+
+
+WRITTEN = 1 << 40
+"""Added to the id of a written position, a prompt does not find it in the cache."""
 
 
 @dataclass(slots=True)
@@ -58,6 +65,8 @@ class Generation:
         """Positions that have been fed at some time, before a preemption too."""
         self.outputs: asyncio.Queue[stages_pb2.GenerateTokensResponse | AnyGPTError | None] = asyncio.Queue()
         self.keys = list(order.prompt.keys)
+        self.cache_keys = list(self.keys) if order.is_exact else self.keys
+        """What the cache knows the positions by."""
         self.times = Times()
         self.is_abandoned = False
         """Whether nobody reads the answer any more."""
@@ -90,7 +99,7 @@ class Generation:
     @property
     def reusable(self) -> list[int]:
         """The positions that need no feeding where the cache has them: none whose signals are due, not the last one."""
-        return self.keys[: min(max(len(self.order.prompt.keys), self._seen), len(self.keys) - 1)]
+        return self.cache_keys[: min(max(len(self.order.prompt.keys), self._seen), len(self.keys) - 1)]
 
     @property
     def answered(self) -> int:
@@ -121,7 +130,10 @@ class Generation:
         signals = [i for i, key in enumerate(ids) if self.fed + i >= due and key in self._signal_ids]
         draw = self._draw() if stop == len(self.keys) and not self._grammar.is_done else None
         table = self.table
-        return Feed(table.numbers, self.fed, ids, vectors, signals, draw, table.copy, self.order.adapter)
+        read = max(0, min(stop, first) - self.fed)
+        return Feed(
+            table.numbers, self.fed, ids, read, vectors, signals, draw, table.copy, self.order.adapter
+        )
 
     def take(self, feed: Feed, fed: Fed) -> None:
         """Take in what came of a feed: the answer grows, and is shown."""
@@ -202,6 +214,8 @@ class Generation:
         if self._grammar.is_done and was_open is None and token in self._rules.stops:
             return
         self.keys.append(token)
+        if self.order.is_exact:
+            self.cache_keys.append(token + WRITTEN)
         closes = was_open is not None and self._grammar.open is None
         self._unseen.append((token, closes and self._grammar.truncated))
 

@@ -86,7 +86,7 @@ class Scheduler:
 
     def record(self, generation: Generation) -> None:
         """A step is done: what it filled can be shared."""
-        self.pages.record(generation.table, generation.keys, generation.fed)
+        self.pages.record(generation.table, generation.cache_keys, generation.fed)
 
     def release(self, generation: Generation) -> None:
         """Take pages or place from a request that is done, failed or gone."""
@@ -107,7 +107,7 @@ class Scheduler:
         table, known = self.pages.open(kind, generation.reusable)
         needed = -(-len(generation.keys) // PAGE) - len(table.numbers) + len(self.running)
         if self.running and needed > self.pages.available:
-            self.pages.close(table, generation.keys, known)
+            self.pages.close(table, generation.cache_keys, known)
             return False
         generation.sit(table, known)
         self.running.append(generation)
@@ -115,7 +115,7 @@ class Scheduler:
 
     def _unseat(self, generation: Generation) -> None:
         self.running.remove(generation)
-        self.pages.close(generation.table, generation.keys, generation.fed)
+        self.pages.close(generation.table, generation.cache_keys, generation.fed)
         generation.leave()
 
     def _reserve(self, generation: Generation, length: int) -> bool:

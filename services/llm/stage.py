@@ -100,8 +100,9 @@ class LlmStage(Stage[Request, Response]):
             )
         closed = frozenset(request.closed) - {TEXT, *want}
         order = Order(
-            prompt, want, sampling, request.seed, tuple(request.forced_ids), closed, request.adapter
-        )
+            prompt, want, sampling, request.seed, tuple(request.forced_ids), closed, request.adapter,
+            self._settings.deterministic,
+        )  # fmt: skip
         return Generation(order, call, self._rules, self._tokeniser, self._context)
 
     def _want(self, request: Request) -> tuple[Modality, ...]:

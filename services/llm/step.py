@@ -53,6 +53,8 @@ class Feed:
     start: int
     ids: Sequence[int]
     """Vocabulary ids; negative where `vectors` has the embedding."""
+    read: int = 0
+    """How many of the ids, from the first one on, are the prompt's; the others were written."""
     vectors: Mapping[int, Vectors] = field(default_factory=dict)
     """Embeddings by offset in `ids`."""
     signals: Sequence[int] = ()

@@ -153,6 +153,6 @@ def _jsonl(path: Path) -> tuple[list[Any], list[float]]:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         weights = [float(line.pop("weight", 1)) for line in lines]
         requests = [json_format.ParseDict(line, anygpt_service_pb2.GenerateRequest()) for line in lines]
-    except (ValueError, TypeError, AttributeError, json_format.ParseError) as error:
+    except (ValueError, TypeError, OverflowError, AttributeError, json_format.ParseError) as error:
         raise InvalidInput(f"{path} is no JSONL file of requests", field="--mix") from error
     return requests, weights

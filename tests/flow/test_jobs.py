@@ -28,6 +28,16 @@ def line(text: str, **more: Any) -> str:
     return json.dumps({"parts": [{"text": text}], **more})
 
 
+UNREADABLE = [
+    '{"parts": [{"text": "hello"}], "want": [1e999]}',
+    '{"parts": [{"text": "hello"}], "id": NaN}',
+    '{"parts": [{"text": "hello"}], "output": [{"loudnessLufs": 1%s}]}' % ("0" * 400),
+    '{"parts": [{"text": "\\ud83d"}]}',
+    "[" * 100_000,
+]
+"""Numbers and texts that JSON can write and a request cannot hold."""
+
+
 async def test_every_line_gets_its_result_in_order(client: AsyncClient) -> None:
     job, results = await run(client, [line(f"number {i} image", id=f"n{i}") for i in range(20)])
     assert job.state == job_service_pb2.JOB_STATE_SUCCEEDED
@@ -40,12 +50,13 @@ async def test_every_line_gets_its_result_in_order(client: AsyncClient) -> None:
 
 async def test_a_bad_line_fails_alone(client: AsyncClient) -> None:
     job, results = await run(
-        client, [line("hello"), "{not json", line("crash"), '{"parts": 3}', '{"parts": []}']
+        client, [line("hello"), "{not json", line("crash"), '{"parts": 3}', '{"parts": []}', *UNREADABLE]
     )
     assert job.state == job_service_pb2.JOB_STATE_PARTIAL
-    assert [result["state"] for result in results] == ["finished", *["failed"] * 4]
+    assert [result["state"] for result in results] == ["finished", *["failed"] * (4 + len(UNREADABLE))]
     reasons = [result["failure"]["reason"] for result in results[1:]]
-    assert reasons == ["LINE_MALFORMED", "INTERNAL", "LINE_MALFORMED", "EMPTY_REQUEST"]
+    malformed = ["LINE_MALFORMED"] * len(UNREADABLE)
+    assert reasons == ["LINE_MALFORMED", "INTERNAL", "LINE_MALFORMED", "EMPTY_REQUEST", *malformed]
 
 
 async def test_a_job_can_be_cancelled(client: AsyncClient) -> None:

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 
@@ -69,7 +70,8 @@ def _interleaved(gate_up: torch.Tensor) -> torch.Tensor:
 
 
 class Quantised:
-    """A network on the native step. A row's numbers depend on its own sequence alone, to the bit."""
+    """A network on the native step. A row's numbers depend, to the bit, on its own sequence and on what of it was read
+    as a prompt."""
 
     def __init__(
         self, library: ctypes.CDLL, packed: Packed, adapters: Mapping[str, Adapter], pages: int
@@ -102,24 +104,25 @@ class Quantised:
             if feed.copy:
                 source, target = feed.copy
                 self._cache[:, :, target] = self._cache[:, :, source]
-        hidden = embeddings.clone(memory_format=torch.contiguous_format)
+        rows = _rows(feeds)
+        order = torch.tensor([row.place for row in rows])
+        hidden = embeddings[order]
         width = max(len(feed.pages) for feed in feeds)
-        positions = c.array([feed.start + i for feed in feeds for i in range(len(feed.ids))])
-        sequences = c.array([index for index, feed in enumerate(feeds) for _ in feed.ids])
+        positions = c.array([row.position for row in rows])
+        sequences = c.array([row.feed for row in rows])
         tables = c.array([page for f in feeds for page in (*f.pages, *[0] * (width - len(f.pages)))])
-        adapters = (ctypes.c_void_p * len(hidden))(
-            *(self._adapter(feed.adapter) for feed in feeds for _ in feed.ids)
-        )
+        named = [self._adapter(feed.adapter) for feed in feeds]
+        adapters = (ctypes.c_void_p * len(rows))(*(named[row.feed] for row in rows))
         step = c.Step(
-            len(hidden), ctypes.addressof(positions), ctypes.addressof(sequences), ctypes.addressof(tables),
-            width, ctypes.addressof(adapters),
+            len(rows), sum(not row.is_read for row in rows), ctypes.addressof(positions),
+            ctypes.addressof(sequences), ctypes.addressof(tables), width, ctypes.addressof(adapters),
         )  # fmt: skip
         done = self._library.forward(
             self._team, ctypes.byref(self._model), ctypes.byref(step), _address(hidden)
         )
         if not done:
             raise MemoryError
-        return hidden
+        return torch.empty_like(hidden).index_copy_(0, order, hidden)
 
     def logits(self, hidden: torch.Tensor, choices: Sequence[Choice]) -> torch.Tensor:
         """Float32 logits [n, vocabulary]; of those that no choice has, the content is anything."""
@@ -194,6 +197,26 @@ class Quantised:
             wide, out = widths_of(sizes)[TARGETS[target]]
             updates[place] = c.Update(c.pointer(a), c.pointer(b), wide, rank, first[TARGETS[target]], out)
         return updates
+
+
+class _Row(NamedTuple):
+    """A position that is fed."""
+
+    is_read: bool
+    place: int
+    """Among all that are fed."""
+    feed: int
+    position: int
+
+
+def _rows(feeds: Sequence[Feed]) -> list[_Row]:
+    """All rows of a step: what was written, then what is read."""
+    rows = [
+        (offset < feed.read, index, feed.start + offset)
+        for index, feed in enumerate(feeds)
+        for offset in range(len(feed.ids))
+    ]
+    return sorted(_Row(read, place, feed, position) for place, (read, feed, position) in enumerate(rows))
 
 
 def _rotation(packed: Packed) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,12 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench.llm.machine import describe
+from anygpt.settings import let_idle_threads_sleep
 from tests.bench.row import Row
 
 
@@ -87,6 +86,9 @@ def main(
     results: Annotated[Path, typer.Option(help="Where rows are kept.")] = Path("out/bench-llm.json"),
 ) -> None:
     """Measure and print."""
+    let_idle_threads_sleep()
+    import torch
+
     torch.set_num_threads(threads)
     task = Task(repeats, minutes, threads, rehearse)
     kept: dict[str, list[dict[str, object]]] = (
@@ -102,6 +104,8 @@ def main(
 
 def print_table(rows: list[Row], threads: int) -> None:
     """All rows, with the machine in the title."""
+    from tests.bench.llm.machine import describe
+
     table = Table(
         "what", "median", "min - max", "goal", title=f"token generator, {threads} threads, {describe()}"
     )

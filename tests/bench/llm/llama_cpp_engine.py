@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import multiprocessing
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import llama_cpp
@@ -42,9 +40,12 @@ def converted(source: Path, folder: Path, name: str) -> Path:
 
 
 class LlamaCpp:
-    """One file, one context for all streams."""
+    """One file, one context for all streams. It wants a process of its own: it sets AMX up once a thread."""
 
-    def __init__(self, file: Path, streams: int, threads: int, *, repacks: bool = True) -> None:
+    def __init__(self, name: str, file: Path, streams: int, threads: int, *, repacks: bool = True) -> None:
+        self.name = f"llama.cpp {name}" + ("" if repacks else ", not repacked")
+        self.weight_bytes = file.stat().st_size
+        self.position_bytes, self.parameters = 2 * POSITION, PARAMETERS
         llama_cpp.llama_backend_init()
         about = llama_cpp.llama_model_default_params()
         about.use_extra_bufts = repacks
@@ -104,47 +105,11 @@ class LlamaCpp:
         return int(np.ctypeslib.as_array(row, (self._vocabulary,)).argmax())
 
 
-class LlamaCppApart:
-    """LlamaCpp in a process of its own: it sets AMX up once a thread, and its threads should share none of ours."""
-
-    def __init__(self, name: str, file: Path, streams: int, threads: int, *, repacks: bool = True) -> None:
-        self.name = f"llama.cpp {name}" + ("" if repacks else ", not repacked")
-        self.weight_bytes = file.stat().st_size
-        self.position_bytes, self.parameters = 2 * POSITION, PARAMETERS
-        self._process = ProcessPoolExecutor(
-            1, multiprocessing.get_context("spawn"), _open, (file, streams, threads, repacks)
-        )
-
-    def decode(self, streams: int) -> float:
-        """See LlamaCpp."""
-        return self._process.submit(_decode, streams).result()
-
-    def prefill(self) -> float:
-        """See LlamaCpp."""
-        return self._process.submit(_prefill).result()
-
-
-_OPENED: list[LlamaCpp] = []
-"""The one of a process that holds nothing else."""
-
-
-def _open(file: Path, streams: int, threads: int, repacks: bool) -> None:
-    _OPENED.append(LlamaCpp(file, streams, threads, repacks=repacks))
-
-
-def _decode(streams: int) -> float:
-    return _OPENED[0].decode(streams)
-
-
-def _prefill() -> float:
-    return _OPENED[0].prefill()
-
-
 def can_repack(file: Path) -> bool:
     """Whether its fastest kernels run here: built by GCC 12, those for AMX end the process (an illegal instruction)."""
     program = (
         "import sys; from pathlib import Path; from tests.bench.llm.llama_cpp_engine import LlamaCpp;"
-        "LlamaCpp(Path(sys.argv[1]), 1, 2).prefill()"
+        "LlamaCpp('any', Path(sys.argv[1]), 1, 2).prefill()"
     )
     command = [sys.executable, "-c", program, str(file)]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0

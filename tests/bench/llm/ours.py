@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import torch
+
 from anygpt.pack import open_pack
 from services.llm.model.loading import BITS, RunnerOptions, load_packed, load_runner
 from services.llm.pages import PAGE
@@ -19,6 +21,7 @@ class Ours:
     """The runner in one number format."""
 
     def __init__(self, dtype: str, threads: int) -> None:
+        torch.set_num_threads(threads)
         self.name = f"ours {dtype}"
         pack, cache = open_pack("mini"), LlmSettings().cache.expanduser()
         pages = (STREAMS * CONTEXT + PREFILL) // PAGE + 1
@@ -36,7 +39,7 @@ class Ours:
         tables = [range(n * CONTEXT // PAGE, (n + 1) * CONTEXT // PAGE) for n in range(streams)]
         tokens = []
         for n, table in enumerate(tables):
-            (fed,) = self._runner.step([Feed(table, 0, prompt(n, first), draw=DRAW)])
+            (fed,) = self._runner.step([Feed(table, 0, prompt(n, first), read=first, draw=DRAW)])
             tokens.append(fed.token)
         began = time.perf_counter()
         for place in range(first, first + WRITTEN):
@@ -50,5 +53,6 @@ class Ours:
     def prefill(self) -> float:
         """Seconds to read PREFILL tokens."""
         began = time.perf_counter()
-        self._runner.step([Feed(range(PREFILL // PAGE), 0, prompt(0, PREFILL), draw=DRAW)])
+        pages = range(PREFILL // PAGE)
+        self._runner.step([Feed(pages, 0, prompt(0, PREFILL), read=PREFILL, draw=DRAW)])
         return time.perf_counter() - began

@@ -27,9 +27,11 @@ def measure(threads: int) -> list[Row]:
     pack = open_pack("mini")
     ids = english(pack)[:MOST]
     found = {dtype: perplexity(pack, dtype, ids, threads) for dtype in FORMATS}
+    found["int8, as a prompt"] = perplexity(pack, "int8", ids, threads, read=WINDOW)
     costs = [
-        Row(f"perplexity, {dtype} over fp32", [100 * (found[dtype] / found["fp32"] - 1)], "%", "<= 1 %")
-        for dtype in FORMATS[1:]
+        Row(f"perplexity, {name} over fp32", [100 * (value / found["fp32"] - 1)], "%", "<= 1 %")
+        for name, value in found.items()
+        if name != "fp32"
     ]
     return [*(Row(f"perplexity, {dtype}", [value], "") for dtype, value in found.items()), *costs]
 
@@ -43,15 +45,15 @@ def english(pack: Pack) -> list[int]:
 
 
 @torch.inference_mode()
-def perplexity(pack: Pack, dtype: str, ids: Sequence[int], threads: int) -> float:
-    """Of windows of the text, each read from its beginning."""
+def perplexity(pack: Pack, dtype: str, ids: Sequence[int], threads: int, read: int = 0) -> float:
+    """Of windows of the text, the first `read` ids of each as a prompt, the others as if they had been written."""
     options = RunnerOptions(LlmSettings().cache.expanduser(), WINDOW // PAGE, WINDOW, dtype, threads=threads)
     network = load_network(pack, options)
     text = Choice((range(pack.vocabulary.text_size),))
     losses = []
     for first in range(0, len(ids) - WINDOW, WINDOW):
         window = ids[first : first + WINDOW]
-        hidden = network.forward(network.embed(window), [Feed(range(WINDOW // PAGE), 0, window)])
+        hidden = network.forward(network.embed(window), [Feed(range(WINDOW // PAGE), 0, window, read)])
         logits = network.logits(hidden[:-1], [text] * (WINDOW - 1))[:, : pack.vocabulary.text_size]
         losses.append(float(torch.nn.functional.cross_entropy(logits, torch.tensor(window[1:]))))
     return math.exp(sum(losses) / len(losses))

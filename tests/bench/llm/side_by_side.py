@@ -1,4 +1,7 @@
-"""The model runner beside llama.cpp and transformers: every engine in turn within each repeat."""
+"""The model runner beside llama.cpp and transformers: every engine in a process of its own, in turn within a repeat.
+
+Our idle threads sleep, as under `anygpt serve`; the others may spin.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ import torch
 
 from anygpt.pack import open_pack
 from services.llm.model.loading import base_source
+from tests.bench.llm.apart import Apart
 from tests.bench.llm.contender import CONTEXT, PREFILL, WRITTEN, Contender
 from tests.bench.llm.machine import bf16_speed, read_bandwidth
 from tests.bench.llm.ours import Ours
@@ -78,7 +82,8 @@ def measure_continuous(repeats: int, threads: int, minutes: float) -> list[Row]:
 
     figures: Figures = {}
     source = base_source(open_pack("mini"))
-    ours, others = Ours("int8", threads), [Transformers(source, dtype) for dtype in FLOATS]
+    ours = Apart(partial(Ours, "int8", threads), "passive")
+    others = [Apart(partial(Transformers, source, dtype, threads)) for dtype in FLOATS]
     for repeat in _rounds(repeats, minutes):
         _note(figures, ours, repeat, [Task(CONTINUOUS, STREAMS * WRITTEN, lambda: ours.decode(STREAMS))])
         for one in others:
@@ -99,15 +104,15 @@ def _contenders(folder: Path, threads: int) -> list[Contender]:
     from tests.bench.llm.transformers_engine import Transformers
 
     source = base_source(open_pack("mini"))
-    found: list[Contender] = [Ours("int8", threads)]
+    found: list[Contender] = [Apart(partial(Ours, "int8", threads), "passive")]
     if find_spec("llama_cpp"):
-        from tests.bench.llm.llama_cpp_engine import LlamaCppApart, can_repack, converted
+        from tests.bench.llm.llama_cpp_engine import LlamaCpp, can_repack, converted
 
         repacks = can_repack(source)
         for name in ("Q4_0", "Q4_1", "Q8_0", "F16"):
             file = source if name == "Q4_1" else converted(source, folder, name)
-            found.append(LlamaCppApart(name, file, STREAMS, threads, repacks=repacks))
-    return [*found, *(Transformers(source, dtype) for dtype in FLOATS)]
+            found.append(Apart(partial(LlamaCpp, name, file, STREAMS, threads, repacks=repacks)))
+    return [*found, *(Apart(partial(Transformers, source, dtype, threads)) for dtype in FLOATS)]
 
 
 def _tasks(one: Contender) -> list[Task]:

@@ -14,11 +14,12 @@ from tests.bench.llm.contender import CONTEXT, PARAMETERS, POSITION, PREFILL, WR
 class Transformers:
     """`generate` with a static batch, and `generate_batch`."""
 
-    def __init__(self, file: Path, dtype: torch.dtype) -> None:
+    def __init__(self, file: Path, dtype: torch.dtype, threads: int) -> None:
         from transformers import AutoModelForCausalLM
         from transformers.utils import logging
 
         logging.disable_progress_bar()
+        torch.set_num_threads(threads)
         self.name = f"transformers {str(dtype).removeprefix('torch.')}"
         self._model: Any = AutoModelForCausalLM.from_pretrained(
             file.parent, gguf_file=file.name, dtype=dtype, local_files_only=True

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from anygpt.pack import open_pack
+from anygpt.v1 import stages_pb2
 from anygpt_models.lora import LanguageAdapter
 from services.llm.model.blocks import to_blocks
 from services.llm.model.eager import Eager, Options
@@ -20,8 +21,8 @@ from services.llm.model.updates import Adapter
 from services.llm.model.weights import Weights
 from services.llm.step import Choice, Feed
 from tests.tiny_pack import TEXT_SIZE, TinyPack, build_tiny_pack
-from tests.unit.llm.asking import ask, opened
-from tests.unit.llm.test_determinism import REQUESTS, alone, cramped, same
+from tests.unit.llm.asking import ask, opened, request
+from tests.unit.llm.test_determinism import LONG, REQUESTS, alone, cramped, same
 
 CACHE = Path("~/.cache/anygpt").expanduser()
 ALL = Choice((range(TEXT_SIZE),))
@@ -50,13 +51,14 @@ def distance(one: torch.Tensor, other: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("biases", [False, True])
+@pytest.mark.parametrize("read", [0, 17, 21])
 def test_hidden_states_and_logits_are_those_of_torch_on_the_same_weights(
-    tmp_path: Path, bits: int, biases: bool
+    tmp_path: Path, bits: int, biases: bool, read: int
 ) -> None:
     folder = build_tiny_pack(tmp_path / "pack", TinyPack(biases=biases, adapter=False))
     quantised, eager = networks(load_weights(open_pack(str(folder)), tmp_path), bits)
     ids = [(7 * n) % TEXT_SIZE for n in range(21)]
-    feeds = [Feed([2, 5], 0, ids)]
+    feeds = [Feed([2, 5], 0, ids, read)]
     results = [one.forward(one.embed(ids), feeds) for one in (quantised, eager)]
     # Activations in 8 bits make half a per cent of error a product, which sharp random attention multiplies.
     assert distance(*results) < 0.1
@@ -64,7 +66,10 @@ def test_hidden_states_and_logits_are_those_of_torch_on_the_same_weights(
     assert distance(*(one.logits(results[1], [ALL])[:, :TEXT_SIZE] for one in (quantised, eager))) < 0.02
 
 
-def test_a_sequence_with_an_adapter_is_updated_and_its_neighbour_is_not(pack: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("read", [0, 9])
+def test_a_sequence_with_an_adapter_is_updated_and_its_neighbour_is_not(
+    pack: Path, tmp_path: Path, read: int
+) -> None:
     weights = load_weights(open_pack(str(pack)), tmp_path)
     torch.manual_seed(1)
     part = LanguageAdapter(tokens=1, width=64, key_width=32, layers=2, rank=3, alpha=3.0)
@@ -72,7 +77,7 @@ def test_a_sequence_with_an_adapter_is_updated_and_its_neighbour_is_not(pack: Pa
         torch.nn.init.normal_(parameter, std=0.3)
     adapter = Adapter({name: tensor.detach() for name, tensor in part.state_dict().items()}, 1.0)
     ids = list(range(9))
-    plain = [Feed([0], 0, ids), Feed([1], 0, ids)]
+    plain = [Feed([0], 0, ids, read), Feed([1], 0, ids, read)]
     mixed = [plain[0], replace(plain[1], adapter="some")]
     quantised, eager = networks(weights, 8, adapter)
     outs = {}
@@ -86,16 +91,17 @@ def test_a_sequence_with_an_adapter_is_updated_and_its_neighbour_is_not(pack: Pa
 
 
 @pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("read", [0, 30, 40])
 def test_a_row_has_the_same_bits_alone_in_company_and_however_its_prompt_is_cut(
-    pack: Path, tmp_path: Path, bits: int
+    pack: Path, tmp_path: Path, bits: int, read: int
 ) -> None:
     quantised, _ = networks(load_weights(open_pack(str(pack)), tmp_path), bits)
     ids = [(11 * n) % TEXT_SIZE for n in range(40)]
-    whole = quantised.forward(quantised.embed(ids), [Feed([0, 1, 2], 0, ids)])
+    whole = quantised.forward(quantised.embed(ids), [Feed([0, 1, 2], 0, ids, read)])
     pieces = []
     for start, stop in ((0, 5), (5, 6), (6, 23), (23, 40)):
-        other = Feed([6], 0, ids[: 1 + start % 7])
-        feeds = [other, Feed([3, 4, 5], start, ids[start:stop])]
+        other = Feed([6], 0, ids[: 1 + start % 7], start % 2)
+        feeds = [other, Feed([3, 4, 5], start, ids[start:stop], max(0, min(read, stop) - start))]
         embedded = quantised.embed([*other.ids, *ids[start:stop]])
         pieces.append(quantised.forward(embedded, feeds)[len(other.ids) :])
     assert torch.equal(torch.cat(pieces), whole)
@@ -109,6 +115,19 @@ async def test_answers_of_the_compiled_step_are_equal_alone_together_cached_and_
     assert all(map(same, together, single))
     assert all(map(same, again, single))
     assert all(map(same, *await cramped(pack, dtype="int8")))
+
+
+async def test_an_answer_that_is_read_again_has_the_bits_that_a_fresh_generator_gives_it(pack: Path) -> None:
+    text = stages_pb2.PromptSegment(text=LONG)
+    async with opened(pack, dtype="int8", deterministic=True) as stage:
+        answer = await ask(stage, request(prompt=[text], seed=3, want=["text"]))
+        read_again = stages_pb2.PromptSegment(tokens=stages_pb2.TokenIds(ids=answer.ids))
+        later = request(prompt=[text, read_again, text], seed=4, want=["text", "image"])
+        second_turn = await ask(stage, later)
+    async with opened(pack, dtype="int8", deterministic=True) as stage:
+        fresh = await ask(stage, later)
+    assert same(second_turn, fresh)
+    assert second_turn.usage.cached_tokens > fresh.usage.cached_tokens == 0
 
 
 @pytest.mark.parametrize("scale", [0.25, -0.125])

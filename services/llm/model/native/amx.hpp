@@ -21,24 +21,40 @@ inline bool may_use_amx() {
     return allowed;
 }
 
-// Tile 0: sums [16, 16]. Tile 1: a block of 16 rows of activations. Tile 2: a block of a tile of the matrix.
+// The tile registers of one thread: their sizes are set when another kernel begins to use them.
 class AmxTiles {
 public:
-    AmxTiles() {
-        if (!may_use_amx()) return;
+    struct Sizes {
+        uint8_t bytes[8], rows[8];
+
+        bool operator==(const Sizes&) const = default;
+    };
+
+    ~AmxTiles() {
+        if (in_use_.rows[0]) _tile_release();
+    }
+
+    void use(const Sizes& sizes) {
+        if (sizes == in_use_) return;
         struct alignas(64) {
             uint8_t palette = 1, start = 0, reserved[14] = {};
-            uint16_t bytes[16] = {64, BLOCK, 64};
-            uint8_t rows[16] = {16, 16, BLOCK / 4};
+            uint16_t bytes[16] = {};
+            uint8_t rows[16] = {};
         } config;
+        std::copy_n(sizes.bytes, 8, config.bytes);
+        std::copy_n(sizes.rows, 8, config.rows);
         // Older compilers' `_tile_loadconfig` reads but the first 8 bytes, as far as they know.
         asm volatile("" ::"r"(&config) : "memory");
         _tile_loadconfig(&config);
+        in_use_ = sizes;
     }
-    ~AmxTiles() {
-        if (may_use_amx()) _tile_release();
-    }
+
+private:
+    Sizes in_use_{};
 };
+
+// Tile 0: sums [16, 16]. Tile 1: a block of 16 rows of activations. Tile 2: a block of a tile of the matrix.
+inline void configure_narrow(AmxTiles& tiles) { tiles.use({{64, BLOCK, 64}, {16, 16, BLOCK / 4}}); }
 
 // A tile of the matrix with a byte for each q and floats for scales and leasts.
 struct Unpacked {

@@ -70,6 +70,7 @@ class Step(Structure):
 
     _fields_ = (
         ("rows", c_int64),
+        ("written", c_int64),
         ("positions", c_void_p),
         ("sequences", c_void_p),
         ("tables", c_void_p),
