@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, aclosing, suppress
+from contextlib import AsyncExitStack, ExitStack, aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from google.protobuf import timestamp_pb2
 from anygpt import topology
 from anygpt.answer import TERMINALS, Event
 from anygpt.bus import Bus
-from anygpt.errors import AnyGPTError, DeadlineExpired, NotFound, OutOfRange, Unavailable
+from anygpt.errors import AnyGPTError, DeadlineExpired, Exhausted, NotFound, OutOfRange, Unavailable
 from anygpt.grpc_door import call_of
 from anygpt.identity import new_request_id
 from anygpt.memory import Memory
@@ -76,9 +76,10 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
     ) -> AsyncIterator[anygpt_service_pb2.GenerateResponse]:
         """See AnyGPTService."""
         call = call_of(context, self._parts.settings.limits.deadline_ms)
-        own_id = new_request_id()
-        call.request_id = await self._parts.keys.claim(call.tenant, request.idempotency_key, request, own_id)
+        own_id = call.request_id = new_request_id()
+        call.request_id = await self._claim(request, call)
         if call.request_id != own_id:
+            self._parts.quota.release(own_id)
             with suppress(NotFound):
                 async for event in self._resumed(call, 0, self._grace_ms(request), context):
                     yield anygpt_service_pb2.GenerateResponse(event=event)
@@ -144,6 +145,33 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
     def _tenant(self, context: Context) -> str:
         return call_of(context, self._parts.settings.limits.deadline_ms).tenant
 
+    async def _claim(self, request: anygpt_service_pb2.GenerateRequest, call: Call) -> str:
+        """The id of a request: its own, or that of an earlier one with the same key.
+
+        Who is refused for want of room costs nothing and leaves nothing behind; who was admitted before is followed,
+        however full it is.
+        """
+        keys, name = self._parts.keys, request.idempotency_key
+        try:
+            self._look(request, call)
+        except Exhausted:
+            if earlier_id := await keys.recall(call.tenant, name, request):
+                return earlier_id
+            raise
+        with ExitStack() as undo:
+            undo.callback(self._parts.quota.release, call.request_id)
+            claimed_id = await keys.claim(call.tenant, name, request, call.request_id)
+            undo.pop_all()
+        return claimed_id
+
+    def _look(self, request: anygpt_service_pb2.GenerateRequest, call: Call) -> None:
+        if call.deadline_ms <= now_ms():
+            raise DeadlineExpired("the deadline has passed before the request began")
+        if self.is_draining:
+            raise Unavailable("this replica stops", reason="DRAINING", retry_after_ms=RETRY_MS)
+        call.priority = request.priority or types_pb2.PRIORITY_INTERACTIVE
+        self._parts.quota.look(call)
+
     async def _accept(
         self, request: anygpt_service_pb2.GenerateRequest, call: Call, context: Context
     ) -> _Client:
@@ -168,12 +196,6 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
 
     async def _admit(self, request: anygpt_service_pb2.GenerateRequest, call: Call) -> bus_pb2.Accepted:
         parts = self._parts
-        if call.deadline_ms <= now_ms():
-            raise DeadlineExpired("the deadline has passed before the request began")
-        if self.is_draining:
-            raise Unavailable("this replica stops", reason="DRAINING", retry_after_ms=RETRY_MS)
-        call.priority = request.priority or types_pb2.PRIORITY_INTERACTIVE
-        parts.quota.look(call)
         parts.admission.check(request)
         history = anygpt_service_pb2.GetConversationResponse()
         if request.conversation_id:

@@ -67,7 +67,8 @@ class Gateway:
         self._public = api.AnyGPTServicer(
             api.Parts(
                 settings, runtime.bus, runtime.store, memory, admission,
-                Quota(settings, ledger, self._load, pack.outputs), IdempotencyKeys(runtime.store, "requests"),
+                Quota(settings, ledger, self._load, pack.outputs),
+                IdempotencyKeys(runtime.store, memory, "requests", settings.retention_s),
                 writer, conversations, erasure,
                 self._streams, Description(pack, settings.limits),
             )

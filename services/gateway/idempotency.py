@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 
 from google.protobuf.message import Message
 
-from anygpt.errors import Conflict
+from anygpt.errors import Conflict, NotFound
+from anygpt.memory import Memory
 from anygpt.store import Store
+from services.gateway.memory_keys import seen_key
 
 LIMIT = 1024
 
@@ -17,11 +20,13 @@ def _key(tenant: str, kind: str, name: str) -> str:
 
 
 class IdempotencyKeys:
-    """Keys of one kind of thing, for all tenants."""
+    """Keys of one kind of thing, for all tenants. The memory tells at once whether one was seen, as long as it may."""
 
-    def __init__(self, store: Store, kind: str) -> None:
+    def __init__(self, store: Store, memory: Memory, kind: str, remembered_s: float) -> None:
         self._store = store
+        self._memory = memory
         self._kind = kind
+        self._remembered_s = remembered_s
 
     async def claim(self, tenant: str, name: str, body: Message, own_id: str) -> str:
         """The id that has this key: `own_id` if nobody had it, or if there is no key at all.
@@ -30,16 +35,37 @@ class IdempotencyKeys:
         """
         if not name:
             return own_id
-        digest = hashlib.sha256(body.SerializeToString(deterministic=True)).hexdigest()
         key = _key(tenant, self._kind, name)
-        if await self._store.put(key, f"{own_id} {digest}".encode(), "text/plain", if_absent=True):
+        if await self._store.put(key, f"{own_id} {_digest(body)}".encode(), "text/plain", if_absent=True):
+            await self._memory.set(seen_key(tenant, key), b"1", self._remembered_s)
             return own_id
-        earlier_id, earlier = (await self._store.get(key, LIMIT)).decode().split()
-        if earlier != digest:
-            raise Conflict("the key was used for another body", reason="KEY_REUSED", field="idempotency_key")
-        return earlier_id
+        return await self._find(key, body)
+
+    async def recall(self, tenant: str, name: str, body: Message) -> str:
+        """The id that has this key; empty if none has, or if the memory has lost it. Raises Conflict as `claim` does.
+
+        Of a key that was never seen, the store is not asked.
+        """
+        key = _key(tenant, self._kind, name)
+        if not name or await self._memory.get(seen_key(tenant, key)) is None:
+            return ""
+        with suppress(NotFound):
+            return await self._find(key, body)
+        return ""
 
     async def release(self, tenant: str, name: str) -> None:
         """Give a key back whose call came to nothing."""
         if name:
-            await self._store.delete(_key(tenant, self._kind, name))
+            key = _key(tenant, self._kind, name)
+            await self._store.delete(key)
+            await self._memory.delete(seen_key(tenant, key))
+
+    async def _find(self, key: str, body: Message) -> str:
+        earlier_id, earlier = (await self._store.get(key, LIMIT)).decode().split()
+        if earlier != _digest(body):
+            raise Conflict("the key was used for another body", reason="KEY_REUSED", field="idempotency_key")
+        return earlier_id
+
+
+def _digest(body: Message) -> str:
+    return hashlib.sha256(body.SerializeToString(deterministic=True)).hexdigest()

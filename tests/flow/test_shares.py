@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from anygpt import topology
 from anygpt.answer import TERMINALS, Event
 from anygpt.client import AsyncClient, Options
-from anygpt.errors import Exhausted
+from anygpt.errors import Conflict, Exhausted
 from anygpt.main import running
 from anygpt.settings import ServiceSettings
 from services.gateway.__main__ import SERVICE as GATEWAY
@@ -99,6 +100,19 @@ async def test_a_refusal_is_resource_exhausted_with_a_delay(small: str) -> None:
         refusal = flood.refusals[0]
     assert (refusal.code, refusal.reason) == (8, "TENANT_FULL")
     assert refusal.retry_after_ms >= 100
+
+
+async def test_who_was_admitted_before_is_followed_however_full_it_is(small: str) -> None:
+    async with AsyncClient(small, "flood") as many:
+        first = await many.answer("hello", options=Options(idempotency_key="mine"))
+        async with Flood(many):
+            for number in range(20):
+                with suppress(Exhausted):
+                    await many.answer("slow", options=Options(want=["text"], idempotency_key=f"new {number}"))
+            again = await many.answer("hello", options=Options(idempotency_key="mine"))
+            with pytest.raises(Conflict):
+                await many.answer("another body", options=Options(idempotency_key="mine"))
+    assert again.request_id == first.request_id
 
 
 async def test_an_answer_does_without_a_modality_whose_decoder_is_full(
