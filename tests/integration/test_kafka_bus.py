@@ -10,9 +10,11 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.coordinator.consumer import ConsumerCoordinator
 from pydantic import SecretStr
 
 from anygpt.bus import Bus
@@ -171,6 +173,37 @@ async def test_a_static_member_comes_back_to_its_partitions(settings: ServiceSet
 
 
 @pytest.mark.slow
+async def test_a_leader_whose_join_outlasts_a_poll_stays_a_member(
+    bus: Bus, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anygpt.kafka.POLL_MS", 2)
+    watched = watch_coordinators(monkeypatch)
+    await bus.consume([topic], f"group-{uuid.uuid4().hex}")
+    (coordinator,) = watched
+    for _ in range(20):
+        # As if the leader had learned of new partitions since it assigned.
+        coordinator._assignment_snapshot = {}
+        async with asyncio.timeout(WAIT_S):
+            while coordinator.need_rejoin() or coordinator._join_task is not None:
+                await asyncio.sleep(0.01)
+        assert coordinator.stable()
+        assert coordinator._heartbeat_enabled
+
+
+def watch_coordinators(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Those of all consumers in groups from now on."""
+    watched: list[Any] = []
+
+    class Watched(ConsumerCoordinator):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            if self.group_id:
+                watched.append(self)
+
+    monkeypatch.setattr("kafka.consumer.group.ConsumerCoordinator", Watched)
+    return watched
+
+
 async def test_a_cluster_may_want_a_password() -> None:
     with KafkaWithPassword() as server:
         right = KafkaSettings(
