@@ -67,8 +67,7 @@ class Gateway:
         self._public = api.AnyGPTServicer(
             api.Parts(
                 settings, runtime.bus, runtime.store, memory, admission,
-                Quota(settings, ledger, self._load, pack.outputs),
-                IdempotencyKeys(runtime.store, memory, "requests", settings.retention_s),
+                Quota(settings, ledger, self._load, pack.outputs), IdempotencyKeys(runtime.store, "requests"),
                 writer, conversations, erasure,
                 self._streams, Description(pack, settings.limits),
             )

@@ -8,9 +8,8 @@ from contextlib import suppress
 from google.protobuf.message import Message
 
 from anygpt.errors import Conflict, NotFound
-from anygpt.memory import Memory
+from anygpt.recent import Recent
 from anygpt.store import Store
-from services.gateway.memory_keys import seen_key
 
 LIMIT = 1024
 
@@ -20,13 +19,12 @@ def _key(tenant: str, kind: str, name: str) -> str:
 
 
 class IdempotencyKeys:
-    """Keys of one kind of thing, for all tenants. The memory tells at once whether one was seen, as long as it may."""
+    """Keys of one kind of thing, for all tenants."""
 
-    def __init__(self, store: Store, memory: Memory, kind: str, remembered_s: float) -> None:
+    def __init__(self, store: Store, kind: str) -> None:
         self._store = store
-        self._memory = memory
         self._kind = kind
-        self._remembered_s = remembered_s
+        self._claimed_here: Recent[str, None] = Recent()
 
     async def claim(self, tenant: str, name: str, body: Message, own_id: str) -> str:
         """The id that has this key: `own_id` if nobody had it, or if there is no key at all.
@@ -37,17 +35,17 @@ class IdempotencyKeys:
             return own_id
         key = _key(tenant, self._kind, name)
         if await self._store.put(key, f"{own_id} {_digest(body)}".encode(), "text/plain", if_absent=True):
-            await self._memory.set(seen_key(tenant, key), b"1", self._remembered_s)
+            self._claimed_here[key] = None
             return own_id
         return await self._find(key, body)
 
     async def recall(self, tenant: str, name: str, body: Message) -> str:
-        """The id that has this key; empty if none has, or if the memory has lost it. Raises Conflict as `claim` does.
+        """The id that has this key, empty if it was not claimed here of late. Raises Conflict as `claim` does.
 
-        Of a key that was never seen, the store is not asked.
+        Of a new key nothing and nobody is asked.
         """
         key = _key(tenant, self._kind, name)
-        if not name or await self._memory.get(seen_key(tenant, key)) is None:
+        if key not in self._claimed_here:
             return ""
         with suppress(NotFound):
             return await self._find(key, body)
@@ -57,8 +55,8 @@ class IdempotencyKeys:
         """Give a key back whose call came to nothing."""
         if name:
             key = _key(tenant, self._kind, name)
+            self._claimed_here.pop(key, None)
             await self._store.delete(key)
-            await self._memory.delete(seen_key(tenant, key))
 
     async def _find(self, key: str, body: Message) -> str:
         earlier_id, earlier = (await self._store.get(key, LIMIT)).decode().split()

@@ -31,7 +31,7 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         self._settings = settings
         self._intake = intake
         self._book = JobBook(store)
-        self._keys = IdempotencyKeys(store, memory, "jobs", settings.retention_s)
+        self._keys = IdempotencyKeys(store, "jobs")
         self._dispatch = Dispatch(open_queue(broker_url(settings, settings.broker)), memory, self._book)
 
     async def CreateJob(self, request: job_service_pb2.CreateJobRequest, context: Any) -> Any:

@@ -18,11 +18,6 @@ def client_key(tenant: str, request_id: str) -> str:
     return f"client/{tenant}/{request_id}"
 
 
-def seen_key(tenant: str, key: str) -> str:
-    """Whether an idempotency key, by its name in the store, was used."""
-    return f"seen/{tenant}/{key}"
-
-
 def tenant_folders(tenant: str) -> tuple[str, ...]:
     """All folders of a tenant."""
-    return (f"encoded/{tenant}/", f"turn/{tenant}/", f"client/{tenant}/", f"seen/{tenant}/", f"job/{tenant}/")
+    return (f"encoded/{tenant}/", f"turn/{tenant}/", f"client/{tenant}/", f"job/{tenant}/")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from anygpt.answer import TERMINALS, Event
 from anygpt.bench_trace import LOST, REFUSED, Trace
 from anygpt.client import AsyncClient
-from anygpt.errors import AnyGPTError, Unavailable
+from anygpt.errors import AnyGPTError, DeadlineExpired, Unavailable
 from anygpt.v1 import anygpt_service_pb2
 
 Request = anygpt_service_pb2.GenerateRequest
@@ -115,7 +115,7 @@ class Bench:
 
     async def _attend(self, trace: Trace, request: Request) -> None:
         """One stream to its end or its break: what had started is resumed, another sent again if that is safe."""
-        client = self._client(trace.number)
+        client, began_s = self._client(trace.number), self.now_s()
         try:
             async for event in self._events(client, trace, request):
                 trace.see(event, self.now_s())
@@ -124,8 +124,14 @@ class Bench:
             if not trace.request_id and not is_safe:
                 trace.refuse(error, self.now_s())
             else:
-                trace.doubt(error)
+                if not (isinstance(error, DeadlineExpired) and self._ran_out(began_s)):
+                    trace.doubt(error)
                 await asyncio.sleep(error.retry_after_ms / 1000 or RETRY_S)
+
+    def _ran_out(self, began_s: float) -> bool:
+        """Whether the deadline that we gave has passed: then it is our own side that ends a stream."""
+        given_s = self._patience.deadline_s
+        return given_s is not None and self.now_s() >= began_s + given_s
 
     def _events(self, client: AsyncClient, trace: Trace, request: Request) -> AsyncIterator[Event]:
         if trace.request_id:
