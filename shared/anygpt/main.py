@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import secrets
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -44,6 +46,8 @@ from anygpt.v1 import stages_pb2, stages_pb2_grpc
 
 log = logging.getLogger(__name__)
 ENTRY_POINTS = "anygpt.services"
+TURN_S = 0.0005
+"""For how long a thread keeps the others of its process waiting."""
 
 
 @dataclass(eq=False)
@@ -305,8 +309,20 @@ async def serve(services: Sequence[Service], settings: ServiceSettings, ready: C
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with running(services, settings) as process:
+        settle()
         ready(process.port)
         await stop.wait()
+
+
+def settle() -> None:
+    """Fit the interpreter for a long run beside threads.
+
+    What lives as long as the process is passed over by garbage collections. The threads of the bus give the event loop
+    its turn soon: it takes in one new call a turn, so under overload late turns become a queue before the door.
+    """
+    gc.collect()
+    gc.freeze()
+    sys.setswitchinterval(TURN_S)
 
 
 def run(service: Service) -> None:

@@ -13,7 +13,7 @@ from anygpt.bench import Bench, Patience
 from anygpt.cli import app
 from anygpt.client import AsyncClient
 from anygpt.errors import InvalidInput
-from anygpt.v1 import anygpt_service_pb2
+from anygpt.v1 import anygpt_service_pb2, types_pb2
 
 LOADS = {"open": ["--rate", "40", "--burstiness", "0.3"], "closed": ["--at-once", "4"]}
 
@@ -46,7 +46,7 @@ def test_a_file_that_cannot_be_written_is_told_before_the_load(tmp_path: Path, f
 
 
 async def test_a_deadline_of_the_load_itself_is_no_broken_promise(client: AsyncClient) -> None:
-    request = anygpt_service_pb2.GenerateRequest(parts=[{"text": "hang"}], want=[topology.TEXT])
+    request = anygpt_service_pb2.GenerateRequest(parts=[types_pb2.Part(text="hang")], want=[topology.TEXT])
     bench = Bench([client], Patience(deadline_s=0.5, give_up_s=30.0))
     (trace,) = await bench.closed_loop([request], 1)
     assert (trace.outcome, trace.breaches) == ("expired", [])
