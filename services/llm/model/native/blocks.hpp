@@ -77,6 +77,65 @@ inline void quantise(const float* x, const Quantised& out, int64_t n) {
     }
 }
 
+#if defined(__AVX512F__) && defined(__AVX512VNNI__)
+
+// Rows of activations that one reading of a tile serves.
+constexpr int AT_ONCE = 8;
+
+inline __m512i four(const int8_t* x) {
+    int32_t bytes;
+    std::memcpy(&bytes, x, 4);
+    return _mm512_set1_epi32(bytes);
+}
+
+inline __m512 halves(const uint8_t* from) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+
+// M rows of activations times one tile: out[m][0] has its first 8 rows, out[m][1] the others.
+template <int BITS, int M>
+inline void multiply(const uint8_t* tile, const Quantised& x, int64_t first, __m256 out[M][2]) {
+    const int8_t* q[M];
+    const float *scales[M], *totals[M];
+    __m512 results[M];
+    for (int m = 0; m < M; ++m) {
+        q[m] = x.row(first + m), scales[m] = x.scales_of(first + m), totals[m] = x.sums_of(first + m);
+        results[m] = _mm512_setzero_ps();
+    }
+    const __m512i low_half = _mm512_set1_epi8(15);
+    constexpr int64_t DATA = TILE * BLOCK * BITS / 8;
+    for (int64_t b = 0; b < x.columns / BLOCK; ++b, tile += DATA + TILE * 4) {
+        __m512i sums[M];
+        for (auto& sum : sums) sum = _mm512_setzero_si512();
+        for (int64_t line = 0; line < DATA; line += 64) {
+            _mm_prefetch(reinterpret_cast<const char*>(tile + 2048 + line), _MM_HINT_T0);
+            const __m512i bytes = _mm512_loadu_si512(tile + line);
+            if constexpr (BITS == 4) {
+                const __m512i low = _mm512_and_si512(bytes, low_half);
+                const __m512i high = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), low_half);
+                for (int m = 0; m < M; ++m) sums[m] = _mm512_dpbusd_epi32(sums[m], low, four(q[m] + b * BLOCK + line / 8));
+                for (int m = 0; m < M; ++m) sums[m] = _mm512_dpbusd_epi32(sums[m], high, four(q[m] + b * BLOCK + line / 8 + 4));
+            } else {
+                for (int m = 0; m < M; ++m) sums[m] = _mm512_dpbusd_epi32(sums[m], bytes, four(q[m] + b * BLOCK + line / 16));
+            }
+        }
+        const __m512 scale = halves(tile + DATA), least = halves(tile + DATA + TILE * 2);
+        for (int m = 0; m < M; ++m) {
+            const __m512 weighted = _mm512_mul_ps(scale, _mm512_set1_ps(scales[m][b * ROWS]));
+            results[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[m]), weighted, results[m]);
+            results[m] = _mm512_fmadd_ps(least, _mm512_set1_ps(totals[m][b * ROWS]), results[m]);
+        }
+    }
+    for (int m = 0; m < M; ++m) {
+        out[m][0] = _mm512_castps512_ps256(results[m]);
+        out[m][1] = _mm512_extractf32x8_ps(results[m], 1);
+    }
+}
+
+#else
+
+constexpr int AT_ONCE = 4;
+
 // The sum of products of unsigned q and signed activations, 8 rows side by side, within one block.
 template <int BITS>
 struct Sum {
@@ -149,3 +208,5 @@ inline void multiply(const uint8_t* tile, const Quantised& x, int64_t first, __m
         }
     }
 }
+
+#endif

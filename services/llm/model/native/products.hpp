@@ -35,6 +35,13 @@ inline void multiply_rows(const uint8_t* tile, int64_t index, const Quantised& x
     for (int m = 0; m < M; ++m) store(first + m, index, out[m][0], out[m][1]);
 }
 
+// All rows from n on, M at once as long as there are so many, then half as many.
+template <int BITS, int M, class Store>
+inline void multiply_rest(const uint8_t* tile, int64_t index, const Quantised& x, int64_t n, int64_t rows, const Store& store) {
+    for (; n + M <= rows; n += M) multiply_rows<BITS, M>(tile, index, x, n, store);
+    if constexpr (M > 1) multiply_rest<BITS, M / 2>(tile, index, x, n, rows, store);
+}
+
 template <int BITS, class Store>
 inline void multiply_tile(const uint8_t* tile, int64_t index, const Quantised& x, int64_t rows, const Store& store,
                           [[maybe_unused]] Unpacking& unpacking) {
@@ -46,10 +53,7 @@ inline void multiply_tile(const uint8_t* tile, int64_t index, const Quantised& x
         for (; rows - n >= ROWS / 2; n += ROWS) multiply_amx(unpacking.tile, index, x, n, rows, store, std::make_index_sequence<ROWS>());
     }
 #endif
-    for (; n + 4 <= rows; n += 4) multiply_rows<BITS, 4>(tile, index, x, n, store);
-    if (rows - n == 3) multiply_rows<BITS, 3>(tile, index, x, n, store);
-    if (rows - n == 2) multiply_rows<BITS, 2>(tile, index, x, n, store);
-    if (rows - n == 1) multiply_rows<BITS, 1>(tile, index, x, n, store);
+    multiply_rest<BITS, AT_ONCE>(tile, index, x, n, rows, store);
 }
 
 template <int BITS, int TILES, class Store>
