@@ -13,7 +13,11 @@ from anygpt.identity import request_time_ms
 from anygpt.stage import now_ms
 
 FIRST_RECORD_S = 3.0
-"""How long a request's first record may take to appear before there is no such request."""
+"""How long a young request's first record may take to appear before there is no such request."""
+YOUNG_MS = 60_000
+"""A request whose id is older has been admitted or refused for long."""
+OLD_RECORD_S = 0.3
+"""How long is waited for the first record of such a one, after all that stands there was read."""
 SILENT_S = 10.0
 """A journal of which nothing can be read for so long is away."""
 TICK_S = 0.1
@@ -25,6 +29,12 @@ def journal_of(bus: Bus, request_id: str) -> Follower:
     if request_time_ms(request_id) < now_ms() - topology.TOPICS[topology.REPLIES].retention_ms:
         raise OutOfRange("the request is older than what is kept", field="request_id")
     return bus.follow(topology.REPLIES, key=request_id, since_ms=journal_begin_ms(request_id))
+
+
+def first_record_s(request_id: str) -> float:
+    """How long to wait for a request's first record; its id tells how old it is."""
+    is_young = abs(now_ms() - request_time_ms(request_id)) < YOUNG_MS
+    return FIRST_RECORD_S if is_young else OLD_RECORD_S
 
 
 async def next_record(records: Follower, request_id: str, quiet_s: float | None = None) -> Record | None:

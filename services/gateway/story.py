@@ -12,7 +12,7 @@ from anygpt.bus import TRACE_HEADER, Bus, Record
 from anygpt.errors import NotFound
 from anygpt.tracing import trace_id
 from anygpt.v1 import anygpt_service_pb2, bus_pb2, types_pb2
-from services.gateway.lookup import FIRST_RECORD_S, journal_of, next_record
+from services.gateway.lookup import first_record_s, journal_of, next_record
 from services.gateway.streams import parse_reply
 
 QUIET_S = 1.0
@@ -47,7 +47,7 @@ async def read_story(bus: Bus, tenant: str, request_id: str) -> Story:
 async def _records(bus: Bus, request_id: str) -> AsyncIterator[tuple[Record, bus_pb2.Reply]]:
     """The request's records up to its terminal one, or to a silence."""
     async with aclosing(journal_of(bus, request_id)) as records:
-        quiet_s = FIRST_RECORD_S
+        quiet_s = first_record_s(request_id)
         while (record := await next_record(records, request_id, quiet_s)) is not None:
             reply = parse_reply(record)
             if reply is not None:

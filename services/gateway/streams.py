@@ -17,7 +17,7 @@ from anygpt.settings import MIB
 from anygpt.v1 import bus_pb2
 from services.gateway.journal import Fold
 from services.gateway.ledger import Ledger
-from services.gateway.lookup import FIRST_RECORD_S, draining, journal_of, next_record
+from services.gateway.lookup import draining, first_record_s, journal_of, next_record
 
 log = logging.getLogger(__name__)
 BEHIND_BYTES = 16 * MIB
@@ -137,7 +137,9 @@ class Streams:
         self._replaying.add(records)
         try:
             while not fold.is_ended:
-                record = await next_record(records, request_id, None if fold.accepted else FIRST_RECORD_S)
+                record = await next_record(
+                    records, request_id, None if fold.accepted else first_record_s(request_id)
+                )
                 if record is None:
                     raise NotFound("there is no such request", field="request_id")
                 reply = parse_reply(record)

@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Unpack the data, take every stage in turn, and lay what came of it into files that can be brought home."""
     chosen = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; --resume goes on from here"))
-    configs = read_config(chosen.config, stages())
+    configs = {name: one.in_part(chosen.part) for name, one in read_config(chosen.config, stages()).items()}
     recipe = Recipe(chosen.work, chosen.work / "packs" / "mini", resume=chosen.resume)
     if not (chosen.work / "data" / "stills.json").exists():
         _timed("data", lambda: bundle.unpack(chosen.bundle, chosen.work))
@@ -53,6 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--device", choices=[CPU, CUDA], default=CUDA)
     parser.add_argument("--config", type=Path, default=GPU)
+    parser.add_argument(
+        "--part", type=float, default=1.0, help="of every stage's minutes, where time is shorter"
+    )
     parser.add_argument("--stage", choices=list(stages()))
     parser.add_argument("--resume", action="store_true")
     return parser

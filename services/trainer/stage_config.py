@@ -42,6 +42,10 @@ class StageConfig(BaseModel):
     sizes: Mapping[str, Mapping[str, Size]] = Field(default_factory=dict)
     amounts: Mapping[str, int] = Field(default_factory=dict)
 
+    def in_part(self, part: float) -> StageConfig:
+        """The same stage in so much of its minutes."""
+        return self.model_copy(update={"minutes": part * self.minutes})
+
     def applied(self, recipe: Recipe, minutes: float | None, steps: int | None) -> Recipe:
         """A recipe with this config, its budget replaced by the one given."""
         options = self.model_dump(exclude_none=True, exclude=set(_NOT_OF_A_RUN))

@@ -12,6 +12,7 @@ from anygpt import topology
 from anygpt.bus_memory import MemoryBus
 from anygpt.errors import NotFound, OutOfRange
 from anygpt.identity import new_request_id
+from anygpt.stage import now_ms
 from anygpt.v1 import bus_pb2
 from services.gateway.ledger import Ledger
 from services.gateway.lookup import FIRST_RECORD_S, next_record
@@ -53,6 +54,14 @@ async def test_what_does_not_exist_is_not_found_in_a_partition_that_is_never_sil
         with pytest.raises(NotFound):
             await read_story(bus, "t", unknown)
     busy.cancel()
+
+
+@pytest.mark.parametrize("age_s", [120, -86_400])
+async def test_nobody_waits_for_an_old_request_that_does_not_exist(bus: MemoryBus, age_s: int) -> None:
+    unknown = f"{now_ms() - 1000 * age_s:012x}{new_request_id()[12:]}"
+    async with asyncio.timeout(1.0):
+        with pytest.raises(NotFound):
+            await anext(Streams(bus, 8, Ledger(())).history(unknown, "t"))
 
 
 async def test_the_story_of_a_request_under_way_ends_in_a_partition_that_is_never_silent(

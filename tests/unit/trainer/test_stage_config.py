@@ -9,7 +9,7 @@ from anygpt.errors import InvalidInput
 from anygpt_models.vocoder import Vocoder
 from services.trainer.mini import stages
 from services.trainer.recipe import Recipe
-from services.trainer.stage_config import MINI, StageConfig, read_config
+from services.trainer.stage_config import GPU, MINI, StageConfig, read_config
 
 
 def written(folder: Path, text: str) -> Path:
@@ -68,3 +68,11 @@ def test_a_size_or_an_amount_that_no_stage_knows_is_named(tmp_path: Path) -> Non
     with pytest.raises(InvalidInput) as caught:
         recipe.amount({"dialogues": 9})
     assert caught.value.field == "amounts.pictures"
+
+
+def test_a_part_of_the_time_is_a_part_of_every_stage_that_has_a_budget() -> None:
+    whole = read_config(GPU, stages())
+    half = {name: one.in_part(0.5) for name, one in whole.items()}
+    assert sum(one.minutes for one in half.values() if one.minutes < math.inf) <= 12.5
+    assert all(half[name].minutes == whole[name].minutes / 2 for name in whole)
+    assert all(half[name].amounts == whole[name].amounts for name in whole)
