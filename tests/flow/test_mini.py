@@ -14,6 +14,7 @@ from PIL import Image
 
 from anygpt import topology
 from anygpt.client import AsyncClient, Media, Options, Piece, audio, image, speech, video
+from anygpt.errors import InvalidInput
 from anygpt.pack import packs_folder
 from anygpt.topology import MODALITIES
 from anygpt.v1 import stages_pb2, stages_pb2_grpc
@@ -54,6 +55,12 @@ async def ask(client: AsyncClient, *pieces: Piece, want: str = "", conversation:
         assert span.failure is None
         found.setdefault(span.modality, span.media.object if span.media else span.text)
     return found
+
+
+async def test_silence_in_the_place_of_speech_is_told_as_such(mini: AsyncClient) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        await mini.answer(speech(sound(1.0, 0)), options=Options(want=["text"]))
+    assert (caught.value.reason, caught.value.field) == ("MEDIA_BLANK", "parts[0].media")
 
 
 @pytest.mark.parametrize(("source", "target"), list(product(MODALITIES, MODALITIES)))

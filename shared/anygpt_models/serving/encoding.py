@@ -87,6 +87,9 @@ class EncoderStage(Stage[stages_pb2.EncodeRequest, stages_pb2.EncodeResponse]):
         except asyncio.CancelledError:
             call.check()
             raise
+        if not output.size:
+            name, field = MODALITY_NAMES[self.modality], request.WhichOneof("source")
+            raise InvalidInput(f"no {name} was found in the media", reason="MEDIA_BLANK", field=field or "")
         return self._response(output, adapting_s + encoding_s)
 
     def _adapted(self, fetched: Fetched) -> tuple[NDArray[Any], float]:
