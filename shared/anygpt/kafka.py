@@ -303,7 +303,9 @@ class _Polled:
 
     def poll(self) -> dict[Partition, list[Record]]:
         with _translating():
-            self._finish_joining()
+            # kafka-python 3.0.12 forgets a join that outlasts a poll once its leader has assigned: no heartbeats then.
+            if (coordinator := self._consumer._coordinator)._join_task is not None:
+                coordinator.request_rejoin()
             polled = self._consumer.poll(timeout_ms=POLL_MS)
         return {partition: [_record(one) for one in batch] for partition, batch in polled.items()}
 
@@ -330,17 +332,6 @@ class _Polled:
 
     def is_member(self) -> bool:
         return bool(self._consumer.group_metadata().generation_id >= 0)
-
-    def _finish_joining(self) -> None:
-        """Go on with a join that outlasted a poll.
-
-        kafka-python 3.0.12 forgets the one that new metadata asked of a group's leader: as soon as the leader has
-        assigned by them, nothing seems to ask for it any more. The member would send no heartbeat, lose its place, and
-        turn a core.
-        """
-        coordinator = self._consumer._coordinator
-        if coordinator._join_task is not None:
-            coordinator.request_rejoin()
 
     def close(self) -> None:
         with _translating():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -21,7 +22,7 @@ from tests.servers.service import Backends, Service
 SAMPLES = {
     topology.IMAGE: picture(128),
     topology.VIDEO: film(24),
-    topology.SPEECH: sound(2.0),
+    topology.SPEECH: (Path(__file__).parents[1] / "fixtures" / "speech" / "draw_a_cat.wav").read_bytes(),
     topology.AUDIO: sound(5.0),
 }
 CAPTIONS = {
