@@ -79,7 +79,6 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
         own_id = call.request_id = new_request_id()
         call.request_id = await self._claim(request, call)
         if call.request_id != own_id:
-            self._parts.quota.release(own_id)
             with suppress(NotFound):
                 async for event in self._resumed(call, 0, self._grace_ms(request), context):
                     yield anygpt_service_pb2.GenerateResponse(event=event)
@@ -161,7 +160,8 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
         with ExitStack() as undo:
             undo.callback(self._parts.quota.release, call.request_id)
             claimed_id = await keys.claim(call.tenant, name, request, call.request_id)
-            undo.pop_all()
+            if claimed_id == call.request_id:
+                undo.pop_all()
         return claimed_id
 
     def _look(self, request: anygpt_service_pb2.GenerateRequest, call: Call) -> None:

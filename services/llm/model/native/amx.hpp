@@ -75,10 +75,8 @@ struct Unpacked {
                     _mm512_storeu_si512(to, _mm512_and_si512(both, low_half));
                     _mm512_storeu_si512(to + 64, _mm512_and_si512(_mm512_srli_epi16(both, 4), low_half));
                 }
-            for (int part = 0; part < 2; ++part) {
-                const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(tile + DATA + part * TILE * 2));
-                _mm512_storeu_ps(affine.data() + (b * 2 + part) * TILE, _mm512_cvtph_ps(half));
-            }
+            for (int part = 0; part < 2; ++part)
+                _mm512_storeu_ps(affine.data() + (b * 2 + part) * TILE, halves(tile + DATA + part * TILE * 2));
         }
     }
 

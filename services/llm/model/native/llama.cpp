@@ -74,9 +74,9 @@ struct Scratch {
         rounded.reset(new uint16_t[(s.rows - narrow + ROWS - 1) / ROWS * ROWS * widest]());
         for (auto* floats : {&scales, &sums}) floats->reset(new float[padded * widest / BLOCK]);
         const int64_t scores = most_rows * (m.heads / m.kv_heads) * s.table_width * PAGE;
-        const int64_t wide_positions = s.rows > narrow ? whole_pairs(s.table_width * PAGE) : 0;
-        for (int i = 0; i < threads; ++i)
-            spaces.push_back({Unpacking(widest), std::vector<float>(scores), WideScores(wide_positions, m.width)});
+        const bool is_wide = s.rows > narrow;
+        const WideScores wide(is_wide * whole_pairs(s.table_width * PAGE), m.width);
+        for (int i = 0; i < threads; ++i) spaces.push_back({Unpacking(widest, is_wide), std::vector<float>(scores), wide});
         group(s);
     }
     Activations activations(int64_t columns) const {
@@ -209,16 +209,22 @@ static void share_rows(Team& team, const Step& s, const Turn& turn) {
     team.share((s.rows + size - 1) / size, 1, [&](int64_t i) { turn(i * size, std::min(s.rows, (i + 1) * size)); });
 }
 
+// All rows by a norm, then as the next product takes them.
+static void normalise_rows(Team& team, const Model& m, const Step& s, const float* weight, const float* x, float* normed,
+                           const Activations& out) {
+    share_rows(team, s, [&](int64_t row, int64_t end) {
+        for (int64_t n = row; n < end; ++n) {
+            normalise(x + n * m.hidden, weight, m.hidden, m.epsilon, normed + n * m.hidden);
+            out.set(normed + n * m.hidden, n);
+        }
+    });
+}
+
 static void attention(const Model& m, int64_t index, const Step& s, float* x, const Scratch& t, Workspace& work, Team& team) {
     const Layer& layer = m.layer[index];
     const Activations before = t.activations(m.hidden), seen = t.activations(m.queries());
     float *normed = t.normed.get(), *products = t.products.get(), *attended = t.attended.get();
-    share_rows(team, s, [&](int64_t row, int64_t end) {
-        for (int64_t n = row; n < end; ++n) {
-            normalise(x + n * m.hidden, layer.before_attention, m.hidden, m.epsilon, normed + n * m.hidden);
-            before.set(normed + n * m.hidden, n);
-        }
-    });
+    normalise_rows(team, m, s, layer.before_attention, x, normed, before);
     multiply_all(team, layer.qkv, before, [&](int64_t n, int64_t tile, __m256 low, __m256 high) {
         _mm256_storeu_ps(products + n * t.qkv + tile * TILE, low);
         _mm256_storeu_ps(products + n * t.qkv + tile * TILE + 8, high);
@@ -255,12 +261,7 @@ static void mlp(const Model& m, int64_t index, const Step& s, float* x, const Sc
     const Layer& layer = m.layer[index];
     const Activations before = t.activations(m.hidden), inner = t.activations(m.inner);
     float *normed = t.normed.get(), *products = t.products.get();
-    share_rows(team, s, [&](int64_t row, int64_t end) {
-        for (int64_t n = row; n < end; ++n) {
-            normalise(x + n * m.hidden, layer.before_mlp, m.hidden, m.epsilon, normed + n * m.hidden);
-            before.set(normed + n * m.hidden, n);
-        }
-    });
+    normalise_rows(team, m, s, layer.before_mlp, x, normed, before);
     multiply_all(team, layer.gate_up, before, [&](int64_t n, int64_t tile, __m256 gate, __m256 up) {
         _mm256_storeu_ps(products + n * m.inner + tile * 8, _mm256_mul_ps(silu(gate), up));
     }, work.unpacking);

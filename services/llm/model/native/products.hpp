@@ -15,13 +15,13 @@ struct Activations {
         if (n < narrow)
             quantise(x, whole, n);
         else
-            round(x, wide, n - narrow);
+            round(x, wide.columns, wide.row(n - narrow));
     }
 };
 
-// What one thread multiplies with.
+// What one thread multiplies with; panels only where a prompt is read.
 struct Unpacking {
-    explicit Unpacking(int64_t columns) : tile(columns), panels{Panel(columns), Panel(columns)} {}
+    Unpacking(int64_t columns, bool is_wide) : tile(columns), panels{Panel(is_wide * columns), Panel(is_wide * columns)} {}
 
     AmxTiles* amx = nullptr;  // of the thread
     Unpacked tile;

@@ -22,16 +22,14 @@ inline void configure_wide(AmxTiles& tiles) {
     tiles.use({{64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}});
 }
 
-inline void round(const float* x, const Rounded& out, int64_t n) {
-    for (int64_t i = 0; i < out.columns; i += 32) {
-        const __m512bh both = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + i + 16), _mm512_loadu_ps(x + i));
-        _mm512_storeu_si512(out.row(n) + i, reinterpret_cast<const __m512i&>(both));
-    }
-}
-
 inline void put_rounded(__m512 x, uint16_t* to) {
     const __m256bh rounded = _mm512_cvtneps_pbh(x);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<const __m256i&>(rounded));
+}
+
+// A multiple of 16 numbers.
+inline void round(const float* x, int64_t count, uint16_t* to) {
+    for (int64_t i = 0; i < count; i += 16) put_rounded(_mm512_loadu_ps(x + i), to + i);
 }
 
 // Numbers of two rows side by side, as tiles want them: [16, 2].
@@ -53,7 +51,7 @@ struct Panel {
         uint16_t* to = values.data();
         for (int64_t b = 0; b < blocks; ++b, tile += SIZE) {
             for (int64_t line = 0; line < SIZE; line += 64) _mm_prefetch(reinterpret_cast<const char*>(tile + 4096 + line), _MM_HINT_T0);
-            const __m512 scale = halves_of_tile(tile + DATA), least = halves_of_tile(tile + DATA + TILE * 2);
+            const __m512 scale = halves(tile + DATA), least = halves(tile + DATA + TILE * 2);
             for (int64_t line = 0; line < DATA; line += 64) {
                 const __m512i bytes = _mm512_loadu_si512(tile + line);
                 if constexpr (BITS == 4) {
@@ -72,10 +70,6 @@ struct Panel {
     std::vector<uint16_t> values;
 
 private:
-    static __m512 halves_of_tile(const uint8_t* from) {
-        return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-    }
-
     // Four columns of each row.
     static uint16_t* put(__m512i bytes, __m512 scale, __m512 least, uint16_t* to) {
         const __m512i byte = _mm512_set1_epi32(255);
@@ -136,7 +130,7 @@ inline void multiply_panels(const Panel* panels, int64_t index, const Rounded& x
 #else
 
 inline bool may_go_wide() { return false; }
-inline void round(const float*, const Rounded&, int64_t) {}
+inline void round(const float*, int64_t, uint16_t*) {}
 struct Panel {
     explicit Panel(int64_t) {}
 };

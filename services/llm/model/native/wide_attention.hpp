@@ -119,8 +119,7 @@ inline void sum_wide(WideScores& w, int64_t d, int64_t positions, int64_t width)
 // At most 16 rows from `first` on, one of the heads that share keys and values.
 inline void attend_rows(const Queries& q, int64_t first, int64_t head, WideScores& w) {
     const int64_t rows = std::min<int64_t>(16, q.rows - first), positions = q.length + first + rows - 1, stride = whole_pairs(positions);
-    for (int64_t r = 0; r < rows; ++r)
-        for (int64_t d = 0; d < q.width; d += 16) put_rounded(_mm512_loadu_ps(q.query((first + r) * q.shared + head) + d), w.queries.data() + r * w.padded + d);
+    for (int64_t r = 0; r < rows; ++r) round(q.query((first + r) * q.shared + head), q.width, w.queries.data() + r * w.padded);
     asm volatile("" ::: "memory");
     score_wide(w, positions);
     asm volatile("" ::: "memory");
