@@ -93,9 +93,9 @@ def known_pieces(recipe: Recipe) -> Pieces:
 def pipeline(recipe: Recipe) -> AudioPipeline:
     """The pipeline of the parts in the pack."""
     return AudioPipeline(
-        codec=recipe.part(AudioCodec, "audio_codec"),
-        denoiser=recipe.part(CodeDenoiser, DENOISER),
-        caption_encoder=recipe.part(CaptionEncoder, CAPTION),
-        styles=recipe.part(Styles, STYLES),
+        audio_codec=recipe.part(AudioCodec, "audio_codec"),
+        audio_denoiser=recipe.part(CodeDenoiser, DENOISER),
+        audio_caption=recipe.part(CaptionEncoder, CAPTION),
+        audio_styles=recipe.part(Styles, STYLES),
         vocoder=recipe.part(Vocoder, "vocoder"),
     )

@@ -29,7 +29,7 @@ def run_judge(recipe: Recipe) -> None:
     """Print the judgement of held-out clips, of their round trip through the codec, and of composed ones."""
     pipe, recogniser = pipeline(recipe), recipe.part(AudioRecogniser, "audio_recogniser")
     real = held_out(recipe)
-    rounded = pipe(codes=pipe.codec.encode(torch.as_tensor(real))).audios
+    rounded = pipe(codes=pipe.audio_codec.encode(torch.as_tensor(real))).audios
     made = composed(pipe, [world.music_caption(*piece) for piece in PIECES], seed=7)
     for name, waves in (("real", real), ("codec", rounded), ("composed", made)):
         print(name, *(f"{key} {value:.3f}" for key, value in judged(waves, recogniser).items()))

@@ -22,8 +22,8 @@ def embedded(data: Path, pack: str = "mini") -> Iterator[str]:
     command = [sys.executable, "-m", "anygpt", "serve", "--port", "0", "--data", str(data), "--pack", pack]
     with log.open("w") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
         line = process.stdout.readline()
         if not line.startswith("ready on "):
             raise SystemExit(f"the system did not start:\n{log.read_text()[-4000:]}")
@@ -31,3 +31,4 @@ def embedded(data: Path, pack: str = "mini") -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(STOP_S)
+        process.stdout.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,7 +24,7 @@ LOUDEST = 1.0
 """Log mel amplitude to which the loudest band of a clip is brought."""
 
 
-class AudioCodec(Part):
+class AudioCodec(Part, ModelMixin):  # type: ignore[misc]  # both can be saved
     """Log mels [B, 80, 320] <-> codes int64 [B, 128], each below 4,096, in order of time.
 
     Residual vector quantisation of the principal components of 80 ms of mel: the first code of a step names the

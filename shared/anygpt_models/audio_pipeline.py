@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils.outputs import BaseOutput
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ class AudioOutput(BaseOutput):
     codes: Tensor
 
 
-class Styles(Part):
+class Styles(Part, ModelMixin):  # type: ignore[misc]  # both can be saved
     """Learned vectors, of which the seed picks one: which of several pieces a caption becomes.
 
     Codes of music that are drawn side by side blur into each other unless something says which piece they are of.
@@ -56,23 +57,27 @@ class Styles(Part):
 class AudioPipeline(DiffusionPipeline):
     """Masked diffusion of 128 codes under a condition, the deterministic codec to mels, the vocoder to sound."""
 
-    codec: AudioCodec
-    denoiser: CodeDenoiser
-    caption_encoder: CaptionEncoder
-    styles: Styles
+    audio_codec: AudioCodec
+    audio_denoiser: CodeDenoiser
+    audio_caption: CaptionEncoder
+    audio_styles: Styles
     vocoder: Vocoder
 
     def __init__(
         self,
-        codec: AudioCodec,
-        denoiser: CodeDenoiser,
-        caption_encoder: CaptionEncoder,
-        styles: Styles,
+        audio_codec: AudioCodec,
+        audio_denoiser: CodeDenoiser,
+        audio_caption: CaptionEncoder,
+        audio_styles: Styles,
         vocoder: Vocoder,
     ) -> None:
         super().__init__()
         self.register_modules(  # type: ignore[no-untyped-call]
-            codec=codec, denoiser=denoiser, caption_encoder=caption_encoder, styles=styles, vocoder=vocoder
+            audio_codec=audio_codec,
+            audio_denoiser=audio_denoiser,
+            audio_caption=audio_caption,
+            audio_styles=audio_styles,
+            vocoder=vocoder,
         )
 
     @torch.no_grad()
@@ -88,11 +93,11 @@ class AudioPipeline(DiffusionPipeline):
     ) -> AudioOutput:
         """Exactly one of caption, condition [B, 8, 256] and codes [B, 128]; ValueError otherwise."""
         if codes is None:
-            told = conditions(self.caption_encoder, caption, condition)
+            told = conditions(self.audio_caption, caption, condition)
             generators = seeded(generator, len(told))
-            told = self.styles(told, self.styles.draw(generators))
+            told = self.audio_styles(told, self.audio_styles.draw(generators))
             sampling = Sampling(num_inference_steps, guidance_scale, temperature=0.0)
-            codes = self.denoiser.generate(told, generators, sampling, on_step(self, callback_on_step_end))
+            codes = self.audio_denoiser.generate(told, generators, sampling, on_step(self, callback_on_step_end))
         elif caption is not None or condition is not None:
             raise ValueError("codes come alone")
         return AudioOutput(audios=self.sound(codes), codes=codes)
@@ -100,7 +105,7 @@ class AudioPipeline(DiffusionPipeline):
     @torch.no_grad()
     def sound(self, codes: Tensor) -> NDArray[np.float32]:
         """Codes [B, 128] -> waveforms [B, 81920]; what would clip is turned down as a whole."""
-        waveform = self.vocoder(self.codec.decode(codes))
+        waveform = self.vocoder(self.audio_codec.decode(codes))
         louder = (waveform.abs().amax(dim=-1, keepdim=True) / PEAK).clamp(min=1.0)
         audios: NDArray[np.float32] = (waveform / louder).float().cpu().numpy()
         return audios

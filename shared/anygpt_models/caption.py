@@ -6,13 +6,14 @@ import re
 import zlib
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from anygpt_models.blocks import TransformerBlock, positions
 from anygpt_models.part import Part, configured
 
 
-class CaptionEncoder(Part):
+class CaptionEncoder(Part, ModelMixin):  # type: ignore[misc]  # both can be saved
     """Caption -> condition [B, queries, width].
 
     A word is the sum of two hashed embeddings: no vocabulary file, and two words rarely share both. With `direct`,

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -29,7 +30,7 @@ class Sampling:
     temperature: float = 0.5
 
 
-class CodeDenoiser(Part):
+class CodeDenoiser(Part, ModelMixin):  # type: ignore[misc]  # both can be saved
     """Bidirectional transformer over `length` codes: masked codes and a condition in, logits of every digit out.
 
     With `direct`, each code also gets the mean of the condition, which teaches sooner where the condition names the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
 from anygpt_models.backdrop import border_colour
@@ -16,7 +17,7 @@ TOLD = 31
 """Codes that tell a thing alone."""
 
 
-class ImageCodec(Part):
+class ImageCodec(Part, ModelMixin):  # type: ignore[misc]  # both can be saved
     """Pixels [B, 3, 128, 128] in -1..1 <-> codes int64 [B, 32], each below 4,096.
 
     31 codes tell the thing; the last one tells the colour of the backdrop, 16 shades a channel, so that a thing

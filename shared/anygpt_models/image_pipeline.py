@@ -32,14 +32,16 @@ class ImageOutput(BaseOutput):
 class ImagePipeline(DiffusionPipeline):
     """Masked diffusion of 32 codes under a condition, then the deterministic codec."""
 
-    codec: ImageCodec
-    denoiser: CodeDenoiser
-    caption_encoder: CaptionEncoder
+    image_codec: ImageCodec
+    image_denoiser: CodeDenoiser
+    image_caption: CaptionEncoder
 
-    def __init__(self, codec: ImageCodec, denoiser: CodeDenoiser, caption_encoder: CaptionEncoder) -> None:
+    def __init__(
+        self, image_codec: ImageCodec, image_denoiser: CodeDenoiser, image_caption: CaptionEncoder
+    ) -> None:
         super().__init__()
         self.register_modules(  # type: ignore[no-untyped-call]
-            codec=codec, denoiser=denoiser, caption_encoder=caption_encoder
+            image_codec=image_codec, image_denoiser=image_denoiser, image_caption=image_caption
         )
 
     @torch.no_grad()
@@ -55,14 +57,14 @@ class ImagePipeline(DiffusionPipeline):
     ) -> ImageOutput:
         """Exactly one of caption, condition [B, 8, 256] and codes [B, 32]; ValueError otherwise."""
         if codes is None:
-            told = conditions(self.caption_encoder, caption, condition)
+            told = conditions(self.image_caption, caption, condition)
             sampling = Sampling(num_inference_steps, guidance_scale)
-            codes = self.denoiser.generate(
+            codes = self.image_denoiser.generate(
                 told, seeded(generator, len(told)), sampling, on_step(self, callback_on_step_end)
             )
         elif caption is not None or condition is not None:
             raise ValueError("codes come alone")
-        return ImageOutput(images=to_uint8(self.codec.decode(codes)), codes=codes)
+        return ImageOutput(images=to_uint8(self.image_codec.decode(codes)), codes=codes)
 
 
 def conditions(encoder: CaptionEncoder, caption: str | list[str] | None, condition: Tensor | None) -> Tensor:

@@ -1,30 +1,41 @@
-"""The base of every trained part of a pack: it knows its configuration, and is kept as safetensors."""
+"""The base of every trained part of a pack: it knows its configuration, and is kept as safetensors.
+
+Folders look as diffusers writes them, but diffusers is not imported here: it takes seconds, and most parts are
+never a component of a pipeline. Those that are have `ModelMixin` as their second base.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import inspect
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self, TypeVar, cast
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
+from safetensors.torch import save_file
 from torch import nn
 
 from anygpt.errors import Precondition
 from anygpt_models.eight_bits import unpacked
 
+CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-"""The file name that `save_pretrained` gives to weights."""
+"""The file name that diffusers gives to weights."""
+CLASS = "_class_name"
 
 Init = TypeVar("Init", bound=Callable[..., None])
 
 
-class Part(ModelMixin, ConfigMixin):  # type: ignore[misc]  # both name their file
-    """A diffusers model with `save_pretrained` and `from_pretrained`, so that pipelines and packs take it."""
+class Part(nn.Module):
+    """A model with `save_pretrained` and `from_pretrained`, so that pipelines and packs take it."""
+
+    _arguments: Mapping[str, Any]
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -32,28 +43,70 @@ class Part(ModelMixin, ConfigMixin):  # type: ignore[misc]  # both name their fi
         return cls.from_pretrained(folder).requires_grad_(False)
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]  # a part is a folder of a pack, never a name on a hub
-        cls, folder: str | Path, torch_dtype: torch.dtype = torch.float32, **_options: Any
+    def from_config(cls, folder: str | Path) -> Self:
+        """A part with the settings of a folder and new weights. Raises Precondition when they are not of this class."""
+        settings = {name: value for name, value in read_config(folder).items() if not name.startswith("_")}
+        try:
+            return cls(**settings)
+        except TypeError as error:
+            raise _mismatch(cls, folder, "settings") from error
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | Path, torch_dtype: torch.dtype | None = torch.float32, **_options: Any
     ) -> Self:
         """A part as it was kept, its weights packed into 8 bits or not, ready for inference.
 
-        Raises Precondition when the weights are not of this class.
+        Raises Precondition when the settings or the weights are not of this class.
         """
-        part = cast(Self, cls.from_config(cast(dict[str, Any], cls.load_config(str(folder)))))
+        part = cls.from_config(folder)
         try:
             part.load_state_dict(unpacked(Path(folder) / WEIGHTS))
         except RuntimeError as error:
-            raise Precondition(
-                f"the weights are not of {cls.__name__}", reason="PACK_PART_MISMATCH", field=Path(folder).name
-            ) from error
-        nn.Module.to(part, torch_dtype)
+            raise _mismatch(cls, folder, "weights") from error
+        nn.Module.to(part, torch_dtype or torch.float32)
         return part.eval()
+
+    def save_pretrained(self, folder: str | Path, **_options: Any) -> None:
+        """Write `config.json` and the weights as they are into a folder, made where it is not there."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        facts = {CLASS: type(self).__name__, **self.config}
+        (folder / CONFIG).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
+        save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The arguments of the constructor, defaults included, by name."""
+        return MappingProxyType(self._arguments)
 
     def setting(self, name: str) -> Any:
         """One argument of the constructor, as `config.json` keeps it."""
-        return self.config[name]
+        return self._arguments[name]
 
 
 def configured(init: Init) -> Init:
     """Decorate a constructor so that its arguments become the part's configuration."""
-    return cast(Init, register_to_config(init))
+    signature = inspect.signature(init)
+
+    @functools.wraps(init)
+    def keeping(self: Part, *arguments: Any, **named: Any) -> None:
+        bound = signature.bind(self, *arguments, **named)
+        bound.apply_defaults()
+        init(self, *arguments, **named)
+        self._arguments = dict(list(bound.arguments.items())[1:])
+
+    return cast(Init, keeping)
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """What `config.json` of a part says; empty where there is none."""
+    path = Path(folder) / CONFIG
+    return cast(dict[str, Any], json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def _mismatch(kind: type[Part], folder: str | Path, what: str) -> Precondition:
+    return Precondition(
+        f"the {what} are not of {kind.__name__}", reason="PACK_PART_MISMATCH", field=Path(folder).name
+    )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import pkgutil
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
 
 import torch
 from safetensors import safe_open
@@ -15,9 +13,8 @@ from safetensors import safe_open
 import anygpt_models
 from anygpt.errors import Precondition
 from anygpt_models.eight_bits import SCALE
-from anygpt_models.part import WEIGHTS, Part
+from anygpt_models.part import CLASS, WEIGHTS, Part, read_config
 
-CONFIG = "config.json"
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -32,8 +29,7 @@ def part_classes() -> dict[str, type[Part]]:
 
 def class_name(part: Path) -> str:
     """The class that a part's configuration names; empty where it is no part of ours."""
-    config = part / CONFIG
-    return str(json.loads(config.read_text()).get("_class_name", "")) if config.is_file() else ""
+    return str(read_config(part).get(CLASS, ""))
 
 
 def due_shapes(part: Path) -> Shapes:
@@ -43,7 +39,7 @@ def due_shapes(part: Path) -> Shapes:
     if kind is None:
         raise Precondition(f"there is no part of class {name!r}", reason="PACK_PART_UNKNOWN", field=part.name)
     with torch.device("meta"):
-        model = cast(Part, kind.from_config(cast(dict[str, Any], kind.load_config(str(part)))))
+        model = kind.from_config(part)
     return {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
 
 

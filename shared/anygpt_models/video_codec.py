@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from anygpt_models.fsq import FiniteScalarQuantiser
@@ -11,7 +12,7 @@ from anygpt_models.motion import FRAMES, KEY_FRAME, MotionDecoder, MotionEncoder
 from anygpt_models.part import Part, configured
 
 
-class MotionCodec(Part):
+class MotionCodec(Part, ModelMixin):  # type: ignore[misc]  # both can be saved
     """Frames [B, 24, 3, H, W] in -1..1 at 8 frames a second <-> motion codes int64 [B, 24] against the key frame."""
 
     @configured

@@ -29,27 +29,27 @@ class VideoOutput(BaseOutput):
 class VideoPipeline(DiffusionPipeline):
     """Masked diffusion of the motion codes, then of the key frame's, then the deterministic codec."""
 
-    codec: ImageCodec
+    image_codec: ImageCodec
     motion_codec: MotionCodec
-    denoiser: CodeDenoiser
-    motion_denoiser: CodeDenoiser
-    caption_encoder: CaptionEncoder
+    image_denoiser: CodeDenoiser
+    video_denoiser: CodeDenoiser
+    image_caption: CaptionEncoder
 
     def __init__(
         self,
-        codec: ImageCodec,
+        image_codec: ImageCodec,
         motion_codec: MotionCodec,
-        denoiser: CodeDenoiser,
-        motion_denoiser: CodeDenoiser,
-        caption_encoder: CaptionEncoder,
+        image_denoiser: CodeDenoiser,
+        video_denoiser: CodeDenoiser,
+        image_caption: CaptionEncoder,
     ) -> None:
         super().__init__()
         self.register_modules(  # type: ignore[no-untyped-call]
-            codec=codec,
+            image_codec=image_codec,
             motion_codec=motion_codec,
-            denoiser=denoiser,
-            motion_denoiser=motion_denoiser,
-            caption_encoder=caption_encoder,
+            image_denoiser=image_denoiser,
+            video_denoiser=video_denoiser,
+            image_caption=image_caption,
         )
 
     @torch.no_grad()
@@ -68,7 +68,7 @@ class VideoPipeline(DiffusionPipeline):
         Half of the steps, at least one, draw the motion; the callback counts all of them.
         """
         if codes is None:
-            told = conditions(self.caption_encoder, caption, condition)
+            told = conditions(self.image_caption, caption, condition)
             moving = max(1, num_inference_steps // 2)
             codes = self._drawn(
                 told,
@@ -79,7 +79,7 @@ class VideoPipeline(DiffusionPipeline):
             )
         elif caption is not None or condition is not None:
             raise ValueError("codes come alone")
-        frames = VideoCodec(self.codec, self.motion_codec).decode(codes)
+        frames = VideoCodec(self.image_codec, self.motion_codec).decode(codes)
         return VideoOutput(frames=to_uint8(frames), codes=codes)
 
     def _drawn(
@@ -101,6 +101,6 @@ class VideoPipeline(DiffusionPipeline):
             if report:
                 report(done, sum(steps))
 
-        motion = self.motion_denoiser.generate(told, seeds, Sampling(steps[0], guidance), first)
-        picture = self.denoiser.generate(told, seeds, Sampling(steps[1], guidance), later)
+        motion = self.video_denoiser.generate(told, seeds, Sampling(steps[0], guidance), first)
+        picture = self.image_denoiser.generate(told, seeds, Sampling(steps[1], guidance), later)
         return torch.cat([picture, motion], dim=1)

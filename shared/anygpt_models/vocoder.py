@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from anygpt_models.part import Part, configured
 from anygpt_models.spectrogram import BINS, FLOOR, MELS, griffin_lim, mel_filters
 
 
-class Vocoder(Part):
+class Vocoder(Part, ModelMixin):  # type: ignore[misc]  # both can be saved
     """Log mels [..., 80, T] to a waveform [..., T * 256] at 16 kHz; a function of its input alone."""
 
     @configured

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from diffusers.models.modeling_utils import ModelMixin
-from torch import nn
 
 from anygpt.errors import Precondition
 from anygpt.settings import ServiceSettings
+from anygpt_models.part import Part
 
-Model = TypeVar("Model", bound=ModelMixin)
+Model = TypeVar("Model", bound=Part)
 
 
 def prepare_device(settings: ServiceSettings) -> torch.device:
@@ -33,6 +32,6 @@ def prepare_device(settings: ServiceSettings) -> torch.device:
 
 def load_part(kind: type[Model], folder: Path, device: torch.device) -> Model:
     """A part of a pack, in single precision, for inference."""
-    part: Model = kind.from_pretrained(folder, torch_dtype=torch.float32)
-    nn.Module.to(part, device)
-    return part.requires_grad_(False).eval()
+    part = kind.open(folder)
+    torch.nn.Module.to(part, device)  # diffusers' own `to` is not typed
+    return part

@@ -57,8 +57,10 @@ def images(codec: ImageCodec) -> ImagePipeline:
 
 @pytest.fixture(scope="session")
 def videos(images: ImagePipeline, motion_codec: MotionCodec) -> VideoPipeline:
-    motion_denoiser = CodeDenoiser.open(PACK / "video_denoiser")
-    return VideoPipeline(images.codec, motion_codec, images.denoiser, motion_denoiser, images.caption_encoder)
+    denoiser = CodeDenoiser.open(PACK / "video_denoiser")
+    return VideoPipeline(
+        images.image_codec, motion_codec, images.image_denoiser, denoiser, images.image_caption
+    )
 
 
 @pytest.fixture(scope="session")

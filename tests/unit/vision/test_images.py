@@ -102,7 +102,7 @@ def test_one_seed_gives_one_picture_alone_and_in_a_batch(images: ImagePipeline) 
 
 def test_the_condition_and_the_codes_are_other_ways_to_the_same_picture(images: ImagePipeline) -> None:
     told = images(caption="a tree on a yellow background", generator=seeds(1))
-    condition = images.caption_encoder.encode(["a tree on a yellow background"])
+    condition = images.image_caption.encode(["a tree on a yellow background"])
     assert torch.equal(images(condition=condition, generator=seeds(1)).codes, told.codes)
     assert (images(codes=told.codes).images == told.images).all()
 

@@ -65,7 +65,7 @@ def test_known_motion_survives_its_codes(motion_codec: MotionCodec) -> None:
 
 def test_a_clip_becomes_56_codes_and_a_clip_again(videos: VideoPipeline, clips: dict[str, Tensor]) -> None:
     frames = clips["left"]
-    codec = VideoCodec(videos.codec, videos.motion_codec)
+    codec = VideoCodec(videos.image_codec, videos.motion_codec)
     codes = codec.encode(frames)
     assert codes.shape == (1, 56)
     assert codec.decode(codes).shape == (1, 24, 3, 128, 128)
