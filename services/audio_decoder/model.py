@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 
 from anygpt.pack import Pack
 from anygpt.topology import AUDIO
-from anygpt_models.audio_codec import PER_STEP, AudioCodec
-from anygpt_models.audio_pipeline import AudioPipeline, Styles
-from anygpt_models.caption import CaptionEncoder
-from anygpt_models.denoiser import CodeDenoiser
+from anygpt_models.audio_codec import PER_STEP
+from anygpt_models.audio_pipeline import AudioPipeline
 from anygpt_models.output import Sound
 from anygpt_models.published.drawing import audio_pipeline
 from anygpt_models.published.loading import class_of
 from anygpt_models.published.music import ENCODEC, MusicCodec
-from anygpt_models.serving.device import load_part
-from anygpt_models.serving.drawing import Drawer, Drawing, OnStep, load_projection
+from anygpt_models.serving.drawing import Drawer, Drawing, OnStep, Pipeline, load_projection
 from anygpt_models.serving.spans import CodeSpace
-from anygpt_models.vocoder import Vocoder
 
 
 class Composer:
@@ -36,7 +29,7 @@ class Composer:
         return Sound(self._drawer.draw(drawing, on_step).audios[0], self._sample_rate)
 
 
-def _opened(pack: Pack, device: torch.device) -> tuple[Callable[..., Any], CodeSpace]:
+def _opened(pack: Pack, device: torch.device) -> tuple[Pipeline, CodeSpace]:
     if pack.has("audio_pipeline"):
         return audio_pipeline(pack, device)
     if pack.has("audio_codec") and class_of(pack.part("audio_codec")) == ENCODEC:
@@ -46,12 +39,6 @@ def _opened(pack: Pack, device: torch.device) -> tuple[Callable[..., Any], CodeS
 
 
 def _own(pack: Pack, device: torch.device) -> tuple[AudioPipeline, CodeSpace]:
-    denoiser = load_part(CodeDenoiser, pack.part("audio_denoiser"), device)
-    pipeline = AudioPipeline(
-        load_part(AudioCodec, pack.part("audio_codec"), device),
-        denoiser,
-        load_part(CaptionEncoder, pack.part("audio_caption"), device),
-        load_part(Styles, pack.part("audio_styles"), device),
-        load_part(Vocoder, pack.part("vocoder"), device),
-    )
+    pipeline = AudioPipeline.assemble(pack.folder).to(device)
+    denoiser = pipeline.audio_denoiser
     return pipeline, CodeSpace(denoiser.quantiser.size, denoiser.setting("length"), PER_STEP)

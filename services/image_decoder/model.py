@@ -6,13 +6,9 @@ import torch
 
 from anygpt.pack import Pack
 from anygpt.topology import IMAGE
-from anygpt_models.caption import CaptionEncoder
-from anygpt_models.denoiser import CodeDenoiser
-from anygpt_models.image_codec import ImageCodec
 from anygpt_models.image_pipeline import ImagePipeline
 from anygpt_models.output import Picture
 from anygpt_models.published.drawing import image_pipeline
-from anygpt_models.serving.device import load_part
 from anygpt_models.serving.drawing import Drawer, Drawing, OnStep, load_projection
 from anygpt_models.serving.spans import CodeSpace
 
@@ -31,10 +27,5 @@ class ImagePainter:
 
 
 def _own(pack: Pack, device: torch.device) -> tuple[ImagePipeline, CodeSpace]:
-    denoiser = load_part(CodeDenoiser, pack.part("image_denoiser"), device)
-    pipeline = ImagePipeline(
-        load_part(ImageCodec, pack.part("image_codec"), device),
-        denoiser,
-        load_part(CaptionEncoder, pack.part("image_caption"), device),
-    )
-    return pipeline, CodeSpace(denoiser.quantiser.size, denoiser.setting("length"))
+    pipeline = ImagePipeline.assemble(pack.folder).to(device)
+    return pipeline, CodeSpace(pipeline.image_denoiser.quantiser.size, pipeline.image_codec.length)

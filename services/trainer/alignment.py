@@ -59,8 +59,7 @@ def run_alignment(recipe: Recipe) -> None:
     alignment = Alignment.open(recipe)
     for stage in (read, describe, converse, signal):
         stage(recipe, alignment)
-    pack.shrink(recipe.pack)
-    pack.build_manifest(recipe.pack)
+    pack.finish(recipe.pack)
 
 
 def converse(recipe: Recipe, alignment: Alignment) -> None:

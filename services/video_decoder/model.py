@@ -6,15 +6,10 @@ import torch
 
 from anygpt.pack import Pack
 from anygpt.topology import VIDEO
-from anygpt_models.caption import CaptionEncoder
-from anygpt_models.denoiser import CodeDenoiser
-from anygpt_models.image_codec import ImageCodec
 from anygpt_models.output import Clip
 from anygpt_models.published.drawing import video_pipeline
-from anygpt_models.serving.device import load_part
 from anygpt_models.serving.drawing import Drawer, Drawing, OnStep, load_projection
 from anygpt_models.serving.spans import CodeSpace
-from anygpt_models.video_codec import MotionCodec
 from anygpt_models.video_pipeline import VideoPipeline
 
 
@@ -33,13 +28,6 @@ class VideoPainter:
 
 
 def _own(pack: Pack, device: torch.device) -> tuple[VideoPipeline, CodeSpace]:
-    picture = load_part(CodeDenoiser, pack.part("image_denoiser"), device)
-    motion = load_part(CodeDenoiser, pack.part("video_denoiser"), device)
-    pipeline = VideoPipeline(
-        load_part(ImageCodec, pack.part("image_codec"), device),
-        load_part(MotionCodec, pack.part("motion_codec"), device),
-        picture,
-        motion,
-        load_part(CaptionEncoder, pack.part("image_caption"), device),
-    )
+    pipeline = VideoPipeline.assemble(pack.folder).to(device)
+    picture, motion = pipeline.image_denoiser, pipeline.video_denoiser
     return pipeline, CodeSpace(picture.quantiser.size, picture.setting("length") + motion.setting("length"))

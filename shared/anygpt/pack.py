@@ -78,6 +78,9 @@ class OutputEntry(_Entry):
     duration_s: float = Field(default=0.0, description="Native duration.")
     steps: int = Field(default=0, description="Default denoising steps.")
     guidance: float = Field(default=0.0, description="Default classifier-free guidance.")
+    schedulers: tuple[str, ...] = Field(
+        default=(), description="What a request may choose in place of the pipeline's own."
+    )
     formats: tuple[str, ...] = Field(default=(), description="The first is the default.")
     sampling: SamplingEntry
 

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from anygpt_models.audio_codec import AudioCodec
 from anygpt_models.caption import CaptionEncoder
+from anygpt_models.code_pipeline import CodePipeline, OnStepEnd, conditions, on_step, seeded
 from anygpt_models.denoiser import CodeDenoiser, Sampling
-from anygpt_models.image_pipeline import OnStepEnd, conditions, on_step, seeded
+from anygpt_models.mask_scheduler import MaskScheduler
 from anygpt_models.part import Part, configured
 from anygpt_models.vocoder import Vocoder
 
@@ -54,7 +55,7 @@ class Styles(Part, ModelMixin):  # type: ignore[misc]  # both can be saved
         return torch.stack(drawn).to(self.table.weight.device)
 
 
-class AudioPipeline(DiffusionPipeline):
+class AudioPipeline(CodePipeline, DiffusionPipeline):
     """Masked diffusion of 128 codes under a condition, the deterministic codec to mels, the vocoder to sound."""
 
     audio_codec: AudioCodec
@@ -70,6 +71,7 @@ class AudioPipeline(DiffusionPipeline):
         audio_caption: CaptionEncoder,
         audio_styles: Styles,
         vocoder: Vocoder,
+        scheduler: MaskScheduler,
     ) -> None:
         super().__init__()
         self.register_modules(  # type: ignore[no-untyped-call]
@@ -78,6 +80,7 @@ class AudioPipeline(DiffusionPipeline):
             audio_caption=audio_caption,
             audio_styles=audio_styles,
             vocoder=vocoder,
+            scheduler=scheduler,
         )
 
     @torch.no_grad()
@@ -96,8 +99,10 @@ class AudioPipeline(DiffusionPipeline):
             told = conditions(self.audio_caption, caption, condition)
             generators = seeded(generator, len(told))
             told = self.audio_styles(told, self.audio_styles.draw(generators))
-            sampling = Sampling(num_inference_steps, guidance_scale, temperature=0.0)
-            codes = self.audio_denoiser.generate(told, generators, sampling, on_step(self, callback_on_step_end))
+            sampling = Sampling(num_inference_steps, guidance_scale, 0.0, self.scheduler)
+            codes = self.audio_denoiser.generate(
+                told, generators, sampling, on_step(self, callback_on_step_end)
+            )
         elif caption is not None or condition is not None:
             raise ValueError("codes come alone")
         return AudioOutput(audios=self.sound(codes), codes=codes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
@@ -18,16 +18,18 @@ from torch.nn import functional
 from anygpt_models.blocks import TransformerBlock, positions
 from anygpt_models.code_memory import CodeMemory
 from anygpt_models.fsq import FiniteScalarQuantiser
+from anygpt_models.mask_scheduler import MaskScheduler
 from anygpt_models.part import Part, configured
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How codes are drawn: steps, guidance (1 = none), temperature of the digits (0 = the likeliest)."""
+    """How codes are drawn: steps, guidance (1 = none), temperature of the digits (0 = the likeliest), schedule."""
 
     steps: int = 8
     guidance: float = 1.5
     temperature: float = 0.5
+    scheduler: MaskScheduler = field(default_factory=MaskScheduler)
 
 
 class CodeDenoiser(Part, ModelMixin):  # type: ignore[misc]  # both can be saved
@@ -109,14 +111,13 @@ class CodeDenoiser(Part, ModelMixin):  # type: ignore[misc]  # both can be saved
         codes = torch.zeros(batch, length, dtype=torch.int64, device=condition.device)
         masked = torch.ones_like(codes, dtype=torch.bool)
         for step in range(sampling.steps):
-            remaining = math.cos(math.pi / 2 * (step + 1) / sampling.steps)
             heat = sampling.temperature * (1 - step / max(1, sampling.steps - 1))
             drawn, score = self._draw(
                 self._guided(codes, masked, condition, sampling.guidance), generators, heat
             )
             codes = torch.where(masked, drawn, codes)
             score = torch.where(masked, score, math.inf)
-            keep = math.floor(length * remaining + 1e-6)
+            keep = sampling.scheduler.masked(length, step, sampling.steps)
             order = score.argsort(dim=1, stable=True)
             masked = torch.zeros_like(masked).scatter(1, order[:, :keep], True) & masked
             if on_step:

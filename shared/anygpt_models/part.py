@@ -44,8 +44,15 @@ class Part(nn.Module):
 
     @classmethod
     def from_config(cls, folder: str | Path) -> Self:
-        """A part with the settings of a folder and new weights. Raises Precondition when they are not of this class."""
-        settings = {name: value for name, value in read_config(folder).items() if not name.startswith("_")}
+        """A part with the settings of a folder and new weights.
+
+        Raises Precondition when there are none, or not those of this class.
+        """
+        facts = read_config(folder)
+        if not facts:
+            message = f"there is no {cls.__name__} in {Path(folder).name!r}"
+            raise Precondition(message, reason="PACK_PART_MISSING", field=Path(folder).name)
+        settings = {name: value for name, value in facts.items() if not name.startswith("_")}
         try:
             return cls(**settings)
         except TypeError as error:

@@ -24,6 +24,7 @@ MOMENTUM = 0.99
 
 
 @functools.cache
+@torch.inference_mode(mode=False)  # what is kept may be trained through later
 def mel_filters() -> torch.Tensor:
     """Triangular filters [80, 513] on the Slaney mel scale, 0 to 8,000 Hz, each of unit area."""
     edges = _hertz(torch.linspace(0.0, float(_mels(SAMPLE_RATE / 2)), MELS + 2, dtype=torch.float64))
@@ -35,6 +36,7 @@ def mel_filters() -> torch.Tensor:
 
 
 @functools.cache
+@torch.inference_mode(mode=False)  # what is kept may be trained through later
 def mel_inverse() -> torch.Tensor:
     """Pseudo-inverse [513, 80] of the mel filters."""
     inverse: torch.Tensor = torch.linalg.pinv(mel_filters().double()).float()

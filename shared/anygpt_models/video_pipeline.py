@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anygpt_models.caption import CaptionEncoder
+from anygpt_models.code_pipeline import CodePipeline, OnStepEnd, conditions, on_step, seeded
 from anygpt_models.denoiser import CodeDenoiser, Sampling
 from anygpt_models.image_codec import ImageCodec
-from anygpt_models.image_pipeline import OnStepEnd, conditions, on_step, seeded, to_uint8
+from anygpt_models.image_pipeline import to_uint8
+from anygpt_models.mask_scheduler import MaskScheduler
 from anygpt_models.video_codec import MotionCodec, VideoCodec
 
 
@@ -26,7 +28,7 @@ class VideoOutput(BaseOutput):
     codes: Tensor
 
 
-class VideoPipeline(DiffusionPipeline):
+class VideoPipeline(CodePipeline, DiffusionPipeline):
     """Masked diffusion of the motion codes, then of the key frame's, then the deterministic codec."""
 
     image_codec: ImageCodec
@@ -42,6 +44,7 @@ class VideoPipeline(DiffusionPipeline):
         image_denoiser: CodeDenoiser,
         video_denoiser: CodeDenoiser,
         image_caption: CaptionEncoder,
+        scheduler: MaskScheduler,
     ) -> None:
         super().__init__()
         self.register_modules(  # type: ignore[no-untyped-call]
@@ -50,6 +53,7 @@ class VideoPipeline(DiffusionPipeline):
             image_denoiser=image_denoiser,
             video_denoiser=video_denoiser,
             image_caption=image_caption,
+            scheduler=scheduler,
         )
 
     @torch.no_grad()
@@ -101,6 +105,7 @@ class VideoPipeline(DiffusionPipeline):
             if report:
                 report(done, sum(steps))
 
-        motion = self.video_denoiser.generate(told, seeds, Sampling(steps[0], guidance), first)
-        picture = self.image_denoiser.generate(told, seeds, Sampling(steps[1], guidance), later)
+        moving, still = (Sampling(count, guidance, scheduler=self.scheduler) for count in steps)
+        motion = self.video_denoiser.generate(told, seeds, moving, first)
+        picture = self.image_denoiser.generate(told, seeds, still, later)
         return torch.cat([picture, motion], dim=1)

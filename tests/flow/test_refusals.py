@@ -59,6 +59,8 @@ REFUSED = [
      "output[0].duration_s"),
     ("a picture in steps of none", f"{TEXT} output {{ modality: MODALITY_IMAGE diffusion {{ guidance: nan }} }}", 3,
      "OUT_OF_BOUNDS", "output[0].diffusion.guidance"),
+    ("a scheduler of another pack", f"{TEXT} output {{ modality: MODALITY_IMAGE diffusion {{ scheduler: 'x' }} }}", 3,
+     "SCHEDULER_UNKNOWN", "output[0].diffusion.scheduler"),
     ("more choices than there are", f"{TEXT} sampling {{ modality: 1 sampling {{ top_k: 4294967295 }} }}", 3,
      "OUT_OF_BOUNDS", "sampling[0].sampling.top_k"),
     ("a picture that ends at a word", f"{TEXT} sampling {{ modality: 2 sampling {{ stop: 'x' }} }}", 3,

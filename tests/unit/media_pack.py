@@ -15,6 +15,7 @@ from anygpt_models.caption import CaptionEncoder
 from anygpt_models.denoiser import CodeDenoiser
 from anygpt_models.image_codec import ImageCodec
 from anygpt_models.image_recogniser import ImageRecogniser
+from anygpt_models.mask_scheduler import MaskScheduler
 from anygpt_models.projection import OutputProjection
 from anygpt_models.speech_language import SpeechLanguage
 from anygpt_models.speech_pronouncer import SpeechPronouncer
@@ -35,9 +36,10 @@ UNITS = 1024
 CODES = {"image": 4096, "video": 4096, "audio": 4096}
 _LENGTHS = {"image": 4, "video": 8, "audio": 8}
 _NATIVE: dict[str, dict[str, Any]] = {
-    "image": {"width": 128, "height": 128, "steps": 4, "guidance": 1.5, "formats": ["png", "jpeg", "webp"]},
+    "image": {"width": 128, "height": 128, "steps": 4, "guidance": 1.5, "formats": ["png", "jpeg", "webp"],
+              "schedulers": ["cosine", "linear"]},
     "video": {"width": 128, "height": 128, "frame_rate": 8.0, "duration_s": 3.0, "steps": 4, "guidance": 1.5,
-              "formats": ["mp4", "webm", "gif"]},
+              "formats": ["mp4", "webm", "gif"], "schedulers": ["cosine", "linear"]},
     "audio": {"sample_rate": 16000, "duration_s": 5.12, "steps": 4, "guidance": 1.5,
               "formats": ["wav", "flac", "ogg", "mp3"]},
 }  # fmt: skip
@@ -87,6 +89,7 @@ def build_media_pack(folder: Path) -> Path:
     }  # fmt: skip
     for name, part in parts.items():
         part.half().save_pretrained(folder / name)
+    MaskScheduler().save_pretrained(folder / "scheduler")
     pairs = [f"{first}{second}" for first in ALPHABET[2:] for second in ALPHABET]
     pieces = [*ALPHABET, *[pair for pair in pairs if " " not in pair]][:UNITS]
     SpeechUnits(pieces, [(pair[0], pair[1]) for pair in pieces[len(ALPHABET) :]]).save_pretrained(

@@ -453,10 +453,12 @@ class MediaReady(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     DIFFUSION_STEPS_FIELD_NUMBER: _builtins.int
     GUIDANCE_FIELD_NUMBER: _builtins.int
+    SCHEDULER_FIELD_NUMBER: _builtins.int
     seed: _builtins.int
-    """Seed, steps and guidance that made it."""
+    """Seed, steps, guidance and scheduler that made it. Without a scheduler it was the pack's own."""
     diffusion_steps: _builtins.int
     guidance: _builtins.float
+    scheduler: _builtins.str
     @_builtins.property
     def media(self) -> _types_pb2.MediaRef: ...
     @_builtins.property
@@ -469,10 +471,11 @@ class MediaReady(_message.Message):
         seed: _builtins.int = ...,
         diffusion_steps: _builtins.int = ...,
         guidance: _builtins.float = ...,
+        scheduler: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["media", b"media"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["diffusion_steps", b"diffusion_steps", "guidance", b"guidance", "media", b"media", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["diffusion_steps", b"diffusion_steps", "guidance", b"guidance", "media", b"media", "scheduler", b"scheduler", "seed", b"seed", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

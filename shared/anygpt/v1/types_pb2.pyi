@@ -291,19 +291,23 @@ class Diffusion(_message.Message):
 
     STEPS_FIELD_NUMBER: _builtins.int
     GUIDANCE_FIELD_NUMBER: _builtins.int
+    SCHEDULER_FIELD_NUMBER: _builtins.int
     steps: _builtins.int
     """Denoising steps, 1 to 100."""
     guidance: _builtins.float
     """Classifier-free guidance scale, 0 to 20."""
+    scheduler: _builtins.str
+    """One of the pack's schedulers; a refusal names them. mini: cosine, linear, square, root."""
     def __init__(
         self,
         *,
         steps: _builtins.int | None = ...,
         guidance: _builtins.float | None = ...,
+        scheduler: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_guidance", b"_guidance", "_steps", b"_steps", "guidance", b"guidance", "steps", b"steps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance", b"_guidance", "_steps", b"_steps", "guidance", b"guidance", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_guidance", b"_guidance", "_steps", b"_steps", "guidance", b"guidance", "scheduler", b"scheduler", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__guidance: _TypeAlias = _typing.Literal["guidance"]  # noqa: Y015
     _WhichOneofArgType__guidance: _TypeAlias = _typing.Literal["_guidance", b"_guidance"]  # noqa: Y015

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import copy
+from collections.abc import Mapping
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,15 +15,17 @@ from anygpt.errors import Unserved
 from anygpt.pack import OutputEntry, Pack
 from anygpt.topology import AUDIO, IMAGE, VIDEO
 from anygpt_models.audio_pipeline import AudioOutput
-from anygpt_models.image_pipeline import ImageOutput, OnStepEnd
+from anygpt_models.code_pipeline import OnStepEnd
+from anygpt_models.image_pipeline import ImageOutput
 from anygpt_models.published.loading import class_of, open_pipeline
+from anygpt_models.published.schedulers import alone
 from anygpt_models.seed_detokeniser import SeedDetokeniser
 from anygpt_models.serving.device import load_part
+from anygpt_models.serving.drawing import Pipeline
 from anygpt_models.serving.spans import CodeSpace
 from anygpt_models.video_pipeline import VideoOutput
 
 NO_CODES = CodeSpace(0)
-Pipeline = Callable[..., Any]
 UNCLIP = "StableUnCLIPImg2ImgPipeline"
 
 
@@ -73,6 +76,12 @@ class Painter:
             output_type="np",
         )  # fmt: skip
         return self.output(made)
+
+    def with_scheduler(self, name: str) -> Self:
+        """The painter of one drawing."""
+        chosen = copy.copy(self)
+        chosen._pipeline = alone(self._pipeline, name)
+        return chosen
 
     def fitted(self, condition: Tensor) -> Tensor:
         """A condition in the shape that the pipeline takes."""

@@ -54,6 +54,10 @@ class MusicCodec:
         samples: NDArray[np.float32] = made[:, 0].clamp(-1, 1).float().cpu().numpy()
         return samples
 
+    def with_scheduler(self, _name: str) -> MusicCodec:
+        """Itself: a codec has no steps."""
+        return self
+
     def __call__(
         self, codes: Tensor | None = None, caption: list[str] | None = None, **_: Any
     ) -> AudioOutput:

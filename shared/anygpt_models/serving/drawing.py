@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, Self, TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,6 +15,19 @@ from anygpt_models.projection import OutputProjection
 from anygpt_models.serving.device import load_part
 from anygpt_models.serving.options import Diffusion
 from anygpt_models.serving.spans import Content
+
+
+class Pipeline(Protocol):
+    """A diffusers pipeline, or what behaves like one."""
+
+    def with_scheduler(self, name: str) -> Self:
+        """The same models for one drawing; the pipeline's own scheduler where none is named."""
+        ...
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        """Draw."""
+        ...
+
 
 OnStep: TypeAlias = Callable[[int, int], None]
 """Told `(done, of)` after each denoising step; what it raises stops the work."""
@@ -39,9 +52,7 @@ def load_projection(pack: Pack, modality: Modality, device: torch.device) -> Out
 class Drawer:
     """A diffusers pipeline, and the projection that turns the language model's signals into its condition."""
 
-    def __init__(
-        self, pipeline: Callable[..., Any], projection: OutputProjection | None, device: torch.device
-    ) -> None:
+    def __init__(self, pipeline: Pipeline, projection: OutputProjection | None, device: torch.device) -> None:
         self._pipeline = pipeline
         self._projection = projection
         self._device = device
@@ -53,7 +64,7 @@ class Drawer:
             on_step(step + 1, step + 1 + left)
             return values
 
-        return self._pipeline(
+        return self._pipeline.with_scheduler(drawing.diffusion.scheduler)(
             **self._condition(drawing.content),
             num_inference_steps=drawing.diffusion.steps,
             guidance_scale=drawing.diffusion.guidance,

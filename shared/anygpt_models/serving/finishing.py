@@ -54,6 +54,7 @@ def with_origin(media: stages_pb2.DecodedMedia, seed: int, diffusion: Diffusion 
     if diffusion is not None:
         media.ready.diffusion_steps = diffusion.steps
         media.ready.guidance = diffusion.guidance
+        media.ready.scheduler = diffusion.scheduler
 
 
 def _facts(media: Media) -> types_pb2.MediaRef:

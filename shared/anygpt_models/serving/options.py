@@ -46,10 +46,11 @@ _DIFFUSION: Final[Mapping[str, _Range]] = {
 
 @dataclass(frozen=True, slots=True)
 class Diffusion:
-    """How a decoder denoises."""
+    """How a decoder denoises; without a scheduler, by the pipeline's own."""
 
     steps: int
     guidance: float
+    scheduler: str = ""
 
 
 def check_options(
@@ -67,7 +68,9 @@ def check_options(
         if set_field.name in _RANGES:
             _check(value, _RANGES[set_field.name], modality, f"{field}.{set_field.name}")
     for set_field, value in options.diffusion.ListFields():
-        _check(value, _DIFFUSION[set_field.name], modality, f"{field}.diffusion.{set_field.name}")
+        if set_field.name in _DIFFUSION:
+            _check(value, _DIFFUSION[set_field.name], modality, f"{field}.diffusion.{set_field.name}")
+    _check_scheduler(options.diffusion.scheduler, modality, entry, f"{field}.diffusion.scheduler")
     if options.duration_s:
         _check(options.duration_s, _Range(0.1, entry.duration_s, _TIMED), modality, f"{field}.duration_s")
     _check_form(options, options.format or (*entry.formats, "")[0], field)
@@ -81,6 +84,7 @@ def diffusion_of(options: types_pb2.OutputOptions, entry: OutputEntry) -> Diffus
     return Diffusion(
         asked.steps if asked.HasField("steps") else entry.steps,
         asked.guidance if asked.HasField("guidance") else entry.guidance,
+        asked.scheduler,
     )
 
 
@@ -98,6 +102,14 @@ def _check(value: float, limits: _Range, modality: Modality, field: str) -> None
     if not limits.low <= value <= limits.high:
         raise InvalidInput(
             f"the value is not in {limits.low:g} to {limits.high:g}", reason="OUT_OF_BOUNDS", field=field
+        )
+
+
+def _check_scheduler(asked: str, modality: Modality, entry: OutputEntry, field: str) -> None:
+    if asked and asked not in entry.schedulers:
+        known = ", ".join(entry.schedulers) or "its own alone"
+        raise InvalidInput(
+            f"{MODALITY_NAMES[modality]} is drawn by {known}", reason="SCHEDULER_UNKNOWN", field=field
         )
 
 

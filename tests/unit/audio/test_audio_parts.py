@@ -14,8 +14,6 @@ from anygpt_models.audio_pipeline import AudioOutput, AudioPipeline
 from anygpt_models.audio_recogniser import AudioRecogniser
 from anygpt_models.spectrogram import log_mel
 from services.trainer import judge_audio
-from services.trainer.audio_denoiser import pipeline
-from services.trainer.recipe import Recipe
 
 PACK = Path(__file__).parents[3] / "shared" / "packs" / "mini"
 ASKED = ("happy organ music", "calm guitar music", "the sound of a siren")
@@ -24,7 +22,7 @@ ASKED = ("happy organ music", "calm guitar music", "the sound of a siren")
 @pytest.fixture(scope="module")
 def pipe() -> AudioPipeline:
     torch.set_num_threads(1)
-    return pipeline(Recipe(cache=PACK, pack=PACK))
+    return AudioPipeline.assemble(PACK)
 
 
 @pytest.fixture(scope="module")

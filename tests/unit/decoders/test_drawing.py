@@ -56,6 +56,18 @@ async def test_each_denoising_step_is_told(opened: Open, modality: Modality) -> 
     assert (result.media.ready.diffusion_steps, result.media.ready.guidance) == (6, 2.0)
 
 
+@pytest.mark.parametrize("modality", [IMAGE, VIDEO])
+async def test_a_scheduler_is_chosen_by_its_name(opened: Open, modality: Modality) -> None:
+    stage = await opened(modality)
+    told: dict[str, bytes] = {}
+    for name in ("", "cosine", "linear"):
+        options = types_pb2.OutputOptions(diffusion=types_pb2.Diffusion(steps=4, scheduler=name))
+        result = await decoded(stage, caption(modality, options=options))
+        assert result.media.ready.scheduler == name
+        told[name] = result.media.data
+    assert told[""] == told["cosine"] != told["linear"]
+
+
 @pytest.mark.parametrize("modality", DRAWN)
 async def test_codes_go_straight_to_the_codec(opened: Open, modality: Modality) -> None:
     ids = list(range(0, 30 * LENGTHS[modality], 30))

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from anygpt.errors import Precondition
 from anygpt.pack import Pack, open_pack
 from anygpt_models.published.drawing import audio_pipeline, image_pipeline, video_pipeline
 from anygpt_models.published.music import MusicCodec
+from anygpt_models.published.schedulers import SCHEDULERS
 from anygpt_models.published.seeing import ClapHearing, ClipSight
 from services.trainer.pack_build import build
 from services.trainer.pack_check import check
@@ -77,6 +80,32 @@ def test_stable_diffusion_draws_from_a_caption_and_from_a_condition_and_tells_it
     again = draw(condition=torch.randn(1, QUERIES, SEEN), num_inference_steps=2, generator=generator())
     assert told.images.shape == (1, SIDE, SIDE, 3)
     assert not np.array_equal(told.images, again.images)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of diffusers
+@pytest.mark.parametrize("name", ["", *SCHEDULERS])
+def test_drawings_that_take_turns_are_as_they_would_be_alone(next_gpt_pack: Pack, name: str) -> None:
+    draw, _ = image_pipeline(next_gpt_pack, CPU)
+
+    def drawn(guidance: float, between: Callable[[], object]) -> NDArray[np.uint8]:
+        def report(_: object, step: int, left: int, values: dict[str, object]) -> dict[str, object]:
+            between()
+            return values
+
+        made: NDArray[np.uint8] = draw.with_scheduler(name)(
+            caption=["a cat"], num_inference_steps=3, guidance_scale=guidance, generator=generator(),
+            callback_on_step_end=report,
+        ).images  # fmt: skip
+        return made
+
+    def nothing() -> None: ...
+
+    alone = drawn(7.5, nothing)
+    beside = drawn(7.5, lambda: drawn(2.0, nothing))
+    assert np.array_equal(beside, alone)
+    assert not np.array_equal(drawn(2.0, nothing), alone)
+    one = draw.with_scheduler(name)(caption=["a cat"], num_inference_steps=1, generator=generator())
+    assert one.images.shape == alone.shape
 
 
 def test_text_to_video_and_audioldm_follow_a_condition(next_gpt_pack: Pack) -> None:

@@ -10,8 +10,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from anygpt_models.caption import CaptionEncoder
-from anygpt_models.denoiser import CodeDenoiser
 from anygpt_models.image_codec import ImageCodec
 from anygpt_models.image_pipeline import ImagePipeline
 from anygpt_models.image_recogniser import ImageRecogniser
@@ -50,17 +48,13 @@ def motion_recogniser() -> MotionRecogniser:
 
 
 @pytest.fixture(scope="session")
-def images(codec: ImageCodec) -> ImagePipeline:
-    caption_encoder = CaptionEncoder.open(PACK / "image_caption")
-    return ImagePipeline(codec, CodeDenoiser.open(PACK / "image_denoiser"), caption_encoder)
+def images() -> ImagePipeline:
+    return ImagePipeline.assemble(PACK)
 
 
 @pytest.fixture(scope="session")
-def videos(images: ImagePipeline, motion_codec: MotionCodec) -> VideoPipeline:
-    denoiser = CodeDenoiser.open(PACK / "video_denoiser")
-    return VideoPipeline(
-        images.image_codec, motion_codec, images.image_denoiser, denoiser, images.image_caption
-    )
+def videos() -> VideoPipeline:
+    return VideoPipeline.assemble(PACK)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,98 @@
+"""diffusers opens a pack as the folder of its pipelines, and schedulers are chosen as diffusers' users expect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.utils import dynamic_modules_utils
+from diffusers.utils import logging as told
+
+from anygpt.errors import Precondition
+from anygpt_models import image_pipeline
+from anygpt_models.audio_pipeline import AudioPipeline
+from anygpt_models.image_codec import ImageCodec
+from anygpt_models.image_pipeline import ImagePipeline
+from anygpt_models.mask_scheduler import SCHEDULES, MaskScheduler
+from anygpt_models.video_pipeline import VideoPipeline
+from tests.unit.vision.conftest import PACK
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Diffusers tells of each component that another pipeline of the folder takes."""
+    told.set_verbosity_error()
+    yield
+    told.set_verbosity_warning()
+
+
+@pytest.mark.parametrize("kind", [ImagePipeline, VideoPipeline, AudioPipeline])
+def test_each_pipeline_takes_its_own_components_from_the_pack(
+    kind: type[ImagePipeline | VideoPipeline | AudioPipeline],
+) -> None:
+    opened = kind.from_pretrained(PACK)
+    assert {name: type(one) for name, one in opened.components.items()} == kind.components_by_name()
+    ours = kind.assemble(PACK)
+    for name, component in opened.components.items():
+        if isinstance(component, torch.nn.Module):
+            kept, due = component.state_dict(), ours.components[name].state_dict()
+            assert all(torch.equal(kept[key], due[key]) for key in due), name
+
+
+def test_diffusers_itself_opens_the_pack_and_draws_the_same_picture(
+    images: ImagePipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dynamic_modules_utils, "HF_MODULES_CACHE", str(tmp_path))
+    opened: Any = DiffusionPipeline.from_pretrained(
+        PACK, custom_pipeline=str(image_pipeline.__file__), trust_remote_code=True
+    )
+    drawn = opened(caption="a red apple", num_inference_steps=2).images
+    assert np.array_equal(drawn, images(caption="a red apple", num_inference_steps=2).images)
+
+
+def test_a_pipeline_that_was_saved_is_opened_again(images: ImagePipeline, tmp_path: Path) -> None:
+    images.save_pretrained(tmp_path)
+    again = ImagePipeline.from_pretrained(tmp_path)
+    codes = torch.arange(32)[None]
+    assert np.array_equal(again(codes=codes).images, images(codes=codes).images)
+
+
+def test_a_part_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Precondition, match="no ImageCodec") as refused:
+        ImageCodec.open(tmp_path / "image_codec")
+    assert (refused.value.reason, refused.value.field) == ("PACK_PART_MISSING", "image_codec")
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_every_schedule_uncovers_more_with_each_step_and_all_at_the_end(schedule: str) -> None:
+    scheduler = MaskScheduler(schedule)
+    left = [scheduler.masked(128, step, 16) for step in range(16)]
+    assert left == sorted(left, reverse=True)
+    assert (left[0] < 128, left[-1]) == (True, 0)
+    assert scheduler.masked(32, 0, 1) == 0
+
+
+def test_an_unknown_schedule_is_refused() -> None:
+    with pytest.raises(ValueError, match="cosine, linear, square, root"):
+        MaskScheduler("quadratic")
+
+
+def test_another_scheduler_draws_another_picture_and_leaves_the_pipeline_as_it_was(
+    images: ImagePipeline,
+) -> None:
+    def drawn(pipeline: ImagePipeline) -> torch.Tensor:
+        return pipeline(caption="a red apple", num_inference_steps=4).codes
+
+    own = drawn(images)
+    by_name = {name: drawn(images.with_scheduler(name)) for name in SCHEDULES}
+    assert torch.equal(by_name["cosine"], own)
+    assert not torch.equal(by_name["root"], own)
+    assert torch.equal(drawn(images), own)
+    swapped = ImagePipeline.assemble(PACK)
+    swapped.scheduler = MaskScheduler.from_config(swapped.scheduler.config, schedule="root")
+    assert torch.equal(drawn(swapped), by_name["root"])
