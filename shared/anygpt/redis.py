@@ -6,12 +6,14 @@ import contextlib
 import math
 from collections.abc import Iterator
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from anygpt.errors import Unavailable
 
 TIMEOUT_S = 2.0
+CONNECTIONS = 8
+"""Most that are open at once: a burst waits for one of them, and leaves none behind."""
 DELETE_IF_EQUAL = """
 if redis.call("GET", KEYS[1]) == ARGV[1] then return redis.call("DEL", KEYS[1]) end
 return 0
@@ -22,7 +24,14 @@ class RedisMemory:
     """Values in one database of a server; what the server evicts or loses is lost."""
 
     def __init__(self, url: str) -> None:
-        self._redis = Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
+        pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=CONNECTIONS,
+            timeout=TIMEOUT_S,
+            socket_timeout=TIMEOUT_S,
+            socket_connect_timeout=TIMEOUT_S,
+        )
+        self._redis = Redis.from_pool(pool)
         self._delete_if_equal = self._redis.register_script(DELETE_IF_EQUAL)
 
     async def open(self) -> RedisMemory:

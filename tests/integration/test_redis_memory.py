@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from anygpt.connections import open_memory
 from anygpt.errors import Unavailable
 from anygpt.memory import LossyMemory
+from anygpt.redis import CONNECTIONS
 from anygpt.settings import ServiceSettings
 from tests.servers import Redis
 
@@ -39,6 +41,26 @@ async def test_a_memory_outlives_its_server(server: Redis) -> None:
     await memory.set("key", b"again", 60)
     assert await memory.get("key") == b"again"
     await memory.close()
+
+
+async def test_a_burst_leaves_no_crowd_of_connections(server: Redis) -> None:
+    memory = await open_memory(ServiceSettings(memory=server.url))
+    await memory.set("key", b"value", 60)
+    assert await asyncio.gather(*(memory.get("key") for _ in range(500))) == [b"value"] * 500
+    held = _sockets()
+    await memory.close()
+    assert held - _sockets() <= CONNECTIONS
+
+
+def _sockets() -> int:
+    return sum(_is_socket(handle) for handle in Path("/proc/self/fd").iterdir())
+
+
+def _is_socket(handle: Path) -> bool:
+    try:
+        return str(handle.readlink()).startswith("socket:")
+    except FileNotFoundError:  # the handle that reads this very list
+        return False
 
 
 async def test_a_frozen_server_is_given_up_within_seconds(server: Redis) -> None:
