@@ -67,7 +67,7 @@ def mini(
         environment={"ANYGPT_DETERMINISTIC": "true", "ANYGPT_THREADS": "1"},
     )
     with Cluster(shape) as cluster:
-        weather = Weather(cluster, Load(requests, 0.3, deadline_s=400.0), mini_catalogue)
+        weather = Weather(cluster, Load(requests, 0.3, deadline_s=400.0, crowd=0), mini_catalogue)
         rows, is_calm = asyncio.run(_raise(cluster, weather, faults))
     _tell(rows, is_calm, out)
 
@@ -109,6 +109,7 @@ async def _raise(cluster: Cluster, weather: Weather, faults: Sequence[Fault]) ->
     """The storms, and whether nothing is left of them afterwards."""
     rows: list[Row] = []
     await weather.learn()
+    await weather.fill()
     before = await at_rest(cluster)
     for fault in faults:
         rows.append(await weather.storm(fault))
@@ -116,6 +117,8 @@ async def _raise(cluster: Cluster, weather: Weather, faults: Sequence[Fault]) ->
     after = await at_rest(cluster)
     unnamed = await unnamed_objects(cluster, [trace for row in rows for trace in row.traces])
     print(f"at rest before: {before}\nat rest after: {after}, objects that no event named: {len(unnamed)}")
+    for replica, then, now in zip(cluster.all_replicas, before.each, after.each, strict=True):
+        print(f"{replica.name}: {then[0]:.0f} -> {now[0]:.0f} MB, {then[1]} -> {now[1]} handles")
     return rows, after.is_as(before) and not unnamed
 
 

@@ -46,6 +46,8 @@ class Load:
     """At least."""
     rate: float = 4.0
     deadline_s: float = 60.0
+    crowd: int = 120
+    """Requests that come at once before the first storm, so that every pool and cache has its usual size."""
 
     @property
     def patience(self) -> Patience:
@@ -131,6 +133,13 @@ class Weather:
             traces = await bench.closed_loop(islice(drawn(self._templates), len(self._templates)), 2)
         assert all(trace.is_finished and not trace.breaches for trace in traces), traces
         self._answers = [trace.answer for trace in sorted(traces, key=lambda trace: trace.number)]
+
+    async def fill(self) -> None:
+        """Let a crowd come while nothing is wrong."""
+        async with self._cluster.client(0) as first, self._cluster.client(1) as second:
+            bench = Bench([first, second], self._load.patience)
+            crowd = islice(drawn(self._templates), self._load.crowd)
+            await bench.closed_loop(crowd, self._load.crowd or 1)
 
     async def storm(self, fault: Fault) -> Row:
         """Put on the load, strike, wait for every request's end, then check what came."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
@@ -35,6 +35,8 @@ class Vitals:
     processes: int
     uploads: int
     """Objects that clients have sent: always the same few."""
+    each: tuple[tuple[float, int], ...] = field(default=(), repr=False)
+    """Megabytes and handles of every process."""
 
     def is_as(self, before: Vitals) -> bool:
         """Whether everything has come back to where it was."""
@@ -61,6 +63,7 @@ async def at_rest(cluster: Cluster) -> Vitals:
         handles=sum(each.handles for each in replicas),
         processes=len(replicas),
         uploads=len(await _kept(cluster, UPLOADED)),
+        each=tuple((each.resident_mb, each.handles) for each in replicas),
     )
 
 
