@@ -34,6 +34,8 @@ class TinyPack:
     context: int = CONTEXT
     biases: bool = False
     adapter: bool = True
+    announced: bool = False
+    """Whether pictures and videos are announced."""
 
 
 def build_tiny_pack(folder: Path, options: TinyPack = TinyPack()) -> Path:
@@ -47,7 +49,7 @@ def build_tiny_pack(folder: Path, options: TinyPack = TinyPack()) -> Path:
     for name in ("image", "video", "audio"):
         InputProjection(in_width=WIDTH, out_width=HIDDEN).save_pretrained(folder / f"{name}_input_projection")
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    manifest = _manifest(options.context) | {
+    manifest = _manifest(options.context, options.announced) | {
         "files": {str(f.relative_to(folder)): file_digest(f) for f in files}
     }
     (folder / "manifest.json").write_text(Manifest.model_validate(manifest).model_dump_json(indent=1))
@@ -116,7 +118,7 @@ BLOCKS: list[dict[str, Any]] = [
 ]
 
 
-def _manifest(context: int) -> dict[str, Any]:
+def _manifest(context: int, announced: bool) -> dict[str, Any]:
     return {
         "name": "tiny",
         "version": "1",
@@ -125,8 +127,14 @@ def _manifest(context: int) -> dict[str, Any]:
         "vocabulary": {"text_size": TEXT_SIZE, "blocks": BLOCKS},
         "modalities": {
             "text": {"input": {"path": "tokens"}, "output": _output("tokens", 48)},
-            "image": {"input": _features(4), "output": _output("signals", 4, min_count=4, max_count=4)},
-            "video": {"input": _features(8), "output": _output("signals", 24, min_count=24, max_count=24)},
+            "image": {
+                "input": _features(4),
+                "output": _output("signals", 4, min_count=4, max_count=4, announced=announced),
+            },
+            "video": {
+                "input": _features(8),
+                "output": _output("signals", 24, min_count=24, max_count=24, announced=announced),
+            },
             "speech": {
                 "input": {"path": "codes", "rate": 8, "max_duration_s": 30},
                 "output": _output("codes", 40, min_count=4, max_count=40, streams=True, sample_rate=16000),

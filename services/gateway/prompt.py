@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from anygpt import topology
 from anygpt.errors import TooLarge
-from anygpt.pack import Pack
+from anygpt.pack import ANNOUNCEMENT, Pack
 from anygpt.v1 import anygpt_service_pb2, bus_pb2, stages_pb2, types_pb2
 
 Segment = stages_pb2.PromptSegment
@@ -70,11 +70,12 @@ class PromptWriter:
     def most_tokens(self, request: anygpt_service_pb2.GenerateRequest, prompt_tokens: int) -> int:
         """Most tokens that prompt and answer can have together."""
         asked = {entry.modality: entry.sampling for entry in request.sampling}
-        answer = 0
+        answer, is_unheard = 0, bool(request.want) and topology.TEXT not in request.want
         for modality in request.want or self._pack.outputs:
             own = asked.get(modality, types_pb2.Sampling())
-            default = self._pack.outputs[modality].sampling.max_tokens
-            answer += own.max_tokens if own.HasField("max_tokens") else default
+            entry = self._pack.outputs[modality]
+            answer += own.max_tokens if own.HasField("max_tokens") else entry.sampling.max_tokens
+            answer += ANNOUNCEMENT if is_unheard and entry.announced else 0
         return min(self._context, min(self.room, prompt_tokens) + answer)
 
     def part_length(self, part: types_pb2.Part, duration_s: float) -> int:

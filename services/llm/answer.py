@@ -24,8 +24,13 @@ Emit = Callable[[stages_pb2.GenerateTokensResponse], None]
 class Answer:
     """The spans of one answer. Tokens come in order; a span of signals closes when its hidden states are there."""
 
-    def __init__(self, rules: Rules, tokeniser: Tokeniser, stops: Sequence[str], emit: Emit) -> None:
+    def __init__(
+        self, rules: Rules, tokeniser: Tokeniser, stops: Sequence[str], emit: Emit, *, hears_text: bool = True
+    ) -> None:
         self._rules = rules
+        self._hears_text = hears_text
+        self._announced: list[int] = []
+        """Text before a span that the caller does not want to hear; an attempt that goes on needs it."""
         self._tokeniser = tokeniser
         self._stops = stops
         self._emit = emit
@@ -57,6 +62,9 @@ class Answer:
             self._show_media(self._open, token, truncated)
             return False
         opened = self._rules.opened_by(token)
+        if opened is None and not self._hears_text:
+            self._announced.append(token)
+            return False
         if opened is None:
             return self._show_text(token)
         self._close_text()
@@ -74,8 +82,9 @@ class Answer:
         self._respond(span_opened=stages_pb2.SpanOpened(modality=modality))
 
     def _close_span(self, truncated: bool) -> None:
-        self._respond(span_closed=stages_pb2.SpanClosed(truncated=truncated, ids=self._ids))
-        self._open, self._ids = None, []
+        ids = [*self._announced, *self._ids]
+        self._respond(span_closed=stages_pb2.SpanClosed(truncated=truncated, ids=ids))
+        self._open, self._ids, self._announced = None, [], []
 
     def _show_text(self, token: int) -> bool:
         if self._text is None:

@@ -79,9 +79,9 @@ class Generation:
             for modality, sampling in order.sampling.items()
         }
         self._grammar = Grammar(rules, order.want, budgets, context - len(self.keys))
-        self._answer = Answer(
-            rules, tokeniser, order.sampling[TEXT].stop if TEXT in order.sampling else (), self._emit
-        )
+        stops = order.sampling[TEXT].stop if TEXT in order.sampling else ()
+        hears_text = not order.want or TEXT in order.want
+        self._answer = Answer(rules, tokeniser, stops, self._emit, hears_text=hears_text)
         self._unseen: deque[tuple[int, bool]] = deque()
         """Answer tokens that were not shown, each with whether it closes a truncated span."""
         self._replay()

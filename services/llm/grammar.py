@@ -1,6 +1,7 @@
 """The grammar of an answer: which tokens may come next, so that malformed spans and unwanted modalities cannot be.
 
 answer = { text | span }, end of turn
+span   = an announcement that nobody hears, where text is not wanted and the pack was taught to announce; then
 span   = opening bracket, codes or signals, closing bracket
        | signals                                             where brackets are for what comes in, as NExT-GPT has it
 """
@@ -12,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from anygpt.errors import Precondition
-from anygpt.pack import OutputEntry, Pack
+from anygpt.pack import ANNOUNCEMENT, OutputEntry, Pack
 from anygpt.topology import MODALITY_NAMES, TEXT, Modality
 from anygpt.vocabulary import Vocabulary
 from services.llm.step import Choice
@@ -107,6 +108,8 @@ class Grammar:
         self._allowed = tuple(want) or tuple(rules.outputs)
         self._missing = list(want)
         self._left = dict(budgets)
+        self._announcement = ANNOUNCEMENT
+        """Tokens left for saying, unheard, what the next span will be."""
         self._room = room
         """Positions left in the context."""
         self._said = False
@@ -166,6 +169,11 @@ class Grammar:
     def _may_write(self) -> bool:
         return TEXT in self._allowed and self._left[TEXT] > 0 and self._spare(TEXT) >= 1
 
+    def _may_announce(self) -> bool:
+        outputs = self._rules.outputs
+        taught = self._missing and all(outputs[modality].announced for modality in self._missing)
+        return bool(taught) and self._announcement > 0 and self._spare(TEXT) >= 1
+
     def _spare(self, modality: Modality) -> int:
         """Positions that spans of this modality may still take, brackets included."""
         own = self._rules.room(modality) if modality in self._missing else 0
@@ -182,9 +190,10 @@ class Grammar:
 
     def _text_choice(self) -> Choice | None:
         """None where nothing but the end is left."""
-        writes = self._may_write()
+        announces = self._may_announce()
+        writes = announces or self._may_write()
         opens = self._openable()
-        if TEXT in self._allowed and not writes:
+        if announces or (TEXT in self._allowed and not writes):
             opens = [modality for modality in opens if modality in self._missing]
         if not opens and not writes:
             return None
@@ -219,6 +228,9 @@ class Grammar:
 
     def _advance_text(self, token: int) -> None:
         modality = self._rules.opened_by(token)
+        if modality is None and TEXT not in self._allowed:
+            self._announcement -= 1
+            return
         if modality is None:
             self._left[TEXT] -= 1
             self._made(TEXT)
@@ -234,7 +246,7 @@ class Grammar:
         output = self._rules.outputs[modality]
         fixed = output.path == "signals" or output.min_count == output.max_count
         self.truncated = not fixed and not self._may_go_on(modality)
-        self.open = None
+        self.open, self._announcement = None, ANNOUNCEMENT
 
     def _made(self, modality: Modality) -> None:
         self._said = True

@@ -80,16 +80,17 @@ MODALITIES: Mapping[ModalityName, ModalityEntry] = {
     "image": ModalityEntry(
         input=InputEntry(path="features", length=4, width=256),
         output=OutputEntry(
-            path="signals", min_count=4, max_count=4, width=128, height=128, steps=_SEEN_STEPS, guidance=_SEEN_GUIDANCE,
-            schedulers=tuple(SCHEDULES), formats=("png", "jpeg", "webp"), sampling=SamplingEntry(max_tokens=16),
+            path="signals", announced=True, min_count=4, max_count=4, width=128, height=128, steps=_SEEN_STEPS,
+            guidance=_SEEN_GUIDANCE, schedulers=tuple(SCHEDULES), formats=("png", "jpeg", "webp"),
+            sampling=SamplingEntry(max_tokens=16),
         ),
     ),
     "video": ModalityEntry(
         input=InputEntry(path="features", length=8, width=256, max_duration_s=10.0),
         output=OutputEntry(
-            path="signals", min_count=24, max_count=24, width=128, height=128, frame_rate=8.0, duration_s=3.0,
-            steps=_SEEN_STEPS, guidance=_SEEN_GUIDANCE, schedulers=tuple(SCHEDULES), formats=("mp4", "webm", "gif"),
-            sampling=SamplingEntry(max_tokens=48),
+            path="signals", announced=True, min_count=24, max_count=24, width=128, height=128, frame_rate=8.0,
+            duration_s=3.0, steps=_SEEN_STEPS, guidance=_SEEN_GUIDANCE, schedulers=tuple(SCHEDULES),
+            formats=("mp4", "webm", "gif"), sampling=SamplingEntry(max_tokens=48),
         ),
     ),
     "speech": ModalityEntry(

@@ -16,6 +16,8 @@ from anygpt.topology import MODALITIES, Modality
 from anygpt.vocabulary import ModalityName, Vocabulary, VocabularyLayout
 
 MANIFEST = "manifest.json"
+ANNOUNCEMENT = 48
+"""Most tokens in which the model says, unheard, what a span will be."""
 PICKLES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
 """Endings of files whose reading can run code."""
 
@@ -71,6 +73,9 @@ class OutputEntry(_Entry):
         default=0, description="Most tokens between the brackets; 0: no bound but max_tokens."
     )
     streams: bool = Field(default=False, description="The decoder starts before the span ends.")
+    announced: bool = Field(
+        default=False, description="The model says what it will make, unheard where text is not wanted."
+    )
     width: int = 0
     height: int = 0
     frame_rate: float = 0.0

@@ -51,7 +51,8 @@ class Result:
     """What a reader has to know of how this pack came about."""
 
     def write(self, folder: Path) -> None:
-        """Write EVAL.json and EVAL.md."""
+        """Write EVAL.json and EVAL.md into a folder, made where it is not there."""
+        folder.mkdir(parents=True, exist_ok=True)
         facts = {
             "date": f"{datetime.now(UTC):%Y-%m-%d}",
             "machine": machine(),

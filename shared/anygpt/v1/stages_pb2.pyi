@@ -309,7 +309,7 @@ class SpanClosed(_message.Message):
     truncated: _builtins.bool
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Every token of the span, brackets included."""
+        """Every token of the span, brackets included, and before them an announcement that nobody asked to hear."""
 
     def __init__(
         self,

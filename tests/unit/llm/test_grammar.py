@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -9,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anygpt.errors import Precondition
-from anygpt.pack import OutputEntry, Pack, SamplingEntry, open_pack
+from anygpt.pack import ANNOUNCEMENT, OutputEntry, Pack, SamplingEntry, open_pack
 from anygpt.topology import AUDIO, IMAGE, MODALITY_NAMES, SPEECH, TEXT, VIDEO, Modality
 from anygpt.vocabulary import BracketsBlock, SignalsBlock, Vocabulary, VocabularyLayout
 from services.llm.grammar import Grammar, Rules, read_rules
 from services.llm.stage import LlmStage
 from services.llm.tokeniser import Tokeniser
-from tests.tiny_pack import TEXT_SIZE
+from tests.tiny_pack import TEXT_SIZE, TinyPack, build_tiny_pack
 from tests.unit.llm.asking import TRUNCATED, Reply, ask, opened, request
 
 MODALITIES = (TEXT, IMAGE, VIDEO, SPEECH, AUDIO)
@@ -27,6 +29,14 @@ CYCLE = 4
 def rules(pack: Path) -> Rules:
     opened_pack = open_pack(str(pack))
     return read_rules(opened_pack, Tokeniser(pack / "tokenizer" / "tokenizer.json", TEXT_SIZE))
+
+
+@pytest.fixture(scope="module")
+def announcing(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pack, taught to announce."""
+    folder = tmp_path_factory.mktemp("announcing")
+    (folder / "cache").symlink_to(pack.parent / "cache")
+    return build_tiny_pack(folder / "pack", TinyPack(announced=True))
 
 
 @st.composite
@@ -92,6 +102,28 @@ def test_any_walk_through_the_grammar_is_a_well_formed_answer(rules: Rules, term
         assert sum(len(tokens) for one, tokens in spans if one == modality) <= budgets[modality]
 
 
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(terms=terms(), random=st.randoms(use_true_random=False))
+def test_announcements_stand_before_wanted_spans_alone_and_are_short(rules: Rules, terms, random) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    want, budgets, room = terms
+    taught = {
+        m: entry.model_copy(update={"announced": m in (IMAGE, VIDEO)}) for m, entry in rules.outputs.items()
+    }
+    grammar = Grammar(dataclasses.replace(rules, outputs=taught), want, budgets, room)
+    ids: list[int] = []
+    while not grammar.is_done:
+        token = grammar.resolve(random.choice(random.choice(grammar.choice().ranges)))
+        assert token in grammar.choice()
+        grammar.advance(token)
+        ids += [token] if token not in rules.stops else []
+    spans = spans_of(rules, ids)
+    assert len(ids) <= room
+    assert not want or {modality for modality, _ in spans} - {TEXT} == set(want) - {TEXT}
+    if want and TEXT not in want:
+        for (modality, tokens), (following, _) in pairwise([*spans, (TEXT, [])]):
+            assert modality != TEXT or (len(tokens) <= ANNOUNCEMENT and following in (IMAGE, VIDEO))
+
+
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(want=st.lists(st.sampled_from(MODALITIES), unique=True), seed=st.integers(0, 2**64 - 1))
 async def test_an_answer_has_what_is_wanted_and_nothing_else(
@@ -113,6 +145,35 @@ async def test_a_span_that_runs_out_of_tokens_is_closed_and_truncated(stage: Llm
     assert span.ids[-1] == rules.vocabulary.brackets[AUDIO].end
     assert span.truncated
     assert reply.reason == TRUNCATED
+
+
+async def test_an_announcement_is_written_before_a_wanted_picture_and_not_heard(
+    announcing: Path, rules: Rules
+) -> None:
+    async with opened(announcing) as stage:
+        reply = await ask(stage, request("hello", want=["image"], seed=4))
+        heard = await ask(stage, request("hello", want=["text", "image"], seed=4))
+        other = await ask(stage, request("hello", want=["audio"], seed=4))
+    (span,) = reply.spans
+    assert (span.modality, reply.text, reply.chunks) == (IMAGE, "", [])
+    begin = rules.vocabulary.brackets[IMAGE].begin
+    announced = span.ids[: span.ids.index(begin)]
+    assert 0 < len(announced) <= ANNOUNCEMENT
+    assert span.ids[len(announced) + 1 : -1] == list(rules.vocabulary.signals[IMAGE].ids)
+    assert reply.usage.generated_tokens == len(span.ids)
+    assert heard.text
+    assert other.spans[0].ids[0] == rules.vocabulary.brackets[AUDIO].begin
+
+
+async def test_what_was_announced_is_part_of_what_an_attempt_goes_on_from(announcing: Path) -> None:
+    asked = {"want": ["image", "video"], "seed": 5}
+    async with opened(announcing, deterministic=True) as stage:
+        undisturbed = await ask(stage, request("hello", **asked))
+        first = len(undisturbed.spans[0].ids)
+        for kept in (1, first - 1, first, first + 1):
+            again = await ask(stage, request("hello", forced_ids=undisturbed.ids[:kept], **asked))
+            assert again.ids == undisturbed.ids
+            assert again.signals == undisturbed.signals
 
 
 async def test_the_context_bounds_the_answer_and_keeps_room_for_what_is_wanted(pack: Path) -> None:
