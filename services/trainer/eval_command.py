@@ -19,6 +19,10 @@ def evaluate(
     rows: Annotated[
         str, typer.Option(help="Only rows whose name has this in it, e.g. `pair` or `text -> image`.")
     ] = "",
+    resume: Annotated[
+        bool,
+        typer.Option(help="Go on where earlier runs on the same pack stopped, and count what they asked."),
+    ] = False,
     note: Annotated[str, typer.Option(help="What a reader has to know; it stands above the table.")] = "",
     gallery: Annotated[
         Path | None, typer.Option(help="HTML page with prompts beside what came of them.")
@@ -44,7 +48,7 @@ def evaluate(
     if not chosen:
         raise InvalidInput(f"no row has {rows!r} in its name", field="--rows")
     opened = open_pack(pack)
-    plan = run.Plan(chosen, items, kept=8 if gallery else 0, minutes=minutes or math.inf)
+    plan = run.Plan(chosen, items, kept=8 if gallery else 0, minutes=minutes or math.inf, is_resumed=resume)
     result, shown = run.evaluate(opened, cache.expanduser(), plan)
     result = replace(result, note=note)
     for one in result.tables():

@@ -24,13 +24,13 @@ from services.trainer.evaluation.interval import Observation, figure
 from services.trainer.evaluation.judgement import Judges, Reply
 from services.trainer.evaluation.material import Material
 from services.trainer.evaluation.result import Measured, Result
+from services.trainer.evaluation.score import Judged, Score, Scores
 from services.trainer.evaluation.task import Bench, Metric, Row
 
 SPANS = Metric(
     "ends every span by itself: spans that the grammar had to close", "the grammar", 0.02, at_most=True
 )
 CHUNK = 16
-Judged = tuple[Question, Reply, Sequence[Observation | None]]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ class Plan:
     """Replies of each row that a gallery shows."""
     minutes: float = math.inf
     """Time for all rows: each has an equal share of what is left, and asks one chunk at least."""
+    is_resumed: bool = False
+    """Whether the questions that an earlier run has asked of the same pack count."""
 
 
 @dataclass
@@ -66,19 +68,19 @@ class Tally:
     """For each reply, whether a span of it was cut."""
     failures: Counter[str] = field(default_factory=Counter)
 
-    def add(self, row: Row, found: Sequence[Judged], kept: int) -> None:
-        """Count the replies of a row."""
-        replies = [reply for _, reply, _ in found]
-        self.ends += [(float(reply.cut > 0), 1.0) for reply in replies if reply.modalities]
-        self.failures.update(reply.failure.split(":")[0] for reply in replies if reply.failure)
+    def add(self, row: Row, score: Score) -> None:
+        """Count a row."""
+        self.ends += score.ends
+        self.failures += score.failures
+        self.measured += score.measured(row)
+
+    def show(self, row: Row, found: Sequence[Judged], kept: int) -> None:
+        """Keep replies for the gallery."""
         self.shown += [
             Shown(row.name, question, reply, verdict(row, observed))
             for question, reply, observed in found
             if reply.modalities
         ][:kept]
-        for place, metric in enumerate(row.metrics):
-            column = [observed[place] for _, _, observed in found]
-            self.measured.append(Measured(metric, figure([one for one in column if one is not None])))
 
 
 def evaluate(pack: Pack, cache: Path, plan: Plan) -> tuple[Result, list[Shown]]:
@@ -89,33 +91,50 @@ def evaluate(pack: Pack, cache: Path, plan: Plan) -> tuple[Result, list[Shown]]:
         tempfile.TemporaryDirectory(prefix="anygpt-eval-") as data,
         embedded(Path(data), str(pack.folder.resolve())) as address,
     ):
-        tally = asyncio.run(_asked(address, bench, plan))
+        scores = Scores(cache / "runs" / "evaluation" / pack.digest[:16], plan.is_resumed)
+        tally = asyncio.run(_asked(address, bench, plan, scores))
     measured = [*tally.measured, Measured(SPANS, figure(tally.ends))]
     result = Result(pack.manifest.name, pack.digest, measured, judged, dict(tally.failures))
     return result, tally.shown
 
 
-async def _asked(address: str, bench: Bench, plan: Plan) -> Tally:
+async def _asked(address: str, bench: Bench, plan: Plan, scores: Scores) -> Tally:
     tally, end = Tally(), time.monotonic() + 60 * plan.minutes
     async with AsyncClient(address) as client:
+        asker = _Asker(client, bench, scores, plan.items)
         for place, row in enumerate(plan.rows):
             share = (end - time.monotonic()) / (len(plan.rows) - place)
-            tally.add(row, await _row(client, bench, row, plan.items, share), plan.kept)
+            score, found = await asker.ask(row, share)
+            tally.add(row, score)
+            tally.show(row, found, plan.kept)
     return tally
 
 
-async def _row(client: AsyncClient, bench: Bench, row: Row, count: int, seconds: float) -> list[Judged]:
-    """Chunks of questions, each asked and judged before the next, until there are no more or the time is over."""
-    found: list[Judged] = []
-    questions, end = row.questions(bench, count), time.monotonic() + seconds
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task(row.name, total=count)
-        while chunk := await asyncio.to_thread(lambda: list(islice(questions, CHUNK))):
-            replies = await ask_all(client, chunk, len(found), lambda: bar.advance(task))
-            found += await asyncio.to_thread(_judged, bench, row, replies)
-            if time.monotonic() > end:
-                break
-    return found
+@dataclass(frozen=True)
+class _Asker:
+    """Asks the questions of a row, chunk after chunk."""
+
+    client: AsyncClient
+    bench: Bench
+    scores: Scores
+    items: int
+
+    async def ask(self, row: Row, seconds: float) -> tuple[Score, list[Judged]]:
+        """Ask and judge until there are no more or the time is over; the score counts what was asked before."""
+        score, found, end = self.scores.of(row), list[Judged](), time.monotonic() + seconds
+        questions = islice(row.questions(self.bench, self.items), len(score.observed), None)
+        with Progress(console=Console(stderr=True)) as bar:
+            task = bar.add_task(row.name, total=self.items, completed=len(score.observed))
+            while chunk := await asyncio.to_thread(lambda: list(islice(questions, CHUNK))):
+                first = len(score.observed)
+                replies = await ask_all(self.client, chunk, first, lambda: bar.advance(task))
+                judged = await asyncio.to_thread(_judged, self.bench, row, replies)
+                found += judged
+                score.add(judged)
+                self.scores.keep(row, score)
+                if time.monotonic() > end:
+                    break
+        return score, found
 
 
 def verdict(row: Row, observed: Sequence[Observation | None]) -> bool | None:

@@ -30,6 +30,7 @@ from services.trainer.evaluation.judgement import Judges, Reply, truth
 from services.trainer.evaluation.material import Material
 from services.trainer.evaluation.result import Measured, Result, cells
 from services.trainer.evaluation.run import Shown
+from services.trainer.evaluation.score import Score, Scores
 from services.trainer.evaluation.task import Bench, Metric
 
 
@@ -106,6 +107,30 @@ def test_the_same_questions_are_asked_at_every_run_about_held_out_combinations(t
     first, more = list(row.questions(bench, 20)), list(row.questions(bench, 30))
     assert first == more[:20]
     assert len({ideas.caption(question.expected.idea) for question in first}) > 10
+
+
+def test_a_score_that_was_kept_goes_on_as_if_it_had_never_stopped(tmp_path: Path) -> None:
+    row = next(row for row in table.rows() if row.name == "text -> image")
+    asked = [Question((), number) for number in range(6)]
+    replies = [
+        Reply(modalities=("image",), cut=number % 2, failure="MEMORY: x" * (number == 4))
+        for number in range(6)
+    ]
+    judged = [
+        (question, reply, [(float(question.expected < 3), 1.0), None])
+        for question, reply in zip(asked, replies, strict=True)
+    ]
+    whole, kept = Score(), Scores(tmp_path, is_resumed=True)
+    whole.add(judged)
+    for part in (judged[:2], judged[2:]):
+        score = kept.of(row)
+        score.add(part)
+        kept.keep(row, score)
+    assert kept.of(row) == whole
+    assert [one.figure.count for one in whole.measured(row)] == [6, 0]
+    assert whole.measured(row)[0].figure.value == 0.5
+    assert (whole.ends.count((1.0, 1.0)), whole.failures) == (3, {"MEMORY": 1})
+    assert Scores(tmp_path, is_resumed=False).of(row) == Score()
 
 
 def result(measured: Sequence[Measured]) -> Result:
