@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from anygpt.pack import Pack, open_pack
+from anygpt.pack import ANNOUNCEMENT, Pack, open_pack
 from anygpt.topology import MODALITIES, MODALITY_NAMES, TEXT, Modality
 from anygpt_models.lora import LanguageAdapter
 from services.llm.model.loading import base_source
@@ -61,6 +61,7 @@ class Reference:
 
         file = base_source(pack)
         self._vocabulary = pack.vocabulary
+        self._announced = {modality for modality, entry in pack.outputs.items() if entry.announced}
         model: Any = AutoModelForCausalLM.from_pretrained(
             file.parent, gguf_file=file.name, dtype=torch.float32, local_files_only=True
         )
@@ -76,7 +77,7 @@ class Reference:
         """The ids of the answer, without the end of turn."""
         first = len(case.prompt)
         whole = self._model.generate(
-            torch.tensor([case.prompt]), attention_mask=torch.ones(1, first), max_new_tokens=64, do_sample=False,
+            torch.tensor([case.prompt]), attention_mask=torch.ones(1, first), max_new_tokens=96, do_sample=False,
             eos_token_id=self._stop, pad_token_id=0,
             prefix_allowed_tokens_fn=lambda _, ids: self._follow(ids[first:].tolist(), case.want),
         )  # fmt: skip
@@ -86,11 +87,12 @@ class Reference:
         if want == TEXT:
             return [self._stop] if len(answer) == MOST else [*self._text, *([self._stop] if answer else [])]
         brackets = self._vocabulary.brackets[want]
-        if not answer:
-            return [brackets.begin]
+        if brackets.begin not in answer:
+            says = want in self._announced and len(answer) < ANNOUNCEMENT
+            return [*(self._text if says else []), brackets.begin]
         if answer[-1] == brackets.end:
             return [self._stop]
-        count = len(answer) - 1
+        count = len(answer) - answer.index(brackets.begin) - 1
         if want in self._vocabulary.signals:
             signals = self._vocabulary.signals[want]
             return [signals.first + count] if count < signals.count else [brackets.end]
