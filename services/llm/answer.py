@@ -25,7 +25,7 @@ class Answer:
     """The spans of one answer. Tokens come in order; a span of signals closes when its hidden states are there."""
 
     def __init__(
-        self, rules: Rules, tokeniser: Tokeniser, stops: Sequence[str], emit: Emit, *, hears_text: bool = True
+        self, rules: Rules, tokeniser: Tokeniser, stops: Sequence[str], emit: Emit, *, hears_text: bool
     ) -> None:
         self._rules = rules
         self._hears_text = hears_text

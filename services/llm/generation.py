@@ -80,8 +80,7 @@ class Generation:
         }
         self._grammar = Grammar(rules, order.want, budgets, context - len(self.keys))
         stops = order.sampling[TEXT].stop if TEXT in order.sampling else ()
-        self._hears_text = not order.want or TEXT in order.want
-        self._answer = Answer(rules, tokeniser, stops, self._emit, hears_text=self._hears_text)
+        self._answer = Answer(rules, tokeniser, stops, self._emit, hears_text=self._grammar.hears_text)
         self._unseen: deque[tuple[int, bool]] = deque()
         """Answer tokens that were not shown, each with whether it closes a truncated span."""
         self._replay()
@@ -193,7 +192,7 @@ class Generation:
 
     def _draw(self) -> Draw:
         sampling = self.order.sampling[self._grammar.open or TEXT]
-        is_announcement = self._grammar.open is None and not self._hears_text
+        is_announcement = self._grammar.open is None and not self._grammar.hears_text
         temperature = 0.0 if is_announcement else sampling.temperature
         seen = [key for key in self.keys if key >= 0] if sampling.repetition_penalty != 1 else ()
         return Draw(

@@ -1,9 +1,10 @@
 """The grammar of an answer: which tokens may come next, so that malformed spans and unwanted modalities cannot be.
 
-answer = { text | span }, end of turn
-span   = an announcement that nobody hears, where text is not wanted and the pack was taught to announce; then
+answer = { text | [ announcement ], span }, end of turn
 span   = opening bracket, codes or signals, closing bracket
        | signals                                             where brackets are for what comes in, as NExT-GPT has it
+
+An announcement is text that nobody hears: where text is not wanted, and the pack was taught to announce its spans.
 """
 
 from __future__ import annotations
@@ -126,6 +127,11 @@ class Grammar:
             self.is_done, self.is_complete = True, False
 
     @property
+    def hears_text(self) -> bool:
+        """Whether text is part of the answer; otherwise it is an announcement."""
+        return TEXT in self._allowed
+
+    @property
     def _needed(self) -> int:
         """Positions that the wanted modalities still need at least."""
         return sum(map(self._rules.room, self._missing))
@@ -164,10 +170,10 @@ class Grammar:
 
     def _end(self) -> None:
         self.is_done = True
-        self.is_complete = self._said and TEXT not in self._allowed and not self.truncated
+        self.is_complete = self._said and not self.hears_text and not self.truncated
 
     def _may_write(self) -> bool:
-        return TEXT in self._allowed and self._left[TEXT] > 0 and self._spare(TEXT) >= 1
+        return self.hears_text and self._left[TEXT] > 0 and self._spare(TEXT) >= 1
 
     def _may_announce(self) -> bool:
         outputs = self._rules.outputs
@@ -193,7 +199,7 @@ class Grammar:
         announces = self._may_announce()
         writes = announces or self._may_write()
         opens = self._openable()
-        if announces or (TEXT in self._allowed and not writes):
+        if announces or (self.hears_text and not writes):
             opens = [modality for modality in opens if modality in self._missing]
         if not opens and not writes:
             return None
@@ -228,7 +234,7 @@ class Grammar:
 
     def _advance_text(self, token: int) -> None:
         modality = self._rules.opened_by(token)
-        if modality is None and TEXT not in self._allowed:
+        if modality is None and not self.hears_text:
             self._announcement -= 1
             return
         if modality is None:

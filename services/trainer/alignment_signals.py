@@ -33,6 +33,7 @@ from services.trainer.data.split import shows_held_out
 from services.trainer.device import here, mixed_precision
 from services.trainer.loop import Run, train
 from services.trainer.recipe import Recipe
+from services.trainer.whole import written_whole
 
 AMOUNTS = {"chunk": 480, "chunks": 40, "batch_tokens": 1024, "fit_steps": 4000}
 """Requests that are read, and kept on disk, at once; how often; how long the projections are fitted to them."""
@@ -126,10 +127,9 @@ class _Reader:
 
     def _keep(self, found: dict[ModalityName, Signals], path: Path) -> None:
         captions = {modality: signals.captions for modality, signals in found.items()}
-        unfinished = path.with_suffix(".unfinished")
         tensors = {str(modality): signals.vectors.half() for modality, signals in found.items()}
-        save_file(tensors, unfinished, metadata={"captions": json.dumps(captions)})
-        unfinished.replace(path)
+        with written_whole(path) as unfinished:
+            save_file(tensors, unfinished, metadata={"captions": json.dumps(captions)})
 
     def _sequences(self, chunk: int) -> list[TokenSequence]:
         pick = random.Random(chunk)

@@ -34,6 +34,7 @@ from services.trainer.data.compact import (
 from services.trainer.data.speech import read_voice
 from services.trainer.speech_batches import LEVELLED, as_spoken, mel_file
 from services.trainer.speech_config import VOICES
+from services.trainer.whole import written_whole
 
 MOST_BYTES = 24 * 1024 * 1024
 EXACT_CLIPS = 24
@@ -53,24 +54,22 @@ def pack(cache: Path, bundle: Path) -> int:
     """
     data = cache / "data"
     bundle.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = bundle.with_suffix(".unfinished")
-    with zipfile.ZipFile(unfinished, "w") as file:
-        for name in TEXTS:
-            if (data / name).exists():
-                file.writestr(name, (data / name).read_bytes(), zipfile.ZIP_LZMA)
-        for part in (_pictures, _clips, _voices):
-            for name, content in part(cache):
-                file.writestr(
-                    name, content, zipfile.ZIP_LZMA if name.endswith(".json") else zipfile.ZIP_STORED
-                )
-    size = unfinished.stat().st_size
-    if size > MOST_BYTES:
-        unfinished.unlink()
-        raise Exhausted(
-            f"the bundle has {size / 2**20:.1f} MiB, {MOST_BYTES >> 20} can travel",
-            reason="BUNDLE_TOO_BIG", field=bundle.name,
-        )  # fmt: skip
-    unfinished.replace(bundle)
+    with written_whole(bundle) as unfinished:
+        with zipfile.ZipFile(unfinished, "w") as file:
+            for name in TEXTS:
+                if (data / name).exists():
+                    file.writestr(name, (data / name).read_bytes(), zipfile.ZIP_LZMA)
+            for part in (_pictures, _clips, _voices):
+                for name, content in part(cache):
+                    file.writestr(
+                        name, content, zipfile.ZIP_LZMA if name.endswith(".json") else zipfile.ZIP_STORED
+                    )
+        size = unfinished.stat().st_size
+        if size > MOST_BYTES:
+            raise Exhausted(
+                f"the bundle has {size / 2**20:.1f} MiB, {MOST_BYTES >> 20} can travel",
+                reason="BUNDLE_TOO_BIG", field=bundle.name,
+            )  # fmt: skip
     return size
 
 

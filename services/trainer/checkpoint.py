@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from anygpt.errors import Exhausted, Precondition
 from services.trainer.device import random_states, set_random_states
+from services.trainer.whole import written_whole
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,12 @@ def save(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progres
         for name, tensor in tensors.items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
     try:
-        save_file(contiguous, unfinished, metadata={"progress": json.dumps(asdict(progress))})
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
-        unfinished.replace(path)
+        with written_whole(path) as unfinished:
+            save_file(contiguous, unfinished, metadata={"progress": json.dumps(asdict(progress))})
+            with unfinished.open("rb") as file:
+                os.fsync(file.fileno())
     except (OSError, SafetensorError) as error:
-        unfinished.unlink(missing_ok=True)
         raise Exhausted(
             f"no checkpoint could be written, the last one stays: {error}",
             reason="CHECKPOINT_UNWRITTEN",

@@ -6,9 +6,9 @@ import mimetypes
 from pathlib import Path
 
 from anygpt.store import Store
+from services.trainer.whole import UNFINISHED, written_whole
 
 PREFIX = "trainer/runs/"
-UNFINISHED = ".unfinished"
 
 
 class KeptRuns:
@@ -39,8 +39,6 @@ class KeptRuns:
 
     async def _bring(self, key: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(UNFINISHED)
-        with unfinished.open("wb") as file:
+        with written_whole(path) as unfinished, unfinished.open("wb") as file:
             async for piece in self._store.stream(key):
                 file.write(piece)
-        unfinished.replace(path)

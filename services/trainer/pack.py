@@ -28,7 +28,7 @@ from anygpt.pack import (
 from anygpt.vocabulary import BracketsBlock, CodesBlock, ModalityName, SignalsBlock, VocabularyLayout
 from anygpt_models.eight_bits import SCALE, packed
 from anygpt_models.mask_scheduler import SCHEDULES, MaskScheduler
-from anygpt_models.part import WEIGHTS
+from anygpt_models.part import WEIGHTS, read_config
 from anygpt_models.pipelines import write_model_index
 
 ADAPTER = "llm_adapter"
@@ -209,8 +209,7 @@ def _parameters(path: Path) -> int:
 
 
 def _voices(folder: Path) -> tuple[str, ...]:
-    config = folder / "speech_synthesiser" / "config.json"
-    return tuple(json.loads(config.read_text())["voices"]) if config.exists() else ()
+    return tuple(read_config(folder / "speech_synthesiser").get("voices", ()))
 
 
 def main(folder: Path) -> None:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from anygpt.errors import AnyGPTError
 from anygpt.pack import MANIFEST, PICKLES, Pack, file_digest
 from anygpt.topology import MODALITIES, MODALITY_NAMES, TEXT
-from anygpt_models.part import WEIGHTS
+from anygpt_models.part import CLASS, WEIGHTS, read_config
 from anygpt_models.parts import class_name, due_shapes, kept_shapes
 from services.trainer.pack import REPORTS
 
@@ -143,9 +143,9 @@ def _projections(pack: Pack) -> Iterator[tuple[str, str]]:
     for name in MODALITIES:
         due[f"{name}_output_projection"] = {"in_width": hidden}
     for part, sizes in due.items():
-        if not class_name(pack.folder / part):
+        config = read_config(pack.folder / part)
+        if not config.get(CLASS):
             continue
-        config = json.loads((pack.folder / part / "config.json").read_text())
         for name, size in sizes.items():
             if config.get(name) != size:
                 yield part, f"{name} should be {size}, is {config.get(name)}"

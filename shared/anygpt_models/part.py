@@ -34,7 +34,7 @@ class Part(nn.Module):
 
     _arguments: Mapping[str, Any]
 
-    def __init__(self) -> None:
+    def __init__(self) -> None:  # typed, which that of diffusers is not
         super().__init__()
 
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
@@ -30,20 +30,33 @@ class Vitals:
 
     lag: int
     """Records that no member of a group has finished."""
-    resident_mb: float
-    handles: int
-    processes: int
     uploads: int
     """Objects that clients have sent: always the same few."""
-    each: tuple[tuple[float, int], ...] = field(default=(), repr=False)
+    each: tuple[tuple[float, int], ...]
     """Megabytes and handles of every process."""
+
+    def __str__(self) -> str:
+        return (
+            f"lag {self.lag}, {self.resident_mb:.0f} MB and {self.handles} handles in {len(self.each)} processes, "
+            f"{self.uploads} uploads"
+        )
+
+    @property
+    def resident_mb(self) -> float:
+        """Of all processes."""
+        return sum(megabytes for megabytes, _ in self.each)
+
+    @property
+    def handles(self) -> int:
+        """Of all processes."""
+        return sum(handles for _, handles in self.each)
 
     def is_as(self, before: Vitals) -> bool:
         """Whether everything has come back to where it was."""
         return (
             not self.lag
-            and self.resident_mb <= before.resident_mb + GROWTH_MB * self.processes
-            and self.handles <= before.handles + GROWTH_HANDLES * self.processes
+            and self.resident_mb <= before.resident_mb + GROWTH_MB * len(self.each)
+            and self.handles <= before.handles + GROWTH_HANDLES * len(self.each)
             and self.uploads == before.uploads
         )
 
@@ -59,9 +72,6 @@ async def at_rest(cluster: Cluster) -> Vitals:
     await asyncio.sleep(TIDY_S)
     return Vitals(
         lag,
-        resident_mb=sum(each.resident_mb for each in replicas),
-        handles=sum(each.handles for each in replicas),
-        processes=len(replicas),
         uploads=len(await _kept(cluster, UPLOADED)),
         each=tuple((each.resident_mb, each.handles) for each in replicas),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from anygpt.errors import Precondition
+from anygpt_models.part import WEIGHTS, read_config
 from services.llm.model.weights import Sizes, Weights
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
 TARGETS = ("q", "k", "v", "o")
 
 
@@ -65,7 +64,7 @@ def load_adapter(folder: Path, sizes: Sizes) -> Adapter:
     path = folder / WEIGHTS
     if not path.is_file():
         raise Precondition("the adapter has no weights", reason="PACK_FILE_MISSING", field=folder.name)
-    config = json.loads((folder / "config.json").read_text())
+    config = read_config(folder)
     adapter = Adapter(load_file(path), config["alpha"] / config["rank"])
     widths = widths_of(sizes)
     for layer in range(sizes.layers):

@@ -13,6 +13,7 @@ from services.trainer.evaluation.interval import Observation, figure
 from services.trainer.evaluation.judgement import Reply
 from services.trainer.evaluation.result import Measured
 from services.trainer.evaluation.task import Row
+from services.trainer.whole import written_whole
 
 Judged = tuple[Question, Reply, Sequence[Observation | None]]
 
@@ -63,10 +64,8 @@ class Scores:
 
     def keep(self, row: Row, score: Score) -> None:
         """Write a row's score; a kill leaves the last one."""
-        path = self._path(row)
-        unfinished = path.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps(vars(score)), encoding="utf-8")
-        unfinished.replace(path)
+        with written_whole(self._path(row)) as unfinished:
+            unfinished.write_text(json.dumps(vars(score)), encoding="utf-8")
 
     def _path(self, row: Row) -> Path:
         return self._folder / f"{row.name.replace(' ', '-').replace('>', '')}.json"
