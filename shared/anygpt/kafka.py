@@ -29,7 +29,6 @@ from kafka.admin import (
     UserScramCredentialUpsertion,
 )
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.net.compat import KafkaNetClient
 from kafka.partitioner import murmur2
 from pydantic import SecretStr
 
@@ -44,7 +43,8 @@ from anygpt.bus_polling import (
 )
 from anygpt.errors import AnyGPTError, Denied, Exhausted, OutOfRange, Precondition, TooLarge, Unavailable
 from anygpt.grants import Grant, of_accounts
-from anygpt.kafka_options import POLL_MS, REQUEST_MS, KafkaOptions, Options
+from anygpt.kafka_options import POLL_MS, REQUEST_MS, RETRY_MS, KafkaOptions, Options
+from anygpt.kafka_patience import PatientClient, make_patient, remember_join
 from anygpt.settings import MIB, KafkaSettings, LimitSettings, ServiceSettings
 from anygpt.topology import TOPICS, Topic
 
@@ -54,7 +54,6 @@ GIVE_UP_S = 10.0
 """How long a record waits for its acknowledgement before its publisher is told that the bus is down."""
 WAITING_BYTES = 64 * MIB
 LEAVE_MS = 3_000
-RETRY_MS = 100
 PROPAGATION_S = 60.0
 
 
@@ -79,7 +78,7 @@ class KafkaBus:
                 lambda: KafkaConsumer(**self._options.follower())
             )
             self._producer: KafkaProducer = await self._look_up(
-                lambda: KafkaProducer(**self._options.producer(), kafka_client=_PatientClient)
+                lambda: KafkaProducer(**self._options.producer(), kafka_client=PatientClient)
             )
         except AnyGPTError:
             self._lookups.shutdown(wait=False)
@@ -268,14 +267,6 @@ def _acl(grant: Grant) -> ACL:
     return ACL(f"User:{grant.account}", "*", ACLOperation[grant.operation], ACLPermissionType.ALLOW, pattern)
 
 
-class _PatientClient(KafkaNetClient):  # type: ignore[misc]
-    """The producer's network client, which waits for a broker that is away without turning a core."""
-
-    def connection_delay(self, node: object) -> float:
-        """Milliseconds, as the sender takes them: the vendor's own answer is in seconds, and 0 while it connects."""
-        return max(1000.0 * float(super().connection_delay(node)), RETRY_MS)
-
-
 class _Polled:
     """See PolledClient."""
 
@@ -286,6 +277,7 @@ class _Polled:
     def in_group(cls, options: Options, topics: Sequence[str], member: PolledMember) -> _Polled:
         with _translating():
             consumer = KafkaConsumer(**options, partition_assignment_strategy=[CooperativeStickyAssignor])
+            make_patient(consumer)
             # A leader that joins before it knows the topics assigns nothing, and a static one may leave it at that.
             for topic in topics:
                 consumer.partitions_for_topic(topic)
@@ -303,9 +295,7 @@ class _Polled:
 
     def poll(self) -> dict[Partition, list[Record]]:
         with _translating():
-            # kafka-python 3.0.12 forgets a join that outlasts a poll once its leader has assigned: no heartbeats then.
-            if (coordinator := self._consumer._coordinator)._join_task is not None:
-                coordinator.request_rejoin()
+            remember_join(self._consumer)
             polled = self._consumer.poll(timeout_ms=POLL_MS)
         return {partition: [_record(one) for one in batch] for partition, batch in polled.items()}
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.consumer.fetcher import Fetcher
 from kafka.coordinator.consumer import ConsumerCoordinator
 from pydantic import SecretStr
 
@@ -34,6 +35,8 @@ pytestmark = [
 
 LIMITS = LimitSettings(message_bytes=2_000_000)
 WAIT_S = 30.0
+FROZEN_S = 5.0
+"""Several heartbeats are overdue by then."""
 SASL = """
 sasl.enabled.mechanisms=PLAIN
 sasl.mechanism.inter.broker.protocol=PLAIN
@@ -144,6 +147,25 @@ async def test_a_frozen_broker_is_unavailable_within_a_bound(
             await bus.publish(topic, "key", b"late", {})
         assert time.monotonic() - began < 15
     await asyncio.wait_for(bus.publish(topic, "key", b"after", {}), WAIT_S)
+
+
+async def test_a_member_of_a_frozen_broker_waits_for_it_without_turning(
+    bus: Bus, topic: str, kafka_server: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns: list[float] = []
+    fetch = Fetcher.fetch_records
+
+    def counted(self: Fetcher, *arguments: Any, **options: Any) -> Any:
+        turns.append(time.monotonic())
+        return fetch(self, *arguments, **options)
+
+    consumer = await bus.consume([topic], "llm")
+    await bus.publish(topic, "key", b"before", {})
+    consumer.finish(await asyncio.wait_for(anext(aiter(consumer)), WAIT_S))
+    with kafka_server.paused():
+        monkeypatch.setattr(Fetcher, "fetch_records", counted)
+        await asyncio.sleep(FROZEN_S)
+    assert 1 < len(turns) < 10 * FROZEN_S
 
 
 async def test_what_a_killed_member_held_goes_to_the_next(bus: Bus, topic: str, kafka: str) -> None:
