@@ -20,7 +20,8 @@ EVERY_RECORD = 2**31 - 1
 """A poll takes all that was fetched: of a partition that is paused meanwhile, the client never delivers the rest."""
 POLL_MS = 200
 """How long a poll waits: the longest delay of a pause, a commit or a close."""
-RETRY_MS = 100
+RETRY_MS = 250
+"""Between attempts: with a broker that is away, every one costs all clients of a machine their processor time."""
 
 Options = dict[str, Any]
 
@@ -102,7 +103,7 @@ class KafkaOptions:
             "bootstrap_servers": self.servers.split(","),
             "bootstrap_timeout_ms": CONNECT_MS,
             "reconnect_backoff_max_ms": 1000,
-            "retry_backoff_ms": 50,
+            "retry_backoff_ms": RETRY_MS,
             "security_protocol": settings.security_protocol,
         }
         if settings.security_protocol.startswith("SASL"):
