@@ -9,9 +9,11 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from services.trainer import pack
+from services.trainer.alignment_conditions import ConditionLoss
 from services.trainer.alignment_media import Conditions, Features, sources
 from services.trainer.alignment_reading import describe, keep, read
 from services.trainer.alignment_report import run_report
@@ -25,13 +27,14 @@ from services.trainer.loop import train
 from services.trainer.mosit import mini
 from services.trainer.recipe import Recipe, main
 
-AMOUNTS = {"dialogues": 12_000, "records": 4000, "batch_tokens": 512}
+AMOUNTS = {"dialogues": 12_000, "records": 4000, "batch_tokens": 512, "english": 2}
+"""Dialogues, beginnings of mini-MosIT; tokens and plain texts of a step."""
 MOST_ROUNDS = 3
 """Rounds after which a dialogue of mini-MosIT is cut: a later one costs more, and teaches little else."""
 SYSTEM = "You are a helpful assistant."
 SYSTEM_EVERY = 16
 """One dialogue in so many has a system instruction."""
-CONDITION_WEIGHT = 0.5
+CONDITION_WEIGHT, ENGLISH_WEIGHT = 0.5, 1.0
 
 
 def run_reading(recipe: Recipe) -> None:
@@ -63,22 +66,32 @@ def run_alignment(recipe: Recipe) -> None:
 
 
 def converse(recipe: Recipe, alignment: Alignment) -> None:
-    """Learn the answers of dialogues, and to give conditions in their signals."""
-    model, groups = alignment.model, _batches(alignment, recipe.amount(AMOUNTS))
-    features, conditions = Features(sources(recipe), alignment.words), Conditions.of_pack(recipe.pack)
+    """Learn the answers of dialogues, to give conditions in their signals, and to leave plain English as it was.
+
+    Input projections keep what `describe` taught them: at this rate they would lose it.
+    """
+    amounts = recipe.amount(AMOUNTS)
+    model, groups = alignment.model, _batches(alignment, amounts)
+    model.learn(model.adapter, model.out)
+    features, loss = (
+        Features(sources(recipe), alignment.words),
+        ConditionLoss(Conditions.of_pack(recipe.pack)),
+    )
 
     def step(number: int) -> Tensor:
         batch = collate(groups[number % len(groups)], pad=0)
         states, embeddings = model.hidden(batch, features)
         answers = model.answer_loss(batch, states)
-        return answers + CONDITION_WEIGHT * model.condition_loss(batch, states, embeddings, conditions)
+        conditions = model.condition_loss(batch, states, embeddings, loss)
+        plain = alignment.english[torch.randint(len(alignment.english), (amounts["english"],))]
+        return answers + CONDITION_WEIGHT * conditions + ENGLISH_WEIGHT * model.drift_loss(plain)
 
     train(recipe.run("alignment", learning_rate=8e-4, warmup=20, save_every=25, log_every=5), model, step)
     keep(recipe, model, "")
 
 
 def _batches(alignment: Alignment, amounts: Mapping[str, int]) -> list[list[TokenSequence]]:
-    built = [*dialogues.build(amounts["dialogues"], 1, alignment.chat), *switching(amounts["records"])]
+    built = [*dialogues.build(amounts["dialogues"], 1, alignment.talk), *switching(amounts["records"])]
     system = [SYSTEM if number % SYSTEM_EVERY == 0 else "" for number in range(len(built))]
     sequences = [alignment.sequencer.sequence(*pair) for pair in zip(built, system, strict=True)]
     groups = list(batches(sequences, amounts["batch_tokens"]))

@@ -14,13 +14,14 @@ from anygpt.vocabulary import ModalityName, Vocabulary
 from anygpt_models.lora import LanguageAdapter
 from anygpt_models.part import Part
 from anygpt_models.projection import InputProjection, OutputProjection
+from services.trainer.alignment_conditions import ConditionLoss
 from services.trainer.alignment_sequence import CODE, TEXT, Batch, Slot
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
 MediaVectors = Callable[[ModalityName, Sequence[str]], Tensor]
-"""Modality, captions -> features or embeddings of media that show them, or their conditions."""
+"""Modality, captions -> features or embeddings of media that show them."""
 
 
 class AlignedModel(nn.Module):
@@ -42,6 +43,12 @@ class AlignedModel(nn.Module):
         self._speech_end = brackets.end - vocabulary.text_size
         self._code_count = codes.count
         self._openings = [place.begin - vocabulary.text_size for place in vocabulary.brackets.values()]
+
+    def learn(self, *parts: nn.Module) -> None:
+        """Freeze everything but these parts."""
+        self.requires_grad_(False)
+        for part in parts:
+            part.requires_grad_(True)
 
     def embed(self, ids: Tensor) -> Tensor:
         """Ids [B, T] -> input embeddings [B, T, width] of base rows and new rows."""
@@ -106,16 +113,24 @@ class AlignedModel(nn.Module):
             targets[ids == size + row] = size + place
         return targets
 
-    def condition_loss(
-        self, batch: Batch, states: Tensor, embeddings: Tensor, wanted: MediaVectors
-    ) -> Tensor:
-        """Squared error and cosine distance of projected signals to the conditions of their captions."""
+    def condition_loss(self, batch: Batch, states: Tensor, embeddings: Tensor, loss: ConditionLoss) -> Tensor:
+        """How far the projected signals of a batch are from the conditions of their captions."""
         losses = [states.new_zeros((), dtype=torch.float32)]
         for modality, slots in gathered(batch.signals):
-            signals = self.signals_at(modality, slots, states, embeddings)
-            target = wanted(modality, [slot.caption for _, slot in slots])
-            losses += [distance(self.out[modality](signals), target) * (len(slots) / len(batch.signals))]
+            projected = self.out[modality](self.signals_at(modality, slots, states, embeddings))
+            captions = [slot.caption for _, slot in slots]
+            losses.append(loss(modality, projected, captions) * (len(slots) / len(batch.signals)))
         return torch.stack(losses).sum()
+
+    def drift_loss(self, ids: Tensor) -> Tensor:
+        """Plain English [B, T]: the divergence of what is expected next from what the base model expects, in nats.
+
+        Gradients stop at the base model: this is distillation from the model that alignment starts from.
+        """
+        with torch.no_grad(), self.adapter.lora.left_out():
+            before = functional.log_softmax(self.base(input_ids=ids).logits.float(), -1)
+        now = functional.log_softmax(self.base(input_ids=ids).logits.float(), -1)
+        return functional.kl_div(now, before, reduction="none", log_target=True).sum(-1).mean()
 
     def signals_at(
         self, modality: ModalityName, slots: Sequence[tuple[int, Slot]], states: Tensor, embeddings: Tensor
@@ -130,15 +145,6 @@ class AlignedModel(nn.Module):
         parts |= {f"{modality}_input_projection": part for modality, part in self.into.items()}
         parts |= {f"{modality}_output_projection": part for modality, part in self.out.items()}
         return parts
-
-
-def distance(projected: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error plus cosine distance of condition vectors."""
-    projected, target = projected.float(), target.float()
-    return (
-        functional.mse_loss(projected, target)
-        + (1 - functional.cosine_similarity(projected, target, dim=-1)).mean()
-    )
 
 
 def gathered(slots: Sequence[tuple[int, Slot]]) -> list[tuple[ModalityName, list[tuple[int, Slot]]]]:

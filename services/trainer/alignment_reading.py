@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from anygpt.vocabulary import ModalityName
+from services.trainer.alignment_conditions import distance
 from services.trainer.alignment_media import Features, sources
-from services.trainer.alignment_model import AlignedModel, distance
+from services.trainer.alignment_model import AlignedModel
 from services.trainer.alignment_sequence import TokenSequence, batches, collate
 from services.trainer.alignment_setup import Alignment
 from services.trainer.alignment_words import WordTargets
@@ -53,8 +54,7 @@ def describe(recipe: Recipe, alignment: Alignment) -> None:
     """
     model, groups = alignment.model, _batches(alignment, recipe.amount(DESCRIBED))
     before = copy.deepcopy(model.into)
-    model.requires_grad_(False)
-    model.into.requires_grad_(True)
+    model.learn(model.into)
     features = Features(sources(recipe), alignment.words)
 
     def step(number: int) -> Tensor:
@@ -88,7 +88,7 @@ def _fit(run: Run, projection: nn.Module, given: Tensor, wanted: Tensor) -> None
 
 
 def _batches(alignment: Alignment, amounts: Mapping[str, int]) -> list[list[TokenSequence]]:
-    writer, pick = dialogues.Writer(9, alignment.chat, held_out=False), random.Random(9)
+    writer, pick = dialogues.Writer(9, alignment.talk, held_out=False), random.Random(9)
     families = pick.choices(list(ABOUT_MEDIA), list(ABOUT_MEDIA.values()), k=amounts["dialogues"])
     sequences = [alignment.sequencer.sequence(writer.of(name)) for name in families]
     groups = list(batches(sequences, amounts["batch_tokens"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch.nn import functional
@@ -41,7 +42,7 @@ def report(recipe: Recipe, alignment: Alignment) -> list[str]:
     answerer = Answerer(
         alignment.model, alignment.sequencer, Features(sources(recipe, held_out=True), alignment.words)
     )
-    asked = [d for d in dialogues.build(2 * PROMPTS, 5, alignment.chat, held_out=True) if not d.forced][
+    asked = [d for d in dialogues.build(2 * PROMPTS, 5, alignment.talk, held_out=True) if not d.forced][
         :PROMPTS
     ]
     torch.manual_seed(5)
@@ -81,7 +82,7 @@ def _drawn(recipe: Recipe, alignment: Alignment, answerer: Answerer) -> str:
     conditions = Conditions.of_pack(recipe.pack)
     captions = [world.caption(scene) for scene in world.scenes()]
     known = conditions("image", captions).flatten(1)
-    writer = dialogues.Writer(7, alignment.chat, held_out=True)
+    writer = dialogues.Writer(7, alignment.talk, held_out=True)
     asked = [writer.request(writer.scene()) for _ in range(64)]
     prompts = [alignment.sequencer.prompt(dialogue) for dialogue in asked]
     lines = []
@@ -106,14 +107,13 @@ def _drawn(recipe: Recipe, alignment: Alignment, answerer: Answerer) -> str:
 def _perplexity(alignment: Alignment) -> str:
     """Plain English: the aligned model against the base model."""
     found = []
-    scale = alignment.model.adapter.lora.scale
-    for share in (0.0, scale):
-        alignment.model.adapter.lora.scale = share
+    for lora in (alignment.model.adapter.lora.left_out(), nullcontext()):
         losses = []
-        for text in _ENGLISH:
-            ids = torch.tensor([alignment.sequencer.tokens(text)])
-            with mixed_precision():
-                logits = alignment.model.base(input_ids=ids).logits[0, :-1].float()
-            losses.append(functional.cross_entropy(logits, ids[0, 1:], reduction="none"))
+        with lora:
+            for text in _ENGLISH:
+                ids = torch.tensor([alignment.sequencer.tokens(text)])
+                with mixed_precision():
+                    logits = alignment.model.base(input_ids=ids).logits[0, :-1].float()
+                losses.append(functional.cross_entropy(logits, ids[0, 1:], reduction="none"))
         found.append(math.exp(float(torch.cat(losses).mean())))
     return f"{'perplexity of plain English':32} base {found[0]:.2f}, aligned {found[1]:.2f}"

@@ -100,13 +100,13 @@ class Sequencer:
             sequence.add([brackets.end])
         sequence.add(self.stop)
 
-    def _answer(self, sequence: TokenSequence, part: Part, opening: int) -> None:
+    def _answer(self, sequence: TokenSequence, part: Part, freely: int) -> None:
         if part.modality == "text":
-            sequence.add(self.tokens(part.content), TEXT)
+            sequence.add(self.tokens(part.content), freely)
             return
         modality = MODALITIES[part.modality]
         brackets = self.vocabulary.brackets[modality]
-        sequence.add([brackets.begin], opening)
+        sequence.add([brackets.begin], freely)
         if part.modality == "speech":
             sequence.add([*self.codes(part.content), brackets.end], CODE)
             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +19,9 @@ from services.trainer import pack
 from services.trainer.alignment_model import AlignedModel
 from services.trainer.alignment_sequence import Sequencer
 from services.trainer.alignment_words import LENGTHS, WordTargets, first_rows
-from services.trainer.data import chat
+from services.trainer.data import chat, english
+from services.trainer.data.speech import common_words
+from services.trainer.data.talk import Talk
 from services.trainer.device import here, multiplies_bf16, on_processors
 from services.trainer.recipe import Recipe
 
@@ -39,7 +40,9 @@ class Alignment:
     model: AlignedModel
     sequencer: Sequencer
     words: WordTargets
-    chat: Sequence[chat.Exchange]
+    talk: Talk
+    english: Tensor
+    """Plain English of the base model [texts, tokens]."""
 
     @classmethod
     def open(cls, recipe: Recipe) -> Alignment:
@@ -47,6 +50,8 @@ class Alignment:
         base, tokenizer = base_model()
         keep_tokenizer(tokenizer, recipe.pack / "tokenizer")
         exchanges = chat.exchanges(recipe.cache, chat.greedy(base, tokenizer))
+        talk = Talk.of(exchanges, common_words(recipe.cache / "data" / "speech"))
+        plain = english.texts(recipe.cache, english.sampled(base, tokenizer))
         vocabulary = Vocabulary(pack.LAYOUT)
         units = SpeechUnits.from_pretrained(recipe.pack / "speech_units")
         sequencer = Sequencer(vocabulary, tokenizer, units, pack.PROMPT, dict(LENGTHS))
@@ -57,7 +62,7 @@ class Alignment:
         into = {modality: input_projection(modality, recipe.pack, embedding.shape[1]) for modality in LENGTHS}
         out = {modality: output_projection(modality, recipe.pack, embedding.shape[1]) for modality in LENGTHS}
         model = AlignedModel(base, vocabulary, adapter, into, out)
-        return cls(model, sequencer, WordTargets(sequencer.tokens, embedding), exchanges)
+        return cls(model, sequencer, WordTargets(sequencer.tokens, embedding), talk, plain)
 
 
 def base_model() -> tuple[Any, Any]:

@@ -18,12 +18,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.nn import functional
 
 from anygpt.vocabulary import ModalityName
 from anygpt_models.part import Part
+from services.trainer.alignment_conditions import ConditionLoss
 from services.trainer.alignment_media import Conditions, Features, sources
-from services.trainer.alignment_model import distance, gathered
+from services.trainer.alignment_model import gathered
 from services.trainer.alignment_sequence import TokenSequence, batches, collate
 from services.trainer.alignment_setup import Alignment
 from services.trainer.data import dialogues, world
@@ -42,7 +42,6 @@ FAMILIES: dict[str, int] = {"image": 40, "video": 34, "audio": 10, "dialogue": 1
 FIT_ROWS = 96
 NOISE = 0.08
 """Noise on signals, as a share of their spread: no wording should be learned by heart."""
-CHOICE_WEIGHT, TEMPERATURE = 0.3, 0.05
 
 
 @dataclass(frozen=True)
@@ -57,14 +56,14 @@ def signal(recipe: Recipe, alignment: Alignment) -> None:
     """Read requests within the budget, then fit the output projections to their signals."""
     folder = recipe.cache / "runs" / "alignment_signals"
     _Reader(recipe, alignment, folder).read_all(recipe.minutes)
-    conditions = Conditions.of_pack(recipe.pack)
+    loss = ConditionLoss(Conditions.of_pack(recipe.pack))
     for modality, found in kept_signals(folder).items():
         steps = min(recipe.amount(AMOUNTS)["fit_steps"], recipe.steps)
         short = replace(recipe, steps=steps, minutes=math.inf)
         run = short.run(f"alignment_{modality}_output", learning_rate=1e-3, bf16=False)
         projection = alignment.model.out[modality]
         assert isinstance(projection, Part)
-        _fit(run, projection, found.vectors, conditions(modality, found.captions))
+        _fit(run, projection, modality, found, loss)
         recipe.keep(projection, f"{modality}_output_projection")
 
 
@@ -78,15 +77,6 @@ def kept_signals(folder: Path) -> dict[ModalityName, Signals]:
                 vectors[modality].append(file.get_tensor(modality).to(here()).float())
                 captions[modality] += found
     return {modality: Signals(torch.cat(vectors[modality]), captions[modality]) for modality in vectors}
-
-
-def choice_loss(projected: Tensor, wanted: Tensor) -> Tensor:
-    """Cross-entropy of finding one's own condition among those of the batch; equal captions share theirs."""
-    near, known = projected.flatten(1), wanted.flatten(1)
-    middle = known.mean(0)
-    near, known = functional.normalize(near - middle, dim=1), functional.normalize(known - middle, dim=1)
-    same = (known @ known.T > 1 - 1e-5).float()
-    return functional.cross_entropy(near @ known.T / TEMPERATURE, same / same.sum(1, keepdim=True))
 
 
 class _Reader:
@@ -133,7 +123,7 @@ class _Reader:
 
     def _sequences(self, chunk: int) -> list[TokenSequence]:
         pick = random.Random(chunk)
-        writer = dialogues.Writer(1000 + chunk, self.alignment.chat, held_out=False)
+        writer = dialogues.Writer(1000 + chunk, self.alignment.talk, held_out=False)
         found: list[TokenSequence] = []
         while len(found) < self.amounts["chunk"]:
             dialogue = _dialogue(writer, pick)
@@ -159,15 +149,14 @@ def _dialogue(writer: dialogues.Writer, pick: random.Random) -> Dialogue:
     )
 
 
-def _fit(run: Run, projection: Part, given: Tensor, wanted: Tensor) -> None:
-    """Regress conditions from signals, row by row; errors count against the spread of what is wanted."""
-    scale, noise = wanted.std(), NOISE * given.std()
+def _fit(run: Run, projection: Part, modality: ModalityName, found: Signals, loss: ConditionLoss) -> None:
+    """Regress the conditions of captions from signals, row by row."""
+    given = found.vectors
+    noise = NOISE * given.std()
 
     def step(_: int) -> Tensor:
         rows = torch.randint(len(given), (FIT_ROWS,))
-        projected = projection(given[rows] + noise * torch.randn_like(given[rows])) / scale
-        return distance(projected, wanted[rows] / scale) + CHOICE_WEIGHT * choice_loss(
-            projected, wanted[rows] / scale
-        )
+        projected = projection(given[rows] + noise * torch.randn_like(given[rows]))
+        return loss(modality, projected, [found.captions[row] for row in rows.tolist()])
 
     train(run, projection, step)

@@ -41,7 +41,7 @@ EXACT_CLIPS = 24
 """Clips of music and sound that travel sample by sample."""
 EXACT_SECONDS = 45
 """Of each voice, likewise."""
-TEXTS = ("chat.json", "speech/words.json", "speech/lexicon.json", "npm/provenance.json")
+TEXTS = ("chat.json", "english.json", "speech/words.json", "speech/lexicon.json", "npm/provenance.json")
 """Files below the data folder that travel as they are, when they are there."""
 _CLIPS_AT_ONCE = 32
 

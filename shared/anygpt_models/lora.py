@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -46,6 +47,15 @@ class LoRA(nn.ModuleList):
     def attach(self, model: LlamaForCausalLM) -> list[RemovableHandle]:
         """Add the updates to a frozen model while training; the handles take them off again."""
         return [linear.register_forward_hook(self._hook(update)) for linear, update in self._pairs(model)]
+
+    @contextmanager
+    def left_out(self) -> Iterator[None]:
+        """The model that it is attached to computes as if it had no updates."""
+        scale, self.scale = self.scale, 0.0
+        try:
+            yield
+        finally:
+            self.scale = scale
 
     @torch.no_grad()
     def merge(self, model: LlamaForCausalLM) -> None:

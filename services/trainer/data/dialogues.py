@@ -6,25 +6,34 @@ already decided (`want`). Seeded: the same arguments give the same dialogues.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from anygpt.vocabulary import ModalityName
-from anygpt_models.speech_text import spoken as spoken_form
 from services.trainer.data import ideas, world
 from services.trainer.data.chat import Exchange, own_exchanges
 from services.trainer.data.ideas import Idea, Music, Sound
-from services.trainer.data.messages import MEDIA, Dialogue, Part, Turn, announced, meant, media, named, spoken
-from services.trainer.data.sentences import build_sentences
+from services.trainer.data.messages import (
+    ANNOUNCED,
+    MEDIA,
+    Dialogue,
+    Part,
+    Turn,
+    announced,
+    meant,
+    media,
+    named,
+    spoken,
+)
 from services.trainer.data.split import shows_held_out
+from services.trainer.data.talk import Talk
 from services.trainer.data.wording import VERBS, Wording
 from services.trainer.data.world import Scene, with_article
 
 
-def build(count: int, seed: int, chat: Sequence[Exchange], held_out: bool = False) -> list[Dialogue]:
+def build(count: int, seed: int, talk: Talk, held_out: bool = False) -> list[Dialogue]:
     """Distinct dialogues in a random order; held-out ones use wordings that training never sees."""
-    writer = Writer(seed * 2 + held_out, chat, held_out)
+    writer = Writer(seed * 2 + held_out, talk, held_out)
     found: dict[tuple[Turn, ...], Dialogue] = {}
     while len(found) < count:
         dialogue = writer.dialogue()
@@ -35,16 +44,17 @@ def build(count: int, seed: int, chat: Sequence[Exchange], held_out: bool = Fals
 class Writer(Wording):
     """Draws dialogues, one family of requests after another."""
 
-    def __init__(self, seed: int, chat: Sequence[Exchange], held_out: bool) -> None:
+    def __init__(self, seed: int, talk: Talk, held_out: bool) -> None:
         super().__init__(seed, held_out)
         first = len(own_exchanges())
-        kept_back = [exchange for place, exchange in enumerate(chat) if place >= first and place % 8 == 7]
-        trained = [exchange for exchange in chat if exchange not in kept_back]
+        kept_back = [
+            exchange for place, exchange in enumerate(talk.chat) if place >= first and place % 8 == 7
+        ]
+        trained = [exchange for exchange in talk.chat if exchange not in kept_back]
         self.chat = (kept_back or trained) if held_out else trained
         self.short = [exchange for exchange in self.chat if exchange.is_short]
-        corpus = build_sentences(_common_words(chat), train=3000, held_out=150)
-        sentences = corpus.held_out if held_out else corpus.train
-        self.sentences = [sentence for sentence in sentences if len(sentence.split()) <= 10]
+        self.talk = talk
+        self.sentences = talk.sentences(held_out)
         self.families: dict[str, Callable[[], Dialogue]] = {
             name: getattr(self, f"_{name}") for name in _WEIGHTS
         }
@@ -64,10 +74,17 @@ class Writer(Wording):
             dialogue = self.families[family]()
         return dialogue
 
+    def sentence(self) -> str:
+        """Something to say: as often a row of any words as a sentence, so that none is copied by heart."""
+        row = self.talk.row(self.pick)
+        if self.held_out or row in self.talk.kept_back or self.pick.random() < 0.5:
+            return self.pick.choice(self.sentences)
+        return row
+
     # Requests in words
 
     def request(self, idea: Idea) -> Dialogue:
-        """A request for one picture, clip, piece or sound; a third as if the client had opened the span at once."""
+        """A request for one picture, clip, piece or sound; some as if the client had opened the span at once."""
         table, words = self._table(idea), self.idea_words(idea)
         if (
             table == "video"
@@ -75,10 +92,13 @@ class Writer(Wording):
             and self.pick.random() < 0.5
         ):
             words = self.words(ideas.as_still(idea))
-        forced = self.pick.random() < 0.3
-        return self._made(
-            table, (self.say(table, x=words),), (media(idea),) if forced else announced(idea), forced
-        )
+        return self._made(table, (self.say(table, x=words),), *self._answer(idea))
+
+    def _answer(self, wanted: Idea) -> tuple[tuple[Part, ...], bool]:
+        """What is made, and whether the client has opened its span at once: never where that is announced too."""
+        made = media(wanted)
+        forced = made.modality not in ANNOUNCED and self.pick.random() < 0.3
+        return (made,) if forced else announced(wanted), forced
 
     def _table(self, idea: Idea) -> str:
         match idea:
@@ -104,7 +124,7 @@ class Writer(Wording):
         return self.request(Sound(self.pick.choice(world.SOUNDS)))
 
     def _speak(self) -> Dialogue:
-        sentence = self.pick.choice(self.sentences)
+        sentence = self.sentence()
         return self._made("speak", (self.say("speak", s=sentence),), (Part("speech", sentence),))
 
     def _reply_aloud(self) -> Dialogue:
@@ -193,19 +213,19 @@ class Writer(Wording):
         return self._shown("to_other_music", music, ask, changed)
 
     def _transcribe(self) -> Dialogue:
-        sentence = self.pick.choice(self.sentences)
+        sentence = self.sentence()
         request = (Part("speech", sentence), self.say("transcribe"))
         return self._made("transcribe", self.mixed(request), (Part("text", sentence),))
 
     def _repeat(self) -> Dialogue:
-        said = Part("speech", self.pick.choice(self.sentences))
+        said = Part("speech", self.sentence())
         return self._made("repeat", self.mixed((said, self.say("repeat"))), (said,))
 
     # Several modalities in one answer
 
     def _mixed(self) -> Dialogue:
         table = self.pick.choice(_MIXES)
-        x, second, s = self.scene(), self.scene(), self.pick.choice(self.sentences)
+        x, second, s = self.scene(), self.scene(), self.sentence()
         music = self.music() if self.pick.random() < 0.7 else Sound(self.pick.choice(world.SOUNDS))
         moving = replace(x, motion=self.pick.choice(list(world.MOTIONS)))
         y = second if table == "two_images" else music
@@ -333,9 +353,7 @@ class Writer(Wording):
     # Dialogues of one turn
 
     def _shown(self, family: str, idea: Idea, ask: Part, wanted: Idea) -> Dialogue:
-        forced = self.pick.random() < 0.3
-        answer = (media(wanted),) if forced else announced(wanted)
-        return self._made(family, self.mixed((media(idea), ask)), answer, forced)
+        return self._made(family, self.mixed((media(idea), ask)), *self._answer(wanted))
 
     def _made(
         self, family: str, request: tuple[Part, ...], answer: tuple[Part, ...], forced: bool = False
@@ -352,17 +370,10 @@ class Writer(Wording):
         return replace(dialogue, turns=(*dialogue.turns[:-1], Turn(said, answer)))
 
 
-def _common_words(chat: Sequence[Exchange]) -> tuple[str, ...]:
-    """The words of all chat, the most frequent first, each word as often as rows of words shall have it."""
-    counts = Counter(word for exchange in chat for word in spoken_form(exchange.answer).split())
-    words = [word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
-    return tuple(words * (1 + 3000 // len(words)))
-
-
 _WEIGHTS = {
-    "image": 10, "video": 8, "music": 6, "sound": 3, "speak": 9, "reply_aloud": 4, "chat": 13, "spoken_question": 4,
-    "name": 6, "name_aloud": 5, "detail": 4, "to_music": 4, "to_image": 4, "to_video": 3, "to_other_music": 2,
-    "transcribe": 3, "repeat": 3, "mixed": 9, "described": 2, "follow": 11, "bare": 4, "mention": 3, "redirected": 3,
+    "image": 10, "video": 8, "music": 6, "sound": 3, "speak": 10, "reply_aloud": 4, "chat": 13, "spoken_question": 4,
+    "name": 6, "name_aloud": 5, "detail": 4, "to_music": 5, "to_image": 7, "to_video": 4, "to_other_music": 3,
+    "transcribe": 6, "repeat": 3, "mixed": 9, "described": 2, "follow": 12, "bare": 4, "mention": 3, "redirected": 3,
     "reply_forced": 2,
 }  # fmt: skip
 """How often each family comes; plain chat and transcripts together are a fifth."""

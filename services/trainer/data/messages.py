@@ -13,6 +13,8 @@ from services.trainer.data.ideas import Idea
 from services.trainer.data.world import Scene
 
 MEDIA: tuple[ModalityName, ...] = ("image", "video", "audio")
+ANNOUNCED: tuple[ModalityName, ...] = ("image", "video")
+"""The model says what it will draw even where nobody hears it (`OutputEntry.announced`): signals then say it too."""
 
 
 class Part(NamedTuple):
@@ -31,7 +33,7 @@ class Turn(NamedTuple):
 
 @dataclass(frozen=True)
 class Dialogue:
-    """Turns of which the last is learned; `forced`: its spans are opened by the client's choice."""
+    """Turns of which the last is learned; `forced`: the client's choice opens its spans, and no text is learned."""
 
     family: str
     turns: tuple[Turn, ...]
@@ -69,11 +71,16 @@ def announced(*wanted: Idea) -> tuple[Part, ...]:
 
 
 def meant(idea: Idea, outputs: Sequence[ModalityName], opening: str) -> tuple[Part, ...]:
-    """An idea in each of the modalities that a client wants."""
+    """An idea in each of the modalities that a client wants; announced, as in service, where only such are missing."""
     forms: dict[ModalityName, Part] = {
         "image": media(ideas.as_still(idea)),
         "video": media(ideas.as_moving(idea)),
         "audio": media(ideas.as_audio(idea)),
         "speech": spoken(f"{opening} {ideas.caption(idea)}"),
     }
-    return tuple(forms[modality] for modality in outputs)
+    parts: list[Part] = []
+    for place, modality in enumerate(outputs):
+        if all(later in ANNOUNCED for later in outputs[place:]):
+            parts.append(Part("text", f"{opening.capitalize()} {forms[modality].content}."))
+        parts.append(forms[modality])
+    return tuple(parts)

@@ -112,7 +112,7 @@ async def _asked(address: str, bench: Bench, plan: Plan, scores: Scores) -> Tall
 
 @dataclass(frozen=True)
 class _Asker:
-    """Asks the questions of a row, chunk after chunk."""
+    """Asks the questions of a row, chunk after chunk; while one is asked, the one before is judged."""
 
     client: AsyncClient
     bench: Bench
@@ -122,19 +122,30 @@ class _Asker:
     async def ask(self, row: Row, seconds: float) -> tuple[Score, list[Judged]]:
         """Ask and judge until there are no more or the time is over; the score counts what was asked before."""
         score, found, end = self.scores.of(row), list[Judged](), time.monotonic() + seconds
-        questions = islice(row.questions(self.bench, self.items), len(score.observed), None)
+        asked, judging = len(score.observed), _nothing()
+        questions = islice(row.questions(self.bench, self.items), asked, None)
         with Progress(console=Console(stderr=True)) as bar:
-            task = bar.add_task(row.name, total=self.items, completed=len(score.observed))
+            task = bar.add_task(row.name, total=self.items, completed=asked)
             while chunk := await asyncio.to_thread(lambda: list(islice(questions, CHUNK))):
-                first = len(score.observed)
-                replies = await ask_all(self.client, chunk, first, lambda: bar.advance(task))
-                judged = await asyncio.to_thread(_judged, self.bench, row, replies)
-                found += judged
-                score.add(judged)
-                self.scores.keep(row, score)
+                replies = await ask_all(self.client, chunk, asked, lambda: bar.advance(task))
+                asked += len(chunk)
+                found += self._count(row, score, await judging)
+                judging = asyncio.ensure_future(asyncio.to_thread(_judged, self.bench, row, replies))
                 if time.monotonic() > end:
                     break
+            found += self._count(row, score, await judging)
         return score, found
+
+    def _count(self, row: Row, score: Score, judged: list[Judged]) -> list[Judged]:
+        score.add(judged)
+        self.scores.keep(row, score)
+        return judged
+
+
+def _nothing() -> asyncio.Future[list[Judged]]:
+    none: asyncio.Future[list[Judged]] = asyncio.get_running_loop().create_future()
+    none.set_result([])
+    return none
 
 
 def verdict(row: Row, observed: Sequence[Observation | None]) -> bool | None:

@@ -1,27 +1,30 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
 
+from anygpt.pack import open_pack
 from anygpt.topology import MODALITY_NAMES
 from anygpt_models.speech_text import spoken
 from services.trainer.alignment import switching
 from services.trainer.alignment_reading import wanted_of
 from services.trainer.data import chat, dialogues, ideas, world
-from services.trainer.data.messages import MEDIA, Dialogue
+from services.trainer.data.messages import ANNOUNCED, MEDIA, Dialogue, meant
 from services.trainer.data.phrases import wordings
 from services.trainer.data.split import is_held_out, shows_held_out
+from services.trainer.data.talk import Talk
 
 
 @pytest.fixture(scope="module")
-def built() -> list[Dialogue]:
-    return dialogues.build(3000, 1, chat.own_exchanges())
+def built(talk: Talk) -> list[Dialogue]:
+    return dialogues.build(3000, 1, talk)
 
 
-def test_the_same_seed_gives_the_same_dialogues(built: list[Dialogue]) -> None:
-    assert dialogues.build(500, 1, chat.own_exchanges()) == built[:500]
-    assert dialogues.build(500, 2, chat.own_exchanges()) != built[:500]
+def test_the_same_seed_gives_the_same_dialogues(built: list[Dialogue], talk: Talk) -> None:
+    assert dialogues.build(500, 1, talk) == built[:500]
+    assert dialogues.build(500, 2, talk) != built[:500]
 
 
 def test_no_two_dialogues_are_alike(built: list[Dialogue]) -> None:
@@ -51,6 +54,34 @@ def test_every_medium_is_a_thing_of_the_world(built: list[Dialogue]) -> None:
                 assert part.modality == "audio"
 
 
+def test_pictures_and_clips_are_always_announced_as_they_are_in_service(built: list[Dialogue]) -> None:
+    outputs = open_pack("mini").outputs
+    assert {MODALITY_NAMES[m] for m, output in outputs.items() if output.announced} == set(ANNOUNCED)
+    for dialogue in built:
+        answer = dialogue.turns[-1].answer
+        if {part.modality for part in answer} <= {"text", *ANNOUNCED} and dialogue.pairs:
+            assert answer[0].modality == "text", dialogue
+
+
+def test_what_a_client_decided_is_announced_only_where_nothing_else_is_missing() -> None:
+    dog = world.Scene("dog", "blue")
+    alone = meant(dog, ("image", "video"), "here is")
+    assert [part.modality for part in alone] == ["text", "image", "text", "video"]
+    assert alone[0].content == "Here is a dog on a blue background."
+    assert [part.modality for part in meant(dog, ("image", "speech"), "here is")] == ["image", "speech"]
+
+
+def test_rows_of_words_are_said_beside_sentences_but_none_that_is_kept_for_judging(
+    built: list[Dialogue], talk: Talk
+) -> None:
+    said = {
+        part.content for dialogue in built for part in dialogue.turns[-1].answer if dialogue.family == "speak"
+    }
+    assert said & set(talk.corpus.train)
+    assert any(set(sentence.split()) <= set(talk.words) for sentence in said)
+    assert not said & set(talk.corpus.held_out)
+
+
 def test_some_dialogues_refer_back_to_an_earlier_turn(built: list[Dialogue]) -> None:
     lengths = [len(dialogue.turns) for dialogue in built]
     assert lengths.count(2) > 100
@@ -65,9 +96,9 @@ def test_what_is_said_aloud_is_the_answer_before(built: list[Dialogue]) -> None:
         assert dialogue.turns[-1].answer[0].content in before
 
 
-def test_held_out_wordings_are_never_trained_on(built: list[Dialogue]) -> None:
+def test_held_out_wordings_are_never_trained_on(built: list[Dialogue], talk: Talk) -> None:
     assert not set(wordings("image", held_out=True)) & set(wordings("image", held_out=False))
-    held_out = dialogues.build(300, 1, chat.own_exchanges(), held_out=True)
+    held_out = dialogues.build(300, 1, talk, held_out=True)
     worded = {
         dialogue.turns for dialogue in held_out if dialogue.family in {"image", "video", "music", "to_music"}
     }
@@ -75,9 +106,9 @@ def test_held_out_wordings_are_never_trained_on(built: list[Dialogue]) -> None:
     assert not worded & {dialogue.turns for dialogue in built}
 
 
-def test_no_training_shows_a_combination_that_is_kept_for_judging(built: list[Dialogue]) -> None:
+def test_no_training_shows_a_combination_that_is_kept_for_judging(built: list[Dialogue], talk: Talk) -> None:
     assert not [dialogue for dialogue in (*built, *switching(60)) if shows_held_out(dialogue)]
-    judged = dialogues.build(300, 1, chat.own_exchanges(), held_out=True)
+    judged = dialogues.build(300, 1, talk, held_out=True)
     assert any(shows_held_out(dialogue) for dialogue in judged)
     for modality in ("image", "video", "audio"):
         assert not [idea for idea in wanted_of(modality) if is_held_out(idea)]
@@ -94,9 +125,9 @@ def test_what_was_shown_in_the_turn_before_is_asked_about_in_the_next(built: lis
     assert {"image", "video", "audio", "speech"} <= followed
 
 
-def test_plain_chat_is_a_part_of_the_mixture() -> None:
+def test_plain_chat_is_a_part_of_the_mixture(talk: Talk) -> None:
     exchanges = [chat.Exchange(question, f"About {question}", whole=True) for question in chat.questions()]
-    found = dialogues.build(1000, 1, [*chat.own_exchanges(), *exchanges])
+    found = dialogues.build(1000, 1, replace(talk, chat=[*talk.chat, *exchanges]))
     text_only = sum(dialogue.pairs == {("text", "text")} for dialogue in found)
     assert 0.06 < text_only / len(found) < 0.25
 

@@ -12,8 +12,9 @@ from services.gateway.prompt import PromptWriter
 from services.trainer.alignment_sequence import CODE, NOT_LEARNED, Sequencer, batches, collate
 from services.trainer.alignment_sequence import TEXT as AS_TEXT
 from services.trainer.alignment_words import LENGTHS, WordTargets
-from services.trainer.data import chat, dialogues
+from services.trainer.data import dialogues
 from services.trainer.data.messages import Dialogue, Part, Turn
+from services.trainer.data.talk import Talk
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +89,8 @@ def test_speech_codes_spell_what_was_said(pack: Pack, sequencer: Sequencer) -> N
     assert sequencer.units.decode(codes) == "now say that aloud"
 
 
-def test_every_built_dialogue_is_a_short_sequence(sequencer: Sequencer) -> None:
-    sequences = [sequencer.sequence(dialogue) for dialogue in dialogues.build(400, 1, chat.own_exchanges())]
+def test_every_built_dialogue_is_a_short_sequence(sequencer: Sequencer, talk: Talk) -> None:
+    sequences = [sequencer.sequence(dialogue) for dialogue in dialogues.build(400, 1, talk)]
     assert max(len(sequence.ids) for sequence in sequences) < 220
     assert all(any(sequence.learned) for sequence in sequences)
     groups = list(batches(sequences, 512))

@@ -6,18 +6,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from services.trainer.alignment_signals import choice_loss, kept_signals
-
-
-def test_a_condition_that_hits_its_own_costs_less_than_one_that_hits_its_neighbours() -> None:
-    wanted = torch.randn(6, 8, 16)
-    assert choice_loss(wanted, wanted) < 0.1 < choice_loss(wanted.roll(1, 0), wanted)
-
-
-def test_requests_for_the_same_thing_may_be_taken_for_each_other() -> None:
-    wanted = torch.randn(3, 8, 16).repeat(2, 1, 1)
-    assert torch.isclose(choice_loss(wanted, wanted), choice_loss(wanted.roll(3, 0), wanted))
-    assert choice_loss(wanted, wanted) < 1.0
+from services.trainer.alignment_signals import kept_signals
 
 
 def test_kept_signals_stand_beside_their_captions_whatever_the_chunk(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from services.trainer.data import audio, images, world
 from services.trainer.data.audio import Clip
 from services.trainer.data.chat import questions
+from services.trainer.data.english import LENGTH
 from services.trainer.data.sentences import build_sentences
 from services.trainer.data.sounds import synthesise
 from services.trainer.data.speech import SAMPLE_RATE, build_voice
@@ -40,6 +41,7 @@ def write_tiny_data(cache: Path) -> Path:
             build_voice(Buzz(name, 110.0 * (1 + pitch)), read, data / "speech" / split / name, spelled)
     rows = [(question, "I do not know.", True) for question in questions()]
     (data / "chat.json").write_text(json.dumps(rows))
+    (data / "english.json").write_text(json.dumps([[*range(first, first + LENGTH)] for first in (100, 900)]))
     return cache
 
 

@@ -1,0 +1,100 @@
+"""How far projected signals are from the conditions that they stand for.
+
+NExT-GPT's distance to the caption's condition, and beside it a choice: the condition must be nearer to its own caption
+than to captions that differ in one word. Distance alone is content with an average colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from anygpt.vocabulary import ModalityName
+from services.trainer.data import ideas, world
+from services.trainer.data.messages import media
+from services.trainer.data.world import Scene
+
+CHOICE_WEIGHT, TEMPERATURE = 0.3, 0.05
+OTHER_KINDS = 12
+"""Other things on the same background that a scene has to be told from."""
+SAMPLE = 512
+"""Captions of a modality from which its middle and its spread are taken."""
+
+Wanted = Callable[[ModalityName, Sequence[str]], Tensor]
+"""Modality, captions -> conditions [captions, queries, width]."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The middle [queries, width] of a modality's conditions, and how far they lie from it."""
+
+    middle: Tensor
+    scale: Tensor
+
+
+class ConditionLoss:
+    """Distance in units of a modality's own spread, and the choice among neighbours."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._spreads: dict[ModalityName, Spread] = {}
+
+    def __call__(self, modality: ModalityName, projected: Tensor, captions: Sequence[str]) -> Tensor:
+        """Projected signals [N, queries, width] and what each stands for -> a scalar."""
+        spread = self._spread(modality)
+        places = {caption: place for place, caption in enumerate(dict.fromkeys(captions))}
+        for caption in neighbours(captions):
+            places.setdefault(caption, len(places))
+        known = (self._wanted(modality, list(places)) - spread.middle) / spread.scale
+        near = (projected.float() - spread.middle) / spread.scale
+        own = torch.tensor([places[caption] for caption in captions])
+        return distance(near, known[own]) + CHOICE_WEIGHT * choice_loss(near, known, own)
+
+    def _spread(self, modality: ModalityName) -> Spread:
+        if modality not in self._spreads:
+            captions = captions_of(modality)
+            some = self._wanted(modality, captions[:: -(-len(captions) // SAMPLE)])
+            self._spreads[modality] = Spread(some.mean(0), (some - some.mean(0)).std())
+        return self._spreads[modality]
+
+
+def distance(projected: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error plus cosine distance of condition vectors."""
+    projected, target = projected.float(), target.float()
+    return (
+        functional.mse_loss(projected, target)
+        + (1 - functional.cosine_similarity(projected, target, dim=-1)).mean()
+    )
+
+
+def choice_loss(projected: Tensor, known: Tensor, own: Tensor) -> Tensor:
+    """Cross-entropy of finding one's own condition, `known[own]`, among all that are known."""
+    near = functional.normalize(projected.flatten(1), dim=1)
+    return functional.cross_entropy(near @ functional.normalize(known.flatten(1), dim=1).T / TEMPERATURE, own)
+
+
+def neighbours(captions: Sequence[str]) -> list[str]:
+    """Captions that differ in one respect: all colours and motions, some other things; all there is to hear."""
+    known = ideas.by_caption()
+    return [other for caption in captions for other in _near(known[caption])]
+
+
+def _near(idea: ideas.Idea) -> list[str]:
+    if not isinstance(idea, Scene):
+        return captions_of("audio")
+    kinds = world.kinds()
+    near = [replace(idea, colour=colour) for colour in world.COLOURS]
+    near += [replace(idea, motion=motion) for motion in world.MOTIONS if idea.motion]
+    near += [replace(idea, kind=kinds[int(n)]) for n in torch.randint(len(kinds), (OTHER_KINDS,))]
+    return [ideas.caption(other) for other in near]
+
+
+@cache
+def captions_of(modality: ModalityName) -> list[str]:
+    """Every caption of the world in one modality."""
+    return [caption for caption, idea in ideas.by_caption().items() if media(idea).modality == modality]

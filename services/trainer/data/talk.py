@@ -1,0 +1,45 @@
+"""What people say in dialogues: ordinary exchanges, sentences to speak and to hear, and rows of any words."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from services.trainer.data.chat import Exchange
+from services.trainer.data.sentences import Corpus, build_sentences
+
+MOST_WORDS = 10
+"""Longer sentences are not said in one breath."""
+TYPICAL_RANK = 900
+"""The mean rank, by frequency, of a word in a row."""
+
+
+@dataclass(frozen=True)
+class Talk:
+    """Exchanges, sentences apart for learning and for judging, and words, the most frequent first."""
+
+    chat: Sequence[Exchange]
+    corpus: Corpus
+    words: Sequence[str]
+
+    @classmethod
+    def of(cls, chat: Sequence[Exchange], words: Sequence[str]) -> Talk:
+        """With the sentences that speech is learned from and judged by."""
+        return cls(chat, build_sentences(words), words)
+
+    @cached_property
+    def kept_back(self) -> frozenset[str]:
+        """Sentences that are never trained on."""
+        return frozenset(self.corpus.held_out)
+
+    def sentences(self, held_out: bool) -> list[str]:
+        """Those to say, for training or for judging."""
+        found = self.corpus.held_out if held_out else self.corpus.train
+        return [sentence for sentence in found if len(sentence.split()) <= MOST_WORDS]
+
+    def row(self, pick: random.Random) -> str:
+        """Words by their frequency, without a sense."""
+        places = [int(pick.expovariate(1 / TYPICAL_RANK)) for _ in range(pick.randint(2, 8))]
+        return " ".join(self.words[place % len(self.words)] for place in places)

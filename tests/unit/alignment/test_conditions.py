@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from zlib import crc32
+
+import torch
+from torch import Tensor
+
+from anygpt.vocabulary import ModalityName
+from services.trainer.alignment_conditions import ConditionLoss, captions_of, choice_loss, neighbours
+
+
+def conditions(_: ModalityName, captions: Sequence[str]) -> Tensor:
+    """A condition of its own for every caption, most of it alike in all."""
+    made = [torch.randn(4, 8, generator=torch.Generator().manual_seed(crc32(c.encode()))) for c in captions]
+    return 5.0 + 0.1 * torch.stack(made)
+
+
+def test_a_condition_that_hits_its_own_costs_less_than_one_that_hits_its_neighbours() -> None:
+    wanted, own = torch.randn(6, 8, 16), torch.arange(6)
+    assert choice_loss(wanted, wanted, own) < 0.1 < choice_loss(wanted.roll(1, 0), wanted, own)
+
+
+def test_the_average_condition_is_far_away_though_most_of_a_condition_is_alike_in_all() -> None:
+    loss, captions = ConditionLoss(conditions), captions_of("image")[:16]
+    exact = conditions("image", captions)
+    average = exact.mean(0).expand(16, -1, -1)
+    assert loss("image", exact, captions) < 0.01
+    assert loss("image", average, captions) > 1.0
+
+
+def test_the_right_thing_on_the_wrong_ground_costs_more_than_the_right_one() -> None:
+    loss = ConditionLoss(conditions)
+    right, wrong = "a dog on a blue background", "a dog on a red background"
+    assert loss("image", conditions("image", [right]), [right]) < loss(
+        "image", conditions("image", [wrong]), [right]
+    )
+
+
+def test_requests_for_the_same_thing_do_not_rival_each_other() -> None:
+    captions = ["a dog on a blue background"] * 4
+    assert ConditionLoss(conditions)("image", conditions("image", captions), captions) < 0.01
+
+
+def test_neighbours_have_every_other_ground_and_every_other_motion() -> None:
+    near = set(neighbours(["a dog moving left on a blue background"]))
+    assert "a dog moving left on a red background" in near
+    assert "a dog rising on a blue background" in near
+    assert len(neighbours([captions_of("audio")[0]])) == len(captions_of("audio"))
