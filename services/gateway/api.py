@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, ExitStack, aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import AsyncExitStack, ExitStack, aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,11 +65,12 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
         self._running: set[str] = set()
         self._leaving: set[asyncio.Task[None]] = set()
         self.is_draining = False
+        self._beginning = 0
 
     @property
     def running(self) -> int:
-        """Streams under way at this replica."""
-        return len(self._running)
+        """Requests that begin and streams under way at this replica."""
+        return self._beginning + len(self._running)
 
     async def Generate(
         self, request: anygpt_service_pb2.GenerateRequest, context: Context
@@ -77,14 +78,16 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
         """See AnyGPTService."""
         call = call_of(context, self._parts.settings.limits.deadline_ms)
         own_id = call.request_id = new_request_id()
-        call.request_id = await self._claim(request, call)
+        with self._begins():
+            call.request_id = await self._claim(request, call)
         if call.request_id != own_id:
             with suppress(NotFound):
                 async for event in self._resumed(call, 0, self._grace_ms(request), context):
                     yield anygpt_service_pb2.GenerateResponse(event=event)
                 return
         with self._parts.streams.watch(call.request_id) as watch:
-            client = await self._accept(request, call, context)
+            with self._begins():
+                client = await self._accept(request, call, context)
             async for event in watch.events():
                 client.see(event)
                 yield anygpt_service_pb2.GenerateResponse(event=event)
@@ -134,6 +137,15 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
     async def Describe(self, request: Any, context: Context) -> anygpt_service_pb2.DescribeResponse:
         """See AnyGPTService."""
         return self._parts.description.response
+
+    @contextmanager
+    def _begins(self) -> Iterator[None]:
+        """A request has not been told of yet, and would be cut without a word if this replica stopped now."""
+        self._beginning += 1
+        try:
+            yield
+        finally:
+            self._beginning -= 1
 
     async def close(self) -> None:
         """Forget clients that may come back: their requests live on at another replica or end by deadline."""

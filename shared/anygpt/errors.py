@@ -202,10 +202,15 @@ def from_failure(failure: types_pb2.Failure) -> AnyGPTError:
 
 
 def from_rpc_error(error: grpc.RpcError) -> AnyGPTError:
-    """Turn the status of a call back into the error it was; foreign statuses keep their code."""
+    """Turn the status of a call back into the error it was; foreign statuses keep their code.
+
+    But for one: a server that stops ends the calls that it still has as cancelled, though nobody asked for that.
+    """
     status = rpc_status.from_call(cast(grpc.Call, error))
     if status is None:
         code = error.code()
+        if code is grpc.StatusCode.CANCELLED:
+            return Unavailable("the server ended the call", reason=code.name)
         return _BY_CODE.get(int(code.value[0]), AnyGPTError)(error.details() or code.name, reason=code.name)
     reason, field, retry_after_ms = "", "", 0
     for detail in status.details:
