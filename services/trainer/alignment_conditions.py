@@ -17,6 +17,7 @@ from torch.nn import functional
 from anygpt.vocabulary import ModalityName
 from services.trainer.data import ideas, world
 from services.trainer.data.messages import media
+from services.trainer.data.split import is_held_out
 from services.trainer.data.world import Scene
 
 CHOICE_WEIGHT, TEMPERATURE = 0.3, 0.05
@@ -79,19 +80,23 @@ def choice_loss(projected: Tensor, known: Tensor, own: Tensor) -> Tensor:
 
 
 def neighbours(captions: Sequence[str]) -> list[str]:
-    """Captions that differ in one respect: all colours and motions, some other things; all there is to hear."""
+    """Captions that differ in one respect: all colours and motions, some other things; all there is to hear.
+
+    None is of a combination that is kept for judging: what is only ever a rival would be learned as never meant.
+    """
     known = ideas.by_caption()
-    return [other for caption in captions for other in _near(known[caption])]
+    near = (other for caption in captions for other in _near(known[caption]))
+    return [ideas.caption(other) for other in near if not is_held_out(other)]
 
 
-def _near(idea: ideas.Idea) -> list[str]:
+def _near(idea: ideas.Idea) -> list[ideas.Idea]:
     if not isinstance(idea, Scene):
-        return captions_of("audio")
+        return [ideas.by_caption()[caption] for caption in captions_of("audio")]
     kinds = world.kinds()
     near = [replace(idea, colour=colour) for colour in world.COLOURS]
     near += [replace(idea, motion=motion) for motion in world.MOTIONS if idea.motion]
     near += [replace(idea, kind=kinds[int(n)]) for n in torch.randint(len(kinds), (OTHER_KINDS,))]
-    return [ideas.caption(other) for other in near]
+    return [*near]
 
 
 @cache
