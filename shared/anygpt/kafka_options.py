@@ -20,7 +20,7 @@ EVERY_RECORD = 2**31 - 1
 """A poll takes all that was fetched: of a partition that is paused meanwhile, the client never delivers the rest."""
 POLL_MS = 200
 """How long a poll waits: the longest delay of a pause, a commit or a close."""
-RETRY_MS = 250
+RETRY_MS = 100
 """Between attempts: with a broker that is away, every one costs all clients of a machine their processor time."""
 
 Options = dict[str, Any]
