@@ -29,6 +29,7 @@ from kafka.admin import (
     UserScramCredentialUpsertion,
 )
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.net.compat import KafkaNetClient
 from kafka.partitioner import murmur2
 from pydantic import SecretStr
 
@@ -44,7 +45,7 @@ from anygpt.bus_polling import (
 from anygpt.errors import AnyGPTError, Denied, Exhausted, OutOfRange, Precondition, TooLarge, Unavailable
 from anygpt.grants import Grant, of_accounts
 from anygpt.kafka_options import POLL_MS, REQUEST_MS, RETRY_MS, KafkaOptions, Options
-from anygpt.kafka_patience import PatientClient, make_patient, remember_join
+from anygpt.kafka_patience import make_patient, remember_join
 from anygpt.settings import MIB, KafkaSettings, LimitSettings, ServiceSettings
 from anygpt.topology import TOPICS, Topic
 
@@ -78,7 +79,7 @@ class KafkaBus:
                 lambda: KafkaConsumer(**self._options.follower())
             )
             self._producer: KafkaProducer = await self._look_up(
-                lambda: KafkaProducer(**self._options.producer(), kafka_client=PatientClient)
+                lambda: KafkaProducer(**self._options.producer(), kafka_client=_PatientClient)
             )
         except AnyGPTError:
             self._lookups.shutdown(wait=False)
@@ -265,6 +266,14 @@ def _set_grants(admin: KafkaAdminClient, accounts: Iterable[str]) -> None:
 def _acl(grant: Grant) -> ACL:
     pattern = ResourcePattern(ResourceType[grant.resource], grant.name)
     return ACL(f"User:{grant.account}", "*", ACLOperation[grant.operation], ACLPermissionType.ALLOW, pattern)
+
+
+class _PatientClient(KafkaNetClient):  # type: ignore[misc]
+    """The producer's network client, which waits for a broker that is away without turning a core."""
+
+    def connection_delay(self, node: object) -> float:
+        """Milliseconds, as the sender takes them: the vendor's own answer is in seconds, and 0 while it connects."""
+        return max(1000.0 * float(super().connection_delay(node)), RETRY_MS)
 
 
 class _Polled:
