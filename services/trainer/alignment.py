@@ -20,7 +20,7 @@ from services.trainer.alignment_report import run_report
 from services.trainer.alignment_sequence import TokenSequence, batches, collate
 from services.trainer.alignment_setup import Alignment
 from services.trainer.alignment_signals import signal
-from services.trainer.data import dialogues
+from services.trainer.data import dialogues, english
 from services.trainer.data.messages import Dialogue
 from services.trainer.data.split import shows_held_out
 from services.trainer.loop import train
@@ -73,17 +73,17 @@ def converse(recipe: Recipe, alignment: Alignment) -> None:
     amounts = recipe.amount(AMOUNTS)
     model, groups = alignment.model, _batches(alignment, amounts)
     model.learn(model.adapter, model.out)
-    features, loss = (
-        Features(sources(recipe), alignment.words),
-        ConditionLoss(Conditions.of_pack(recipe.pack)),
-    )
+    features = Features(sources(recipe), alignment.words)
+    loss = ConditionLoss(Conditions.of_pack(recipe.pack))
+    with model.adapter.lora.left_out():
+        texts = english.texts(recipe.cache, english.sampled(model.base, alignment.sequencer.tokenizer))
 
     def step(number: int) -> Tensor:
         batch = collate(groups[number % len(groups)], pad=0)
         states, embeddings = model.hidden(batch, features)
         answers = model.answer_loss(batch, states)
         conditions = model.condition_loss(batch, states, embeddings, loss)
-        plain = alignment.english[torch.randint(len(alignment.english), (amounts["english"],))]
+        plain = texts[torch.randint(len(texts), (amounts["english"],))]
         return answers + CONDITION_WEIGHT * conditions + ENGLISH_WEIGHT * model.drift_loss(plain)
 
     train(recipe.run("alignment", learning_rate=8e-4, warmup=20, save_every=25, log_every=5), model, step)

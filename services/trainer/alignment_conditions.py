@@ -93,10 +93,10 @@ def _near(idea: ideas.Idea) -> list[ideas.Idea]:
     if not isinstance(idea, Scene):
         return [ideas.by_caption()[caption] for caption in captions_of("audio")]
     kinds = world.kinds()
-    near = [replace(idea, colour=colour) for colour in world.COLOURS]
+    near: list[ideas.Idea] = [replace(idea, colour=colour) for colour in world.COLOURS]
     near += [replace(idea, motion=motion) for motion in world.MOTIONS if idea.motion]
     near += [replace(idea, kind=kinds[int(n)]) for n in torch.randint(len(kinds), (OTHER_KINDS,))]
-    return [*near]
+    return near
 
 
 @cache

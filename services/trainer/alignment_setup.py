@@ -19,7 +19,7 @@ from services.trainer import pack
 from services.trainer.alignment_model import AlignedModel
 from services.trainer.alignment_sequence import Sequencer
 from services.trainer.alignment_words import LENGTHS, WordTargets, first_rows
-from services.trainer.data import chat, english
+from services.trainer.data import chat
 from services.trainer.data.speech import common_words
 from services.trainer.data.talk import Talk
 from services.trainer.device import here, multiplies_bf16, on_processors
@@ -41,8 +41,6 @@ class Alignment:
     sequencer: Sequencer
     words: WordTargets
     talk: Talk
-    english: Tensor
-    """Plain English of the base model [texts, tokens]."""
 
     @classmethod
     def open(cls, recipe: Recipe) -> Alignment:
@@ -51,7 +49,6 @@ class Alignment:
         keep_tokenizer(tokenizer, recipe.pack / "tokenizer")
         exchanges = chat.exchanges(recipe.cache, chat.greedy(base, tokenizer))
         talk = Talk.of(exchanges, common_words(recipe.cache / "data" / "speech"))
-        plain = english.texts(recipe.cache, english.sampled(base, tokenizer))
         vocabulary = Vocabulary(pack.LAYOUT)
         units = SpeechUnits.from_pretrained(recipe.pack / "speech_units")
         sequencer = Sequencer(vocabulary, tokenizer, units, pack.PROMPT, dict(LENGTHS))
@@ -62,7 +59,7 @@ class Alignment:
         into = {modality: input_projection(modality, recipe.pack, embedding.shape[1]) for modality in LENGTHS}
         out = {modality: output_projection(modality, recipe.pack, embedding.shape[1]) for modality in LENGTHS}
         model = AlignedModel(base, vocabulary, adapter, into, out)
-        return cls(model, sequencer, WordTargets(sequencer.tokens, embedding), talk, plain)
+        return cls(model, sequencer, WordTargets(sequencer.tokens, embedding), talk)
 
 
 def base_model() -> tuple[Any, Any]:

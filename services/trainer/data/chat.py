@@ -5,7 +5,6 @@ The base model answers under a system instruction that the learned prompt lacks 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from services.trainer.whole import made_once
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -119,16 +120,15 @@ def questions() -> list[str]:
 
 def exchanges(cache: Path, answer: Answerer) -> list[Exchange]:
     """Read the answered questions from the cache; what is missing there is answered first."""
-    path = cache / "data" / "chat.json"
-    if not path.exists():
+
+    def answered() -> list[tuple[str, str, bool]]:
         asked = questions()
         replies: dict[str, tuple[str, bool]] = {}
         for batch in _batches(asked, 32):
             replies |= zip(batch, answer(batch), strict=True)
-        rows = [(question, *replies[question]) for question in sorted(asked, key=len)]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(rows, indent=0))
-    return own_exchanges() + [Exchange(*row) for row in json.loads(path.read_text())]
+        return [(question, *replies[question]) for question in sorted(asked, key=len)]
+
+    return own_exchanges() + [Exchange(*row) for row in made_once(cache / "data" / "chat.json", answered)]
 
 
 def own_exchanges() -> list[Exchange]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+from services.trainer.whole import made_once
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -29,12 +30,8 @@ Water Children During Since Between From By No Two As Both Your Just Here Then H
 
 def texts(cache: Path, author: Author) -> Tensor:
     """Token ids [texts, LENGTH] that the base model has sampled from itself; written once, then kept."""
-    path = cache / "data" / "english.json"
-    if not path.exists():
-        beginnings = list(dict.fromkeys(_BEGINNINGS.split()))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(author(beginnings * COPIES)), encoding="utf-8")
-    return torch.tensor(json.loads(path.read_text(encoding="utf-8")))
+    beginnings = list(dict.fromkeys(_BEGINNINGS.split()))
+    return torch.tensor(made_once(cache / "data" / "english.json", lambda: author(beginnings * COPIES)))
 
 
 def sampled(model: Any, tokenizer: PreTrainedTokenizerFast, size: int = 64) -> Author:

@@ -104,6 +104,8 @@ short: hello world, good morning, thank you, the cat is happy, see you soon, wel
 short: good night, welcome home, yes please, no problem, never mind, how are you, one two three, come here
 """
 
+TYPICAL_RANK = 900
+"""The mean rank, by frequency, of a word in a row."""
 _SLOT = re.compile(r"{(\w+)}")
 
 
@@ -129,6 +131,14 @@ def build_sentences(common: Sequence[str], train: int = 5000, held_out: int = 24
     return Corpus(sorted(sentences[held_out:]), sorted(sentences[:held_out]))
 
 
+def row(choice: random.Random, words: Sequence[str], lengths: tuple[int, int]) -> str:
+    """Words, the most frequent of them first, drawn by their rank and without a sense; as many as `lengths` allow."""
+    count = choice.randint(*lengths)
+    return " ".join(
+        words[min(int(choice.expovariate(1 / TYPICAL_RANK)), len(words) - 1)] for _ in range(count)
+    )
+
+
 def word_counts(sentences: Iterable[str], common: Sequence[str]) -> Counter[str]:
     """Word weights for learning units: the sentences, the world's names, and the common words by rank (Zipf)."""
     counts: Counter[str] = Counter(word for sentence in sentences for word in sentence.split())
@@ -152,19 +162,12 @@ class _Writer:
         kind = self.choice.choices(
             ("command", "answer", "number", "talk", "plain", "row"), (28, 14, 10, 12, 18, 18)
         )[0]
-        return self._row() if kind == "row" else self._expand(self.choice.choice(self._rules[kind]))
+        if kind == "row":
+            return row(self.choice, self._common, (4, 9))
+        return self._expand(self.choice.choice(self._rules[kind]))
 
     def _expand(self, rule: str) -> str:
         return _SLOT.sub(lambda slot: self._fill(slot.group(1)), rule)
-
-    def _row(self) -> str:
-        rank = [
-            min(int(self.choice.expovariate(1 / 900)), len(self._common) - 1) for _ in range(self._length())
-        ]
-        return " ".join(self._common[place] for place in rank)
-
-    def _length(self) -> int:
-        return self.choice.randint(4, 9)
 
     def _fill(self, slot: str) -> str:
         draw = self.choice

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from anygpt_models.speech_text import phrases
+from services.trainer.whole import made_once
 
 SAMPLE_RATE = 16_000
 SHARD = 100
@@ -59,23 +60,19 @@ class Voice(Protocol):
 
 def common_words(cache: Path) -> list[str]:
     """Frequent English words, the most frequent first, that the pronunciation lexicon knows."""
-    path = cache / "words.json"
-    if not path.exists():
+
+    def chosen() -> list[str]:
         known = set(lexicon(cache))
         words = [word for word in _listed_words() if word in known and (len(word) > 1 or word in "ai")]
-        cache.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps([word for word in words if word not in _UNSUITABLE]), encoding="utf-8")
-    stored: list[str] = json.loads(path.read_text(encoding="utf-8"))
+        return [word for word in words if word not in _UNSUITABLE]
+
+    stored: list[str] = made_once(cache / "words.json", chosen)
     return stored
 
 
 def lexicon(cache: Path) -> dict[str, str]:
     """Word -> phonemes, American English (hibari's own asset, Apache-2.0); read from the package once."""
-    path = cache / "lexicon.json"
-    if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(_packaged_lexicon()), encoding="utf-8")
-    stored: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    stored: dict[str, str] = made_once(cache / "lexicon.json", _packaged_lexicon)
     return stored
 
 

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from services.trainer.data.chat import Exchange
-from services.trainer.data.sentences import Corpus, build_sentences
+from services.trainer.data.sentences import Corpus, build_sentences, row
 
 MOST_WORDS = 10
 """Longer sentences are not said in one breath."""
-TYPICAL_RANK = 900
-"""The mean rank, by frequency, of a word in a row."""
 
 
 @dataclass(frozen=True)
@@ -41,5 +39,4 @@ class Talk:
 
     def row(self, pick: random.Random) -> str:
         """Words by their frequency, without a sense."""
-        places = [int(pick.expovariate(1 / TYPICAL_RANK)) for _ in range(pick.randint(2, 8))]
-        return " ".join(self.words[place % len(self.words)] for place in places)
+        return row(pick, self.words, (2, 8))
