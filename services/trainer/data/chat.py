@@ -25,17 +25,32 @@ ANSWER_TOKENS = 44
 
 _QUESTIONS = """
 What is the capital of {}? : France, Egypt, Canada, India, Greece, Portugal, Norway, Poland, Austria, Sweden, China
-What do {} eat? : cows, cats, bears, whales, bees, lions, rabbits, owls
+What is the capital of {}? : Turkey, Kenya, Peru, Finland, Ireland, Denmark, Hungary, Cuba, Thailand, Chile, Mexico
+Which language do people speak in {}? : Brazil, Austria, Egypt, Argentina, Iceland, Belgium, Morocco, Vietnam
+What do {} eat? : cows, cats, bears, whales, bees, lions, rabbits, owls, pandas, horses, frogs, snails
+Where do {} live? : penguins, camels, polar bears, monkeys, sharks, eagles, foxes, dolphins
+How many {}? : continents are there, hours are in a day, legs does an insect have, planets are there
 Write one sentence about {}. : the sea, friendship, winter, my garden, a long train ride, coffee, the moon, a knight
+Write one sentence about {}. : a violin, a red apple, the rain, music, a happy dog, a photograph, speech, a film
 Explain {} in one sentence. : gravity, rain, photosynthesis, democracy, a computer, electricity, inflation, an atom
+Explain {}. : how a piano works, what a picture is, why bells ring, how a rocket flies, what a voice is, sound waves
 Give me three tips for {}. : sleeping well, learning a language, saving money, cooking rice, a job interview, running
+Give me one tip for {}. : taking photographs, playing the guitar, speaking in public, painting, growing herbs
 Write a short poem about {}. : autumn, a river, the night sky, my mother, an old house, spring
 How do I {}? : boil an egg, tie a tie, clean a window, grow tomatoes, write a letter, learn to swim, fix a flat tyre
+How do I {}? : draw a face, tune a guitar, make a film, learn to sing, take better pictures, bake bread, plant a tree
 Who was {}? : Albert Einstein, Mozart, Cleopatra, Leonardo da Vinci, Marie Curie, Shakespeare, Isaac Newton
+Who wrote {}? : Hamlet, The Odyssey, Don Quixote, Pride and Prejudice, War and Peace, Moby Dick
+Who invented {}? : the telephone, the light bulb, the printing press, the airplane, dynamite
 Why {}? : is the sky blue, do leaves fall, do we sleep, is the sea salty, do cats purr, do we dream
+Why {}? : do birds sing, does ice float, is Mars red, do people like music, do dogs bark, is grass green
 What is {}? : a volcano, a symphony, a galaxy, bread made of, history, a novel, the internet, chess
+What is {}? : a violin, a rainbow, the speed of sound, a portrait, an orchestra, jazz, an elephant, a poem, a whale
+When {}? : did the Titanic sink, was the first moon landing, does winter begin, did the Second World War end
+Is {}? : a tomato a fruit, the sun a star, a whale a fish, Pluto a planet, glass a liquid, Rome in Italy
 {} : Tell me a fun fact., I am bored., I feel tired today., I had a great day!, Tell me a story., Give me some advice.
 {} : Help me plan my day., Recommend a book., What should I cook tonight?, Tell me something nice.
+{} : I need a hobby., Tell me about yourself., What should I learn next?, I cannot sleep., It is raining today.
 Translate into French: {} : good morning, thank you, where is the station, the house is big, I love you
 Correct this sentence: {} : he go to school, she have two cat, I is happy, they was late
 Summarise: {} : The meeting was moved to Friday as the manager is ill., It rained so the game was cancelled.

@@ -134,8 +134,7 @@ class Writer(Wording):
         )
 
     def _chat(self) -> Dialogue:
-        exchange = self.pick.choice(self.chat)
-        return self._answered(exchange)
+        return self._answered(self.pick.choice(self.chat))
 
     def _spoken_question(self) -> Dialogue:
         exchange = self.pick.choice(self.short)
@@ -361,7 +360,9 @@ class Writer(Wording):
         return Dialogue(family, (Turn(request, answer),), forced)
 
     def _answered(self, exchange: Exchange) -> Dialogue:
-        turn = Turn((Part("text", exchange.question),), (Part("text", exchange.answer),))
+        plain = exchange.question.lower() if self.pick.random() < 0.2 else exchange.question
+        asked = self.say("ask", s=plain) if self.pick.random() < 0.6 else Part("text", plain)
+        turn = Turn((asked,), (Part("text", exchange.answer),))
         return Dialogue("chat", (turn,), whole=exchange.whole)
 
     def _spoken(self, dialogue: Dialogue) -> Dialogue:
@@ -371,12 +372,12 @@ class Writer(Wording):
 
 
 _WEIGHTS = {
-    "image": 10, "video": 8, "music": 6, "sound": 3, "speak": 10, "reply_aloud": 4, "chat": 13, "spoken_question": 4,
-    "name": 6, "name_aloud": 5, "detail": 4, "to_music": 5, "to_image": 7, "to_video": 4, "to_other_music": 3,
+    "image": 10, "video": 10, "music": 10, "sound": 4, "speak": 9, "reply_aloud": 4, "chat": 32, "spoken_question": 4,
+    "name": 7, "name_aloud": 5, "detail": 5, "to_music": 5, "to_image": 7, "to_video": 4, "to_other_music": 3,
     "transcribe": 6, "repeat": 3, "mixed": 9, "described": 2, "follow": 12, "bare": 4, "mention": 3, "redirected": 3,
     "reply_forced": 2,
 }  # fmt: skip
-"""How often each family comes; plain chat and transcripts together are a fifth."""
+"""How often each family comes; plain chat and transcripts together are near a quarter."""
 
 _SPEAKABLE = {
     "image", "video", "music", "sound", "name", "detail", "to_music", "to_image", "to_video", "mixed", "name_aloud",

@@ -108,6 +108,10 @@ transcribe: write this as text
 transcribe: what is being said? | type what you hear | what does the speaker say? | put this into writing
 repeat: repeat this | say it again | repeat after me | say the same | say that again, please
 
+ask: {s} | please answer: {s} | i have a question: {s} | tell me: {s} | hello! {s} | one more question: {s}
+ask: can you help me? {s} | i am curious. {s} | {s} please keep it short | let us talk. {s} | another thing: {s}
+ask: here is what i want to know: {s} | {s} i would like to read about it | {s} thanks | something else: {s}
+
 aloud: now say that aloud | say that aloud | read it to me | can you say that? | read that aloud
 aloud: say it with your voice
 aloud: tell me that aloud, please | speak your last answer | now read it out
