@@ -41,6 +41,8 @@ EXACT_CLIPS = 24
 """Clips of music and sound that travel sample by sample."""
 EXACT_SECONDS = 45
 """Of each voice, likewise."""
+MOST_SHARDS = 34
+"""Of each voice; where it has said more, shards from all over travel."""
 TEXTS = ("chat.json", "english.json", "speech/words.json", "speech/lexicon.json", "npm/provenance.json")
 """Files below the data folder that travel as they are, when they are there."""
 _CLIPS_AT_ONCE = 32
@@ -148,11 +150,13 @@ def _voices(cache: Path) -> Files:
         _due(folder / "provenance.json", "speech.data")
         yield f"speech/{voice}/provenance.json", (folder / "provenance.json").read_bytes()
         yield f"speech/{voice}/exact.xz", samples_as_bytes(_first_seconds(folder))
-        for path in sorted(folder.glob("[0-9]*.json")):
-            yield from _shard(folder, path)
+        shards = sorted(folder.glob("[0-9]*.json"))
+        count = min(MOST_SHARDS, len(shards))
+        for number in range(count):
+            yield from _shard(folder, shards[number * len(shards) // count], number)
 
 
-def _shard(folder: Path, path: Path) -> Files:
+def _shard(folder: Path, path: Path, number: int) -> Files:
     """A shard of a voice: its texts and times, the gain that brings each to one level, and its mels."""
     rows = json.loads(path.read_text(encoding="utf-8"))
     waveform, start, mels, gains = load_file(path.with_suffix(".safetensors"))["waveform"], 0, [], []
@@ -161,11 +165,11 @@ def _shard(folder: Path, path: Path) -> Files:
         start += row["samples"]
         mels.append(log_mel(wave))
         gains.append(float((levelled(wave).abs().max() / wave.abs().max().clamp(min=1e-6)).log()))
-    name = f"speech/{folder.name}/{path.stem}"
+    name = f"speech/{folder.name}/{number:03}"
     pieces = list(_pieces([mel.shape[-1] for mel in mels]))
     yield f"{name}.json", json.dumps({"rows": rows, "gains": gains, "pieces": len(pieces)}).encode()
-    for number, (first, last) in enumerate(pieces):
-        yield f"{name}.{number}.webp", mels_as_picture(mels[first:last])
+    for piece, (first, last) in enumerate(pieces):
+        yield f"{name}.{piece}.webp", mels_as_picture(mels[first:last])
 
 
 def _unpack_voices(read: Read, data: Path) -> None:

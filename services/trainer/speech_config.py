@@ -7,7 +7,9 @@ from pathlib import Path
 from services.trainer.recipe import Recipe
 
 VOICES = ("hibari", "joe")
-JOE_SENTENCES = 2000
+JOE_SENTENCES = 4400
+WORD_ROUNDS = 2
+"""How often every common word is read in rows that make no sense, so that none is known from a sentence alone."""
 HELD_OUT_SPOKEN = 100
 
 

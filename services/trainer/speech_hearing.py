@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anygpt_models.speech_language import SpeechLanguage
-from anygpt_models.speech_recogniser import LETTERS_PER_STEP, STRIDE, SpeechRecogniser, best_path, steps_of
-from services.trainer.data.speech import read_voice
+from anygpt_models.speech_recogniser import GAP, STRIDE, SYMBOLS_PER_STEP, SpeechRecogniser, spelled, steps_of
+from anygpt_models.transcriber import Transcriber
+from services.trainer.data.speech import COMMA, END, read_voice
 from services.trainer.loop import train
-from services.trainer.pronunciations import inventory
+from services.trainer.pronunciations import inventory, unstressed
 from services.trainer.recipe import Recipe
 from services.trainer.speech_batches import (
     Batches,
@@ -21,50 +21,66 @@ from services.trainer.speech_batches import (
     labels,
     letters,
     load_spoken,
+    sounds,
+    spliced,
     stacked,
 )
 from services.trainer.speech_config import VOICES, data_folder
 from services.trainer.word_errors import word_error_rate
 
-ROUGH_STEPS = 1000
-"""CTC alone takes long to leave its all-blank start; rough letter times lead it out and then fade away."""
+TIMED_STEPS = 1000
+"""CTC alone takes long to leave its all-blank start; the phoneme of each step leads it out and then fades away."""
+LETTER_WEIGHT, TIMING_WEIGHT = 0.3, 0.5
 
 
 class Listener(nn.Module):
-    """The recogniser with a second, training-only head that names the phoneme of each trunk step."""
+    """The recogniser with a third, training-only head that names the stressed phoneme of each trunk step."""
+
+    plain: Tensor
+    """The recogniser's own number of each symbol."""
 
     def __init__(self, recogniser: SpeechRecogniser, symbols: list[str]) -> None:
         super().__init__()
         self.recogniser, self.symbols = recogniser, symbols
-        self.phonemes = nn.Linear(recogniser.setting("width"), len(symbols))
+        self.timed = nn.Linear(recogniser.setting("width"), len(symbols))
+        places = [recogniser.setting("phonemes").find(unstressed(symbol)) + 1 for symbol in symbols]
+        self.register_buffer("plain", torch.tensor(places), persistent=False)
 
     def loss(self, rows: list[Spoken], step: int) -> Tensor:
-        """CTC of the letters, and cross-entropy of what sounds when: of phonemes, and at first of letters too."""
+        """CTC of phonemes and letters, and cross-entropy of what sounds when."""
         heard = disturbed(Heard(*stacked([row.mel for row in rows]), labels(rows, self.symbols)))
-        x = self.recogniser.trunk(heard.mel, heard.lengths)
-        targets, sizes = letters([row.utterance.text for row in rows])
-        written = self.recogniser.letters(x).transpose(0, 1)
-        ctc = functional.ctc_loss(written, targets, steps_of(heard.lengths), sizes, zero_infinity=True)
-        sounds, rough = heard.sounds[:, 0, ::STRIDE], heard.sounds[:, 1, :: STRIDE // LETTERS_PER_STEP]
-        timing = functional.cross_entropy(self.phonemes(x).float().flatten(0, 1), sounds.flatten())
-        start = max(0.0, 1.0 - step / ROUGH_STEPS)
-        guided = (
-            functional.nll_loss(written[: rough.shape[1]].flatten(0, 1), rough.T.flatten()) if start else 0.0
+        x, steps = self.recogniser.trunk(heard.mel, heard.lengths), steps_of(heard.lengths)
+        named = self.recogniser.named(x)
+        said = sounds([row.utterance for row in rows], self.recogniser.setting("phonemes"))
+        written = letters([row.utterance.text for row in rows])
+        timing = functional.cross_entropy(
+            self.timed(x).float().flatten(0, 1), heard.sounds[:, ::STRIDE].flatten()
         )
-        return ctc + 0.5 * timing + start * guided
+        loss = _ctc(named.phonemes, steps, *said) + LETTER_WEIGHT * _ctc(named.letters, steps, *written)
+        start = max(0.0, 1.0 - step / TIMED_STEPS)
+        if start:
+            times = self.plain[heard.sounds[:, :: STRIDE // SYMBOLS_PER_STEP]][:, : named.phonemes.shape[1]]
+            loss = loss + start * functional.nll_loss(
+                named.phonemes[:, : times.shape[1]].flatten(0, 1), times.flatten()
+            )
+        return loss + TIMING_WEIGHT * timing
+
+
+def _ctc(named: Tensor, steps: Tensor, targets: Tensor, sizes: Tensor) -> Tensor:
+    return functional.ctc_loss(named.transpose(0, 1), targets, steps, sizes, zero_infinity=True)
 
 
 def run_recogniser(recipe: Recipe) -> None:
-    """Learn to hear letters from both voices, disturbed in many ways."""
+    """Learn to hear phonemes and letters from both voices, disturbed in many ways."""
     spoken = load_spoken(data_folder(recipe) / "train", VOICES, level=True)
-    listener = Listener(
-        recipe.build(SpeechRecogniser, "speech_recogniser"), inventory([entry.utterance for entry in spoken])
-    )
+    symbols = inventory([entry.utterance for entry in spoken])
+    phonemes = GAP + "".join(sorted({unstressed(symbol) for symbol in symbols} - {GAP, COMMA, END}))
+    listener = Listener(recipe.build(SpeechRecogniser, "speech_recogniser", phonemes), symbols)
     batches = Batches(balanced(spoken), size=recipe.many(16))
     train(
         recipe.run("speech_recogniser", learning_rate=2e-3, warmup=200),
         listener,
-        lambda step: listener.loss(batches.draw(), step),
+        lambda step: listener.loss(spliced(batches.draw()), step),
     )
     recipe.keep(listener.recogniser, "speech_recogniser")
     judge_recogniser(recipe)
@@ -72,15 +88,15 @@ def run_recogniser(recipe: Recipe) -> None:
 
 def judge_recogniser(recipe: Recipe) -> dict[str, float]:
     """Word error rate of the recogniser in the pack on sentences that it never heard, for each voice."""
-    recogniser = recipe.part(SpeechRecogniser, "speech_recogniser")
-    language = SpeechLanguage.from_pretrained(recipe.pack / "speech_language")
+    transcriber = Transcriber.from_pretrained(recipe.pack)
     rates = {}
     for voice in VOICES:
         pairs, letter_pairs = [], []
         for utterance, samples in read_voice(data_folder(recipe) / "held_out" / voice):
-            heard = recogniser.log_probabilities(torch.as_tensor(samples.astype("float32") / 32768.0))
-            pairs.append((utterance.text, language.read(heard.tolist())))
-            letter_pairs.append((utterance.text, best_path(heard)))
+            waveform = torch.as_tensor(samples.astype("float32") / 32768.0)
+            pairs.append((utterance.text, transcriber.transcribe(waveform)))
+            letter_path = transcriber.recogniser.listen(waveform).letters.argmax(dim=-1)
+            letter_pairs.append((utterance.text, spelled(letter_path.tolist())))
         rates[voice] = word_error_rate(pairs)
         print(f"{voice}: WER {rates[voice]:.3f}, without the language {word_error_rate(letter_pairs):.3f}")
         print(*pairs[:8], sep="\n")

@@ -1,162 +1,105 @@
-"""What people are likely to say: a lexicon with word pairs, and the search that reads letters in its light.
-
-CTC prefix beam search (Hannun et al. 2014, arXiv 1408.2873). Words outside the lexicon stay possible, at a price.
-"""
+"""What people are likely to say: words with their pronunciations, how often each comes, and which follow which."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
-from anygpt_models.speech_text import ALPHABET
-
-FILE_NAME = "language.json"
-BEAM = 24
-WEIGHT = 0.6
-"""Trust in the language beside the sound."""
+COUNTS, LEXICON = "language.json", "lexicon.txt.gz"
+"""Files of the part; the lexicon has a line for each word: the word and its pronunciations."""
 PAIR_SHARE = 0.7
-STRANGE, STRANGE_LETTER = -15.0, -3.0
-"""Log probability of a word outside the lexicon: to start it, and each letter past the last known beginning."""
-_FAINT = -7.0
-"""Letters less likely than this at a step are not tried."""
-
-_NEVER = -math.inf
-Row = list[float]
-Beginning = tuple[str, str, str]
-"""Finished words, the last of them, and the beginning of the next."""
-
-
-@dataclass
-class _Path:
-    blank: float
-    letter: float
-    language: float
-
-    @property
-    def sound(self) -> float:
-        return _sum(self.blank, self.letter)
-
-    @property
-    def score(self) -> float:
-        return self.sound + self.language
+"""How much of a word's likelihood comes from the word before it."""
+STRANGE, STRANGE_SOUND = -15.0, -3.0
+"""Log probability of a word outside the lexicon: to start it, and each sound past the last known beginning."""
 
 
 class SpeechLanguage:
-    """Word and word-pair counts of the sentences that the pack was made for."""
+    """Word and word-pair counts of the sentences that the pack was made for, and a lexicon of pronunciations.
 
-    def __init__(self, words: dict[str, int], pairs: dict[str, int]) -> None:
-        self.words, self.pairs = words, pairs
+    A pronunciation is a string, one character a phoneme, without stress. The lexicon knows more words than are counted.
+    """
+
+    def __init__(
+        self, words: Mapping[str, int], pairs: Mapping[str, int], lexicon: Mapping[str, Sequence[str]]
+    ) -> None:
+        self.words, self.pairs, self.lexicon = dict(words), dict(pairs), dict(lexicon)
         self._total = sum(words.values()) or 1
-        self._starts: dict[str, float] = {}
         self._after: Counter[str] = Counter()
-        for word, count in words.items():
-            for end in range(1, len(word) + 1):
-                known = self._starts.get(word[:end], 0.0)
-                self._starts[word[:end]] = max(known, count / self._total)
         for pair, count in pairs.items():
             self._after[pair.split(" ")[0]] += count
+        self._named: defaultdict[str, list[str]] = defaultdict(list)
+        self._beginnings: dict[str, float] = {}
+        for word, pronunciations in lexicon.items():
+            for sounds in pronunciations:
+                self._named[sounds].append(word)
+                if word in words:
+                    self._learn_beginnings(sounds, words[word] / self._total)
+        self._sorted = sorted(self._named)
+
+    def _learn_beginnings(self, sounds: str, share: float) -> None:
+        for end in range(1, len(sounds) + 1):
+            known = self._beginnings.get(sounds[:end], 0.0)
+            self._beginnings[sounds[:end]] = max(known, share)
 
     @classmethod
     def from_pretrained(cls, part: str | Path) -> SpeechLanguage:
-        """Read the counts from a part of a pack."""
-        stored = json.loads((Path(part) / FILE_NAME).read_text(encoding="utf-8"))
-        return cls(stored["words"], stored["pairs"])
+        """Read the counts and the lexicon from a part of a pack."""
+        counts = json.loads((Path(part) / COUNTS).read_text(encoding="utf-8"))
+        lines = gzip.decompress((Path(part) / LEXICON).read_bytes()).decode().splitlines()
+        entries = (line.split(" ") for line in lines)
+        return cls(counts["words"], counts["pairs"], {word: sounds for word, *sounds in entries})
 
     def save_pretrained(self, part: str | Path) -> None:
-        """Write the counts as one json file."""
+        """Write the counts as json, and the lexicon beside them."""
         Path(part).mkdir(parents=True, exist_ok=True)
         body = json.dumps({"words": self.words, "pairs": self.pairs}, indent=0, sort_keys=True)
-        (Path(part) / FILE_NAME).write_text(body + "\n", encoding="utf-8")
+        (Path(part) / COUNTS).write_text(body + "\n", encoding="utf-8")
+        lines = "".join(f"{word} {' '.join(sounds)}\n" for word, sounds in sorted(self.lexicon.items()))
+        (Path(part) / LEXICON).write_bytes(gzip.compress(lines.encode(), mtime=0))
 
-    def read(self, log_probabilities: Iterable[Row]) -> str:
-        """Steps of log probabilities [N][29], blank first then `ALPHABET` -> the likeliest words."""
-        beam: dict[Beginning, _Path] = {("", "", ""): _Path(0.0, _NEVER, 0.0)}
-        for row in log_probabilities:
-            beam = self._step(beam, row)
-        finished = {key: path.score + WEIGHT * self._finish(key) for key, path in beam.items()}
-        text, _, rest = max(finished, key=finished.__getitem__)
-        return f"{text} {rest}".strip()
+    def words_of(self, sounds: str) -> Sequence[str]:
+        """Words that are said so; several where they sound alike."""
+        return self._named.get(sounds, ())
 
-    def _step(self, beam: dict[Beginning, _Path], row: Row) -> dict[Beginning, _Path]:
-        tried = [place for place, value in enumerate(row) if place and value > _FAINT]
-        grown: dict[Beginning, _Path] = {}
-        for key, path in beam.items():
-            _add(grown, key, path.language, blank=path.sound + row[0])
-            last = key[2][-1:] or (" " if key[0] else "")
-            for place in tried:
-                letter = ALPHABET[place - 1]
-                if letter == last:
-                    _add(grown, key, path.language, letter=path.letter + row[place])
-                    if path.blank == _NEVER or letter == " ":
-                        continue
-                if letter == " " and not key[2]:
-                    continue
-                sound = (path.blank if letter == last else path.sound) + row[place]
-                self._grow(grown, key, letter, (sound, path.language))
-        best = sorted(grown.items(), key=lambda entry: -entry[1].score)[:BEAM]
-        return dict(best)
+    def hope(self, beginning: str) -> float:
+        """Log probability of the likeliest word that begins with these sounds."""
+        share = self._share(beginning)
+        if share:
+            return max(math.log(share), STRANGE)
+        begun = (end for end in range(len(beginning) - 1, 0, -1) if self._share(beginning[:end]))
+        return STRANGE + STRANGE_SOUND * (len(beginning) - next(begun, 0))
 
-    def _grow(
-        self, grown: dict[Beginning, _Path], key: Beginning, letter: str, path: tuple[float, float]
-    ) -> None:
-        sound, language = path
-        text, last, rest = key
-        if letter == " ":
-            longer = (f"{text} {rest}".strip(), rest, "")
-            language += WEIGHT * self._finish(key)
-        else:
-            longer = (text, last, rest + letter)
-            language += WEIGHT * (self._hope(rest + letter) - (self._hope(rest) if rest else 0.0))
-        _add(grown, longer, language, letter=sound)
+    def _share(self, beginning: str) -> float:
+        """Of the likeliest word that begins so; a word without a count is as rare as the rarest with one."""
+        counted = self._beginnings.get(beginning)
+        if counted is not None:
+            return counted
+        place = bisect_left(self._sorted, beginning)
+        begun = place < len(self._sorted) and self._sorted[place].startswith(beginning)
+        return 1 / self._total if begun else 0.0
 
-    def _hope(self, beginning: str) -> float:
-        """Log probability of the likeliest word that begins so."""
-        known = self._starts.get(beginning)
-        if known is not None:
-            return max(math.log(known), STRANGE)
-        end = next((end for end in range(len(beginning) - 1, 0, -1) if beginning[:end] in self._starts), 0)
-        return STRANGE + STRANGE_LETTER * (len(beginning) - end)
+    def likelihood(self, before: str, word: str) -> float:
+        """Log probability of a word of the lexicon behind another, "" for the first."""
+        single = self.words.get(word, 1) / self._total
+        pair = self.pairs.get(f"{before} {word}", 0) / (self._after[before] or 1)
+        return math.log(PAIR_SHARE * pair + (1.0 - PAIR_SHARE) * single)
 
-    def _finish(self, key: Beginning) -> float:
-        """What ending the word here adds to the hope that its letters have had."""
-        _, last, word = key
-        if not word:
-            return 0.0
-        single = self.words.get(word, 0) / self._total
-        pair = self.pairs.get(f"{last} {word}", 0) / (self._after[last] or 1)
-        likely = PAIR_SHARE * pair + (1.0 - PAIR_SHARE) * single
-        strange = STRANGE + STRANGE_LETTER * len(word) / 2
-        return max(math.log(likely) if likely else _NEVER, strange) - self._hope(word)
+    def strangeness(self, sounds: str) -> float:
+        """Log probability of a word that is said so and that the lexicon lacks."""
+        return STRANGE + STRANGE_SOUND * len(sounds) / 2
 
 
-def count_language(sentences: Iterable[str], words: dict[str, int]) -> SpeechLanguage:
+def count_language(
+    sentences: Iterable[str], words: Mapping[str, int], lexicon: Mapping[str, Sequence[str]]
+) -> SpeechLanguage:
     """Pairs of the sentences, with "" before the first word, and any words beside them."""
     pairs: Counter[str] = Counter()
     for sentence in sentences:
-        said = sentence.split()
-        pairs.update(f"{before} {word}" for before, word in zip(["", *said], said, strict=False))
-    return SpeechLanguage(dict(words), dict(pairs))
-
-
-def _add(
-    beam: dict[Beginning, _Path],
-    key: Beginning,
-    language: float,
-    blank: float = _NEVER,
-    letter: float = _NEVER,
-) -> None:
-    path = beam.get(key)
-    if path is None:
-        beam[key] = _Path(blank, letter, language)
-        return
-    path.blank, path.letter = _sum(path.blank, blank), _sum(path.letter, letter)
-
-
-def _sum(first: float, second: float) -> float:
-    """log(e^a + e^b)"""
-    high, low = (first, second) if first > second else (second, first)
-    return high if low == _NEVER else high + math.log1p(math.exp(low - high))
+        pairs.update(f"{before} {word}" for before, word in pairwise(["", *sentence.split()]))
+    return SpeechLanguage(words, pairs, lexicon)

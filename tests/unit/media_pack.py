@@ -83,7 +83,7 @@ def build_media_pack(folder: Path) -> Path:
         "audio_codec": AudioCodec(), "audio_recogniser": AudioRecogniser(words, words, words),
         "audio_caption": CaptionEncoder(), "audio_denoiser": CodeDenoiser(length=128), "audio_styles": Styles(),
         "vocoder": Vocoder(iterations=2),
-        "speech_recogniser": SpeechRecogniser(), "speech_pronouncer": SpeechPronouncer(symbols),
+        "speech_recogniser": SpeechRecogniser(" abcdefgh"), "speech_pronouncer": SpeechPronouncer(symbols),
         "speech_synthesiser": SpeechSynthesiser(symbols, ["joe", "heart"]),
         **{f"{name}_output_projection": OutputProjection(HIDDEN, 256, 8, 64, 1, 64) for name in SIGNALS},
     }  # fmt: skip
@@ -95,7 +95,7 @@ def build_media_pack(folder: Path) -> Path:
     SpeechUnits(pieces, [(pair[0], pair[1]) for pair in pieces[len(ALPHABET) :]]).save_pretrained(
         folder / "speech_units"
     )
-    SpeechLanguage({}, {}).save_pretrained(folder / "speech_language")
+    SpeechLanguage({}, {}, {}).save_pretrained(folder / "speech_language")
     write_manifest(folder, manifest())
     return folder
 

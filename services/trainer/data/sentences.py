@@ -139,6 +139,15 @@ def row(choice: random.Random, words: Sequence[str], lengths: tuple[int, int]) -
     )
 
 
+def word_rows(words: Sequence[str], rounds: int, length: int = 6, seed: int = 12) -> list[str]:
+    """Rows in which every word comes once a round."""
+    choice, rows = random.Random(seed), list[str]()
+    for _ in range(rounds):
+        drawn = choice.sample(words, len(words))
+        rows += [" ".join(drawn[start : start + length]) for start in range(0, len(drawn), length)]
+    return rows
+
+
 def word_counts(sentences: Iterable[str], common: Sequence[str]) -> Counter[str]:
     """Word weights for learning units: the sentences, the world's names, and the common words by rank (Zipf)."""
     counts: Counter[str] = Counter(word for sentence in sentences for word in sentence.split())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -76,6 +77,25 @@ def test_voices_come_out_of_a_bundle_with_their_words_times_and_mels(cache: Path
         ]  # fmt: skip
         assert len(errors) > 60
         assert torch.stack(errors).mean() < 0.25
+
+
+def test_a_voice_that_has_said_much_sends_shards_from_all_over(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle, "MOST_SHARDS", 2)
+    much = shutil.copytree(cache, tmp_path / "much")
+    folder = much / "data" / "speech" / "train" / VOICES[0]
+    rows = json.loads((folder / "000.json").read_text())
+    for number in (1, 2, 3):
+        named = [{**row, "text": f"{row['text']} {'again ' * number}".strip()} for row in rows]
+        (folder / f"00{number}.json").write_text(json.dumps(named))
+        shutil.copy(folder / "000.safetensors", folder / f"00{number}.safetensors")
+    bundle.pack(much, tmp_path / "b.zip")
+    bundle.unpack(tmp_path / "b.zip", tmp_path / "less")
+    texts = [
+        each.text for each in read_utterances(tmp_path / "less" / "data" / "speech" / "train" / VOICES[0])
+    ]
+    assert texts == [row["text"] for row in rows] + [f"{row['text']} again again" for row in rows]
 
 
 def test_held_out_speech_stays_at_home(bundled: Path, again: Path) -> None:

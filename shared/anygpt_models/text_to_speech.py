@@ -1,4 +1,4 @@
-"""Speech codec: speech -> units and units -> speech, with the parts of one pack."""
+"""Text to speech: units -> samples, phrase by phrase, with the parts of one pack."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from anygpt_models.speech_language import SpeechLanguage
 from anygpt_models.speech_pronouncer import SpeechPronouncer
-from anygpt_models.speech_recogniser import SpeechRecogniser
 from anygpt_models.speech_synthesiser import SpeechSynthesiser
 from anygpt_models.speech_text import phrases
 from anygpt_models.speech_units import SpeechUnits
@@ -28,24 +25,20 @@ _FADE = 80
 
 
 @dataclass(frozen=True)
-class SpeechCodec:
+class TextToSpeech:
     """Codes are speech units; sound is float32 mono at 16 kHz. Equal input and seed give equal samples."""
 
     units: SpeechUnits
-    recogniser: SpeechRecogniser
-    language: SpeechLanguage
     pronouncer: SpeechPronouncer
     synthesiser: SpeechSynthesiser
     vocoder: Vocoder
 
     @classmethod
-    def from_pretrained(cls, pack: str | Path) -> SpeechCodec:
-        """Load the five parts `speech_*` and the vocoder of a pack, in float32 for inference."""
+    def from_pretrained(cls, pack: str | Path) -> TextToSpeech:
+        """Load the parts of a pack that speak, in float32 for inference."""
         folder = Path(pack)
         return cls(
             SpeechUnits.from_pretrained(folder / "speech_units"),
-            SpeechRecogniser.open(folder / "speech_recogniser"),
-            SpeechLanguage.from_pretrained(folder / "speech_language"),
             SpeechPronouncer.open(folder / "speech_pronouncer"),
             SpeechSynthesiser.open(folder / "speech_synthesiser"),
             Vocoder.open(folder / "vocoder"),
@@ -55,11 +48,6 @@ class SpeechCodec:
     def voices(self) -> list[str]:
         """Names of the voices, the default first."""
         return list(self.synthesiser.voices)
-
-    def encode(self, waveform: Tensor | Samples) -> list[int]:
-        """Samples [S] at 16 kHz -> units of what is said; empty for silence."""
-        heard = self.recogniser.log_probabilities(torch.as_tensor(waveform))
-        return self.units.encode(self.language.read(heard.tolist()))
 
     def synthesise(self, units: list[int], voice: str = "", seed: int = 0) -> Samples:
         """Units -> samples [S]. Raises ValueError for an unknown unit or voice."""
