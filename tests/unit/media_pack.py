@@ -95,7 +95,9 @@ def build_media_pack(folder: Path) -> Path:
     SpeechUnits(pieces, [(pair[0], pair[1]) for pair in pieces[len(ALPHABET) :]]).save_pretrained(
         folder / "speech_units"
     )
-    SpeechLanguage({}, {}, {}).save_pretrained(folder / "speech_language")
+    SpeechLanguage({}, {}, {sound: [sound] for sound in "abcdefgh"}).save_pretrained(
+        folder / "speech_language"
+    )
     write_manifest(folder, manifest())
     return folder
 

@@ -19,7 +19,7 @@ from services.trainer.data.talk import Talk
 
 @pytest.fixture(scope="module")
 def built(talk: Talk) -> list[Dialogue]:
-    return dialogues.build(3000, 1, talk)
+    return dialogues.build(4000, 1, talk)
 
 
 def test_the_same_seed_gives_the_same_dialogues(built: list[Dialogue], talk: Talk) -> None:

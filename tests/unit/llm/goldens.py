@@ -91,8 +91,8 @@ class Reference:
             says = want in self._announced and len(answer) < ANNOUNCEMENT
             return [*(self._text if says else []), brackets.begin]
         if answer[-1] == brackets.end:
-            return [self._stop]
-        count = len(answer) - answer.index(brackets.begin) - 1
+            return [self._stop, brackets.begin]
+        count = answer[::-1].index(brackets.begin)
         if want in self._vocabulary.signals:
             signals = self._vocabulary.signals[want]
             return [signals.first + count] if count < signals.count else [brackets.end]
