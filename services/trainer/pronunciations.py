@@ -43,6 +43,10 @@ def unstressed(symbol: str) -> str:
     return symbol.lstrip(STRESS)
 
 
+def _plain(symbols: Iterable[str]) -> str:
+    return "".join(map(unstressed, symbols))
+
+
 def inventory(utterances: Sequence[Utterance]) -> list[str]:
     """Every symbol that is spoken at least 20 times, pauses first."""
     counts = Counter(symbol for utterance in utterances for symbol in utterance.symbols)
@@ -78,10 +82,10 @@ def pronounced(utterances: Iterable[Utterance], lexicon: Mapping[str, str]) -> d
     heard: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for utterance in utterances:
         for word, symbols in (entry for phrase in _phrases_of(utterance) for entry in phrase):
-            heard[word]["".join(map(unstressed, symbols))] += 1
+            heard[word][_plain(symbols)] += 1
     found: dict[str, list[str]] = {}
     for word in sorted(filter(_is_word, lexicon), key=str.islower, reverse=True):
-        found.setdefault(word.lower(), ["".join(map(unstressed, symbols_of(lexicon[word])))])
+        found.setdefault(word.lower(), [_plain(symbols_of(lexicon[word]))])
     for word, said in heard.items():
         found[word] = [sounds for sounds, count in said.items() if count >= RARE * said.total()]
     return found

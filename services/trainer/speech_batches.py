@@ -16,7 +16,6 @@ from torch.nn import functional
 
 from anygpt_models.spectrogram import HOP, MELS, SAMPLE_RATE, SILENCE, log_mel
 from anygpt_models.speech_recogniser import levelled
-from anygpt_models.speech_text import ALPHABET
 from services.trainer.data.speech import COMMA, GAP, Utterance, read_utterances, read_voice
 from services.trainer.device import here
 from services.trainer.pronunciations import unstressed
@@ -82,7 +81,7 @@ def phrase_pieces(spoken: Spoken) -> list[Spoken]:
     for end in (*commas, len(symbols) - 1):
         stop = min(end + 2, len(symbols))
         times = [*seconds[start:end], sum(seconds[end:stop])]
-        frames = [round(sum(seconds[:place]) * SAMPLE_RATE / HOP) for place in (start, stop)]
+        frames = [_frame(spoken.utterance, place) for place in (start, stop)]
         part = replace(spoken.utterance, symbols=symbols[start : end + 1], seconds=times)
         pieces.append(replace(spoken, utterance=part, mel=spoken.mel[:, frames[0] : frames[1]]))
         start = stop
@@ -149,7 +148,12 @@ def _any_gap(utterance: Utterance) -> _Gap | None:
     if not gaps:
         return None
     word = int(torch.randint(len(gaps), ()))
-    return _Gap(word + 1, gaps[word], round(sum(utterance.seconds[: gaps[word]]) * SAMPLE_RATE / HOP))
+    return _Gap(word + 1, gaps[word], _frame(utterance, gaps[word]))
+
+
+def _frame(utterance: Utterance, place: int) -> int:
+    """The mel frame at which a symbol begins."""
+    return round(sum(utterance.seconds[:place]) * SAMPLE_RATE / HOP)
 
 
 def stacked(mels: Sequence[Tensor], padding: float = SILENCE) -> tuple[Tensor, Tensor]:
@@ -161,16 +165,10 @@ def stacked(mels: Sequence[Tensor], padding: float = SILENCE) -> tuple[Tensor, T
     return batch, lengths
 
 
-def letters(texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Texts -> CTC targets in one run, and their lengths [B]; 0 is the blank."""
-    flat = [ALPHABET.index(letter) + 1 for text in texts for letter in text]
+def targets(texts: Sequence[str], symbols: str) -> tuple[Tensor, Tensor]:
+    """Texts over some symbols as CTC targets in one run, and their lengths [B]; 0 is the blank."""
+    flat = [symbols.index(symbol) + 1 for text in texts for symbol in text]
     return torch.tensor(flat), torch.tensor([len(text) for text in texts])
-
-
-def sounds(utterances: Sequence[Utterance], phonemes: str) -> tuple[Tensor, Tensor]:
-    """Phonemes of utterances as CTC targets in one run, and their lengths [B]; 0 is the blank."""
-    rows = [[phonemes.index(sound) + 1 for sound in plain_sounds(each, phonemes)] for each in utterances]
-    return torch.tensor([place for row in rows for place in row]), torch.tensor([len(row) for row in rows])
 
 
 def plain_sounds(utterance: Utterance, phonemes: str) -> str:

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from anygpt_models.speech_language import SpeechLanguage
 from anygpt_models.speech_recogniser import GAP, STRIDE, SYMBOLS_PER_STEP, SpeechRecogniser, spelled, steps_of
-from anygpt_models.transcriber import Transcriber
+from anygpt_models.speech_text import ALPHABET
+from anygpt_models.transcriber import read
 from services.trainer.data.speech import COMMA, END, read_voice
 from services.trainer.loop import train
 from services.trainer.pronunciations import inventory, unstressed
@@ -19,11 +21,11 @@ from services.trainer.speech_batches import (
     balanced,
     disturbed,
     labels,
-    letters,
     load_spoken,
-    sounds,
+    plain_sounds,
     spliced,
     stacked,
+    targets,
 )
 from services.trainer.speech_config import VOICES, data_folder
 from services.trainer.word_errors import word_error_rate
@@ -51,8 +53,9 @@ class Listener(nn.Module):
         heard = disturbed(Heard(*stacked([row.mel for row in rows]), labels(rows, self.symbols)))
         x, steps = self.recogniser.trunk(heard.mel, heard.lengths), steps_of(heard.lengths)
         named = self.recogniser.named(x)
-        said = sounds([row.utterance for row in rows], self.recogniser.setting("phonemes"))
-        written = letters([row.utterance.text for row in rows])
+        phonemes = self.recogniser.setting("phonemes")
+        said = targets([plain_sounds(row.utterance, phonemes) for row in rows], phonemes)
+        written = targets([row.utterance.text for row in rows], ALPHABET)
         timing = functional.cross_entropy(
             self.timed(x).float().flatten(0, 1), heard.sounds[:, ::STRIDE].flatten()
         )
@@ -88,15 +91,15 @@ def run_recogniser(recipe: Recipe) -> None:
 
 def judge_recogniser(recipe: Recipe) -> dict[str, float]:
     """Word error rate of the recogniser in the pack on sentences that it never heard, for each voice."""
-    transcriber = Transcriber.from_pretrained(recipe.pack)
+    recogniser = recipe.part(SpeechRecogniser, "speech_recogniser")
+    language = SpeechLanguage.from_pretrained(recipe.pack / "speech_language")
     rates = {}
     for voice in VOICES:
         pairs, letter_pairs = [], []
         for utterance, samples in read_voice(data_folder(recipe) / "held_out" / voice):
-            waveform = torch.as_tensor(samples.astype("float32") / 32768.0)
-            pairs.append((utterance.text, transcriber.transcribe(waveform)))
-            letter_path = transcriber.recogniser.listen(waveform).letters.argmax(dim=-1)
-            letter_pairs.append((utterance.text, spelled(letter_path.tolist())))
+            heard = recogniser.listen(torch.as_tensor(samples.astype("float32") / 32768.0))
+            pairs.append((utterance.text, read(heard, recogniser.setting("phonemes"), language)))
+            letter_pairs.append((utterance.text, spelled(heard.letters.argmax(dim=-1).tolist())))
         rates[voice] = word_error_rate(pairs)
         print(f"{voice}: WER {rates[voice]:.3f}, without the language {word_error_rate(letter_pairs):.3f}")
         print(*pairs[:8], sep="\n")

@@ -11,7 +11,7 @@ from anygpt_models.spectrogram import HOP, SAMPLE_RATE
 from services.trainer.data.sentences import word_rows
 from services.trainer.data.speech import COMMA, END, GAP, Utterance
 from services.trainer.pronunciations import pronounced
-from services.trainer.speech_batches import Spoken, labels, plain_sounds, sounds, spliced
+from services.trainer.speech_batches import Spoken, labels, plain_sounds, spliced, targets
 
 FRAME_S = HOP / SAMPLE_RATE
 
@@ -65,8 +65,8 @@ def test_some_rows_are_new_and_no_two_voices_share_one() -> None:
 
 def test_targets_are_phonemes_without_stress_and_pauses() -> None:
     stressed = Utterance("see the", ["s", "\u02c8i", COMMA, GAP, "d", "ə", END], [FRAME_S] * 7, 7 * HOP)
-    targets, sizes = sounds([stressed], " sidə")
-    assert targets.tolist() == [2, 3, 1, 4, 5]
+    found, sizes = targets([plain_sounds(stressed, " sidə")], " sidə")
+    assert found.tolist() == [2, 3, 1, 4, 5]
     assert sizes.tolist() == [5]
 
 
