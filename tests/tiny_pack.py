@@ -96,7 +96,11 @@ def tiny_model(options: TinyPack = TinyPack()) -> PreTrainedModel:
 
 def _save_adapter(folder: Path) -> None:
     new = sum(_rows(block) for block in BLOCKS)
-    adapter = LanguageAdapter(tokens=new, width=HIDDEN, key_width=HIDDEN // 2, layers=2, rank=4, alpha=8.0)
+    adapter = LanguageAdapter(
+        tokens=new, width=HIDDEN, key_width=HIDDEN // 2, layers=2, rank=4, alpha=8.0,
+        codes=64, codes_after=32, codes_rank=4,
+    )  # fmt: skip
+    adapter.codes_like.copy_(torch.arange(64) * 3)
     for parameter in adapter.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     adapter.save_pretrained(folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -52,9 +52,9 @@ class AlignedModel(nn.Module):
 
     def embed(self, ids: Tensor) -> Tensor:
         """Ids [B, T] -> input embeddings [B, T, width] of base rows and new rows."""
-        size = self.vocabulary.text_size
-        old = self.base.get_input_embeddings()(ids.clamp_max(size - 1))
-        new = functional.embedding((ids - size).clamp_min(0), self.adapter.rows_input).to(old.dtype)
+        size, table = self.vocabulary.text_size, cast(Tensor, self.base.get_input_embeddings().weight)
+        old = functional.embedding(ids.clamp_max(size - 1), table)
+        new = functional.embedding((ids - size).clamp_min(0), self.adapter.rows("input", table)).to(old.dtype)
         return torch.where((ids >= size)[..., None], new, old)
 
     def embedded(self, batch: Batch, media: MediaVectors) -> Tensor:
@@ -87,7 +87,7 @@ class AlignedModel(nn.Module):
 
     def text_logits(self, states: Tensor) -> Tensor:
         """States [N, width] -> logits of text ids, then of the opening brackets."""
-        openings = states.float() @ self.adapter.rows_output[self._openings].T
+        openings = states.float() @ self._rows_output()[self._openings].T
         return torch.cat([self.base.lm_head(states).float(), openings], dim=1)
 
     def text_choices(self, place: int) -> int:
@@ -97,9 +97,12 @@ class AlignedModel(nn.Module):
 
     def code_logits(self, states: Tensor) -> Tensor:
         """States [N, width] -> logits of speech codes, then of the end of speech."""
-        rows = self.adapter.rows_output
+        rows = self._rows_output()
         codes = rows[self._first_code :][: self._code_count]
         return states.float() @ torch.cat([codes, rows[self._speech_end, None]]).T
+
+    def _rows_output(self) -> Tensor:
+        return self.adapter.rows("output", self.base.lm_head.weight)
 
     def code_choices(self, place: int) -> int:
         """The id at a place of `code_logits`."""

@@ -13,6 +13,7 @@ from anygpt.pack import PromptEntry
 from anygpt.topology import MODALITIES
 from anygpt.vocabulary import ModalityName, Vocabulary
 from anygpt_models.speech_units import SpeechUnits
+from services.trainer.base_model import SPACE
 from services.trainer.data.messages import Dialogue, Part
 
 NOT_LEARNED, TEXT, CODE = 0, 1, 2
@@ -112,6 +113,12 @@ class Sequencer:
             return
         sequence.signals.append(Slot(len(sequence.ids), part.modality, part.content))
         sequence.add([*self.vocabulary.signals[modality].ids, brackets.end])
+
+    def spelled_alike(self) -> list[int]:
+        """For each speech unit the text token that is spelled as it is."""
+        letters = [piece.replace(" ", SPACE) for piece in self.units.pieces]
+        ids: list[int] = self.tokenizer.convert_tokens_to_ids(letters)
+        return ids
 
     def codes(self, text: str) -> list[int]:
         """Words -> vocabulary ids of their speech codes."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from anygpt.topology import SPEECH
 from anygpt.vocabulary import ModalityName, Vocabulary
 from anygpt_models.lora import LanguageAdapter
 from anygpt_models.projection import InputProjection, OutputProjection
@@ -19,13 +19,13 @@ from services.trainer import pack
 from services.trainer.alignment_model import AlignedModel
 from services.trainer.alignment_sequence import Sequencer
 from services.trainer.alignment_words import LENGTHS, WordTargets, first_rows
+from services.trainer.base_model import base_model
 from services.trainer.data import chat
 from services.trainer.data.speech import common_words
 from services.trainer.data.talk import Talk
-from services.trainer.device import here, multiplies_bf16, on_processors
 from services.trainer.recipe import Recipe
 
-RANK, ALPHA = 8, 16.0
+RANK, ALPHA = 16, 32.0
 FEATURE_WIDTH = CONDITION_WIDTH = 256
 QUERIES = 8
 """Vectors of a condition."""
@@ -54,31 +54,11 @@ class Alignment:
         sequencer = Sequencer(vocabulary, tokenizer, units, pack.PROMPT, dict(LENGTHS))
         embedding = base.get_input_embeddings().weight.detach()
         torch.manual_seed(0)
-        first = first_rows(vocabulary, units, sequencer.tokens, embedding)
-        adapter = _adapter(recipe.pack / "llm_adapter", base.config, first)
+        adapter = _adapter(recipe.pack / "llm_adapter", base.config, sequencer, embedding)
         into = {modality: input_projection(modality, recipe.pack, embedding.shape[1]) for modality in LENGTHS}
         out = {modality: output_projection(modality, recipe.pack, embedding.shape[1]) for modality in LENGTHS}
         model = AlignedModel(base, vocabulary, adapter, into, out)
         return cls(model, sequencer, WordTargets(sequencer.tokens, embedding), talk)
-
-
-def base_model() -> tuple[Any, Any]:
-    """The frozen base model, and its tokenizer, from the installed package; in bfloat16 where that is quick."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    spec = find_spec(pack.BASE_MODEL.package)
-    assert spec is not None
-    assert spec.origin is not None
-    folder = Path(spec.origin).parent
-    file = next(folder.glob(pack.BASE_MODEL.file)).name
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)
-    model = model.to(here())
-    if multiplies_bf16(here()):
-        model = model.bfloat16()
-    # Answers are short: plain attention takes a quarter of the time of the blocked kernel's backward pass.
-    model.set_attn_implementation("eager" if on_processors(here()) else "sdpa")
-    return model.eval(), tokenizer
 
 
 def keep_tokenizer(tokenizer: Any, folder: Path) -> None:
@@ -106,13 +86,24 @@ def output_projection(modality: ModalityName, pack_folder: Path, width: int) -> 
     return OutputProjection(width, CONDITION_WIDTH, QUERIES, OUTPUT_WIDTH, layers=1, feed_forward=256)
 
 
-def _adapter(part: Path, config: Any, first: tuple[Tensor, Tensor]) -> LanguageAdapter:
+def _adapter(part: Path, config: Any, sequencer: Sequencer, embedding: Tensor) -> LanguageAdapter:
     if (part / "config.json").exists():
         return LanguageAdapter.from_pretrained(part, torch_dtype=torch.float32)
-    key_width = config.num_key_value_heads * config.head_dim
+    vocabulary, units = sequencer.vocabulary, sequencer.units
     adapter = LanguageAdapter(
-        len(first[0]), config.hidden_size, key_width, config.num_hidden_layers, RANK, ALPHA
+        vocabulary.size - vocabulary.text_size,
+        config.hidden_size,
+        config.num_key_value_heads * config.head_dim,
+        config.num_hidden_layers,
+        RANK,
+        ALPHA,
+        codes=len(units),
+        codes_after=vocabulary.codes[SPEECH].first - vocabulary.text_size,
     )
-    adapter.rows_input.data.copy_(first[0])
-    adapter.rows_output.data.copy_(first[1])
+    into, out = first_rows(vocabulary, sequencer.tokens, embedding)
+    adapter.rows_input.data.copy_(into)
+    adapter.rows_output.data.copy_(out)
+    adapter.codes_like.copy_(torch.tensor(sequencer.spelled_alike()))
+    for codes in (adapter.codes_input, adapter.codes_output):
+        codes.b.data *= embedding.norm(dim=1).mean()
     return adapter

@@ -1,6 +1,6 @@
 """What the frozen language model already understands, as a start for everything it has to learn.
 
-A speech code begins as the words it spells; a picture is first projected onto the words that name it.
+A speech code begins as the token that is spelled as it is; a picture is first projected onto the words that name it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from torch import Tensor
 
 from anygpt.topology import SPEECH
 from anygpt.vocabulary import ModalityName, Vocabulary
-from anygpt_models.speech_units import SpeechUnits
 from services.trainer.data import world
 from services.trainer.data.ideas import Idea, Music, Sound, by_caption
 from services.trainer.data.world import Scene
@@ -58,25 +57,19 @@ class WordTargets:
         return first, vectors[middle:].mean(0) if len(vectors) > 1 else first
 
 
-def first_rows(
-    vocabulary: Vocabulary, units: SpeechUnits, tokens: Tokens, embedding: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Rows to start from, [new tokens, width] for input and for output."""
+def first_rows(vocabulary: Vocabulary, tokens: Tokens, embedding: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows to start from for all but speech codes, [new tokens - codes, width] for input and for output."""
     embedding = embedding.float()
     norm = embedding.norm(dim=1).mean()
     generator = torch.Generator(embedding.device).manual_seed(0)
-    shape = (vocabulary.size - vocabulary.text_size, embedding.shape[1])
+    codes = vocabulary.codes[SPEECH]
+    shape = (vocabulary.size - vocabulary.text_size - codes.count, embedding.shape[1])
     noise = torch.randn(shape, generator=generator, device=embedding.device) * 0.3 * norm / shape[1] ** 0.5
     into, out = noise.clone(), embedding.mean(0) + 0.1 * noise
     for name, word in _BRACKET_WORDS.items():
         for first, count in _runs(vocabulary, name):
-            place = first - vocabulary.text_size
+            place = first - vocabulary.text_size - (codes.count if first > codes.first else 0)
             into[place : place + count] += embedding[tokens(word)].mean(0)
-    speech = vocabulary.codes[SPEECH].first - vocabulary.text_size
-    for unit, piece in enumerate(units.pieces):
-        vectors = embedding[tokens(piece)]
-        into[speech + unit] = _with_norm(vectors.mean(0), norm)
-        out[speech + unit] = 0.6 * vectors[0] + 0.4 * vectors.mean(0)
     return into, out
 
 
@@ -88,8 +81,3 @@ def _runs(vocabulary: Vocabulary, name: str) -> list[tuple[int, int]]:
     if modality in vocabulary.signals:
         runs.append((vocabulary.signals[modality].first, vocabulary.signals[modality].count))
     return runs
-
-
-def _with_norm(vector: Tensor, norm: Tensor) -> Tensor:
-    scaled: Tensor = vector * (norm / vector.norm().clamp_min(1e-6))
-    return scaled

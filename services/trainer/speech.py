@@ -9,7 +9,8 @@ import random
 from collections.abc import Callable
 
 from anygpt_models.speech_language import count_language
-from anygpt_models.speech_units import learn_units
+from anygpt_models.speech_units import choose_units
+from services.trainer.base_model import merges
 from services.trainer.data.sentences import Corpus, build_sentences, word_counts, word_rows
 from services.trainer.data.speech import (
     HibariVoice,
@@ -34,9 +35,9 @@ def corpus(recipe: Recipe) -> Corpus:
 
 
 def run_units(recipe: Recipe) -> None:
-    """Learn the speech units from the sentences and the common words."""
+    """Choose the speech units by the sentences, the common words and the tokens of the language model."""
     words = word_counts(corpus(recipe).train, common_words(data_folder(recipe)))
-    learn_units(words).save_pretrained(recipe.pack / "speech_units")
+    choose_units(words, merges()).save_pretrained(recipe.pack / "speech_units")
 
 
 def run_language(recipe: Recipe) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
 TARGETS = ("q", "k", "v", "o")
+
+Side = Literal["input", "output"]
 
 Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]
 
@@ -77,20 +79,47 @@ class LoRA(nn.ModuleList):
         return added
 
 
+class CodeRows(nn.Module):
+    """Rows of codes that are spelled as text tokens are: the token's row in the base, a shift, a low-rank step.
+
+    A code that no dialogue held is understood all the same, by its token and by the shift that all share.
+    """
+
+    def __init__(self, count: int, width: int, rank: int) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(width))
+        self.a = nn.Parameter(torch.zeros(count, rank))
+        self.b = nn.Parameter(torch.randn(rank, width) / width**0.5)
+
+
 class LanguageAdapter(Part):
     """LoRA and the rows of the tokens past the base vocabulary, as one part of a pack.
 
-    `rows_input` and `rows_output` [new tokens, width] are in the order of their vocabulary ids.
+    `rows_input` and `rows_output` [tokens - codes, width] are in the order of their vocabulary ids; the `codes` among
+    them that are spelled as text tokens are stand after `codes_after` others, and `codes_like` says as which.
     """
 
+    codes_like: Tensor
+
     @configured
-    def __init__(
-        self, tokens: int, width: int, key_width: int, layers: int, rank: int = 8, alpha: float = 16.0
-    ) -> None:
+    def __init__(  # noqa: PLR0913  the settings of its config.json
+        self, tokens: int, width: int, key_width: int, layers: int, rank: int = 8, alpha: float = 16.0,
+        codes: int = 0, codes_after: int = 0, codes_rank: int = 16,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.rows_input = nn.Parameter(torch.randn(tokens, width) * 0.02)
-        self.rows_output = nn.Parameter(torch.randn(tokens, width) * 0.02)
+        self.rows_input = nn.Parameter(torch.randn(tokens - codes, width) * 0.02)
+        self.rows_output = nn.Parameter(torch.randn(tokens - codes, width) * 0.02)
         self.lora = LoRA(layers, width, key_width, rank, alpha)
+        self.codes_after = codes_after
+        if codes:
+            self.register_buffer("codes_like", torch.zeros(codes, dtype=torch.int32))
+            self.codes_input = CodeRows(codes, width, codes_rank)
+            self.codes_output = CodeRows(codes, width, codes_rank)
+
+    def rows(self, side: Side, base: Tensor) -> Tensor:
+        """All new rows [tokens, width] of one side, beside the base's rows of that side."""
+        tensors = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        return new_rows(tensors, self.codes_after, side, base)
 
     @torch.no_grad()
     def install(self, model: LlamaForCausalLM) -> None:
@@ -99,13 +128,26 @@ class LanguageAdapter(Part):
         Its embedding and its head become two tables of base rows and new rows.
         """
         self.lora.merge(model)
-        base = cast(Tensor, model.get_input_embeddings().weight)
-        size, width = len(base) + len(self.rows_input), base.shape[1]
-        embedding = nn.Embedding(size, width, dtype=base.dtype, device=base.device)
-        embedding.weight.copy_(torch.cat([base, self.rows_input.to(base)]))
-        head = nn.Linear(width, size, bias=False, dtype=base.dtype, device=base.device)
-        head.weight.copy_(torch.cat([cast(Tensor, model.lm_head.weight), self.rows_output.to(base)]))
+        known = cast(Tensor, model.get_input_embeddings().weight)
+        table = torch.cat([known, self.rows("input", known).to(known)])
+        known = cast(Tensor, model.lm_head.weight)
+        choices = torch.cat([known, self.rows("output", known).to(known)])
+        size, width = table.shape
+        embedding = nn.Embedding(size, width, dtype=table.dtype, device=table.device)
+        embedding.weight.copy_(table)
+        head = nn.Linear(width, size, bias=False, dtype=table.dtype, device=table.device)
+        head.weight.copy_(choices)
         model.set_input_embeddings(embedding)
         model.lm_head = head
         model.config.vocab_size, model.config.tie_word_embeddings = size, False
         model.requires_grad_(False)
+
+
+def new_rows(tensors: Mapping[str, Tensor], codes_after: int, side: Side, base: Tensor) -> Tensor:
+    """The new rows [tokens, width] of one side from the tensors of an adapter and the base's rows."""
+    own = tensors[f"rows_{side}"].float()
+    if "codes_like" not in tensors:
+        return own
+    shift, a, b = (tensors[f"codes_{side}.{name}"].float() for name in ("shift", "a", "b"))
+    codes = base[tensors["codes_like"].long()].float() + shift + a @ b
+    return torch.cat([own[:codes_after], codes, own[codes_after:]])

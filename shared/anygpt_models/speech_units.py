@@ -1,14 +1,15 @@
-"""Speech units: the discrete codes of speech, 1,024 sub-words over letters, apostrophe and space.
+"""Speech units: the discrete codes of speech, 8,192 sub-words over letters, apostrophe and space.
 
-Byte-pair encoding (Sennrich et al. 2016, arXiv 1508.07909) of the spoken form of a text. A piece that starts
-a word carries the space before it, so a run of units can be cut or joined between any two of them.
+Byte-pair encoding (Sennrich et al. 2016, arXiv 1508.07909) of the spoken form of a text. Each unit is spelled as
+a token of the language model's own vocabulary is: what the model knows of copying words holds for speech too. A
+piece that starts a word carries the space before it, so a run of units can be cut or joined between any two.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 from anygpt_models.speech_text import ALPHABET, spoken
 
 FILE_NAME = "units.json"
-UNIT_COUNT = 1024
+UNIT_COUNT = 8192
 
 Pair = tuple[str, str]
 
@@ -93,30 +94,29 @@ def merged(pieces: list[str], pair: Pair) -> list[str]:
     return out
 
 
-def learn_units(words: Mapping[str, int], count: int = UNIT_COUNT) -> SpeechUnits:
-    """Learn the inventory from word counts; ties go to the pair that sorts first, so it is reproducible."""
-    pieces, merges = dict.fromkeys(sorted(ALPHABET)), list[Pair]()
-    spelled = {word: list(f" {word}") for word in words}
-    pairs: Counter[Pair] = Counter()
-    users: dict[Pair, set[str]] = {}
-    for word in words:
-        _tally(spelled[word], words[word], pairs, users, word)
-    while len(pieces) < count:
-        best = min(
-            (pair for pair in pairs if "".join(pair) not in pieces), key=lambda pair: (-pairs[pair], pair)
-        )
-        merges.append(best)
-        pieces["".join(best)] = None
-        for word in users.pop(best):
-            _tally(spelled[word], -words[word], pairs, {}, word)
-            spelled[word] = merged(spelled[word], best)
-            _tally(spelled[word], words[word], pairs, users, word)
-    return SpeechUnits(list(pieces), merges)
+def choose_units(words: Mapping[str, int], merges: Iterable[Pair], count: int = UNIT_COUNT) -> SpeechUnits:
+    """The letters, and the pieces that a tokenizer's merges cut counted words into most often.
+
+    A unit comes with the pieces that it is merged from. Equal counts go by the order of the merges.
+    """
+    spelled = [pair for pair in merges if set("".join(pair)) <= set(ALPHABET)]
+    everything = SpeechUnits([*ALPHABET, *map("".join, spelled)], spelled)
+    used: Counter[int] = Counter()
+    for word in sorted(words):
+        for unit in everything.encode(word):
+            used[unit] += words[word]
+    parents = {"".join(pair): pair for pair in spelled}
+    chosen = set(ALPHABET)
+    for unit in sorted(range(len(everything)), key=lambda unit: (-used[unit], unit)):
+        wanted = chosen | set(_made_from(everything.pieces[unit], parents))
+        if len(wanted) <= count:
+            chosen = wanted
+    kept = [pair for pair in spelled if "".join(pair) in chosen]
+    return SpeechUnits([*ALPHABET, *map("".join, kept)], kept)
 
 
-def _tally(
-    parts: list[str], weight: int, pairs: Counter[Pair], users: dict[Pair, set[str]], word: str
-) -> None:
-    for pair in pairwise(parts):
-        pairs[pair] += weight
-        users.setdefault(pair, set()).add(word)
+def _made_from(piece: str, parents: Mapping[str, Pair]) -> Iterator[str]:
+    """A piece, and every piece that is merged on the way to it."""
+    yield piece
+    for part in parents.get(piece, ()):
+        yield from _made_from(part, parents)

@@ -109,7 +109,7 @@ def _save(path: Path, packed: Packed) -> None:
 
 def _complete(pack: Pack, weights: Weights, own: Adapter) -> None:
     """Give the model the pack's vocabulary; check that it is the model that the manifest speaks of."""
-    add_rows(weights, pack.vocabulary.text_size, pack.vocabulary.size, own.tensors)
+    add_rows(weights, pack.vocabulary.text_size, pack.vocabulary.size, own.rows)
     if weights.sizes.hidden != pack.manifest.base_model.hidden_size:
         raise Precondition("the base model has another width than the manifest says", reason="PACK_MISMATCH")
     if weights.sizes.positions < pack.manifest.base_model.context:

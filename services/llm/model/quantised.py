@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import torch
 
+from anygpt_models.lora import TARGETS
 from services.llm.model.blocks import BLOCK, TILE, to_blocks
 from services.llm.model.cache import zeros
 from services.llm.model.native import structures as c
-from services.llm.model.updates import TARGETS, Adapter, widths_of
+from services.llm.model.updates import Adapter, widths_of
 from services.llm.model.weights import Sizes, Weights
 from services.llm.pages import PAGE
 from services.llm.step import Choice, Feed

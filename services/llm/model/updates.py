@@ -10,10 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from anygpt.errors import Precondition
+from anygpt_models.lora import TARGETS, Side, new_rows
 from anygpt_models.part import WEIGHTS, read_config
 from services.llm.model.weights import Sizes, Weights
-
-TARGETS = ("q", "k", "v", "o")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +20,22 @@ class Adapter:
     """A `LanguageAdapter` part as it lies in a pack."""
 
     tensors: Mapping[str, torch.Tensor]
-    """`lora.<layer>.<q|k|v|o>.{a,b}`, and perhaps `rows_input` and `rows_output`."""
+    """`lora.<layer>.<q|k|v|o>.{a,b}`, and perhaps `rows_input`, `rows_output` and what codes add to them."""
     scale: float
+    codes_after: int = 0
+
+    def rows(self, side: Side, base: torch.Tensor) -> torch.Tensor | None:
+        """The pack's own rows [new tokens, hidden] beside the base's of that side; None: it has none."""
+        if f"rows_{side}" not in self.tensors:
+            return None
+        like = self.tensors.get("codes_like")
+        if like is not None and not 0 <= int(like.min()) <= int(like.max()) < len(base):
+            raise Precondition(
+                "a code is like a token that the base model lacks",
+                reason="PACK_MISMATCH",
+                field="llm_adapter",
+            )
+        return new_rows(self.tensors, self.codes_after, side, base)
 
     def pair(self, layer: int, target: str) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Factors a [in, rank] and b [rank, out], the scale within b; None: no update."""
@@ -65,7 +78,7 @@ def load_adapter(folder: Path, sizes: Sizes) -> Adapter:
     if not path.is_file():
         raise Precondition("the adapter has no weights", reason="PACK_FILE_MISSING", field=folder.name)
     config = read_config(folder)
-    adapter = Adapter(load_file(path), config["alpha"] / config["rank"])
+    adapter = Adapter(load_file(path), config["alpha"] / config["rank"], config.get("codes_after", 0))
     widths = widths_of(sizes)
     for layer in range(sizes.layers):
         for target in TARGETS:

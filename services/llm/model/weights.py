@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,13 @@ from safetensors.torch import save_file
 
 from anygpt.errors import Precondition
 from anygpt.pack import file_digest
+from anygpt_models.lora import Side
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+OwnRows = Callable[[Side, torch.Tensor], torch.Tensor | None]
+"""A side, the base's rows of it -> the pack's new rows of it, or None where it has none."""
 
 LAYOUT = 1
 """Raised when the converted layout changes, so that no stale file is read."""
@@ -128,21 +132,23 @@ def _convert_layer(state: dict[str, torch.Tensor], old: str, new: str) -> dict[s
     return tensors
 
 
-def add_rows(weights: Weights, text_size: int, total: int, adapter: Mapping[str, torch.Tensor]) -> None:
+def add_rows(weights: Weights, text_size: int, total: int, own: OwnRows) -> None:
     """Cut embedding and head to the text rows and append the pack's own.
 
-    Without an adapter these are the rows that the model itself has past the text, or else the mean row.
+    Without any these are the rows that the model itself has past the text, or else the mean row.
     """
-    for name, key in (("head", "rows_output"), ("embedding", "rows_input")):
+    sides: tuple[tuple[str, Side], ...] = (("head", "output"), ("embedding", "input"))
+    for name, side in sides:
         base = weights.tensors.get(name, weights.tensors["embedding"])
         if len(base) < text_size:
             raise Precondition(
                 "the base model has fewer rows than the vocabulary's text", reason="PACK_MISMATCH"
             )
         rest = base[text_size:total] if len(base) >= total else base.mean(0).expand(total - text_size, -1)
-        rows = adapter.get(key, rest)
+        rows = own(side, base)
+        rows = rest if rows is None else rows
         if rows.shape != (total - text_size, weights.sizes.hidden):
             raise Precondition(
-                f"{key} does not fit the vocabulary", reason="PACK_MISMATCH", field="llm_adapter"
+                f"rows_{side} does not fit the vocabulary", reason="PACK_MISMATCH", field="llm_adapter"
             )
         weights.tensors[name] = torch.cat([base[:text_size], rows.to(base)])

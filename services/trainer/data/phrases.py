@@ -33,9 +33,11 @@ music: play {x} | play some {x} | please play {x} | i would like to hear {x} | c
 music: can you play {x}? | i want {x} | some {x}, please | could you compose {x}? | let me hear {x} | {x}
 music: generate {x} | write {x} for my film | give me {x} | i'm in the mood for {x} | put on {x}
 music: a piece of {x}
+music: {x} please | just {x} | {x} for my party | how about {x}? | {x}, now
 
 sound: play {x} | let me hear {x} | make {x} | i want to hear {x} | can you make {x}? | {x} | please play {x}
 sound: could i hear {x}? | generate {x} | give me {x} | record {x} for me | i'd like {x}
+sound: {x} please | just {x} | how about {x}? | a recording of {x} | {x}, now
 
 speak: say: {s} | say {s} | read this aloud: {s} | please say {s} | speak these words: {s} | say this aloud: {s}
 speak: can you say {s}? | read the text aloud: {s} | pronounce this: {s} | tell me in your voice: {s}
@@ -74,7 +76,7 @@ player: which instrument is this? | what instrument do you hear? | who plays her
 to_music: make music for this | turn this into music | play music that fits this | compose music of its mood
 to_music: what does this sound like? | play something that fits the picture | make music of its mood
 to_music: let me hear this
-to_music: i want music that feels like this | give it a sound track
+to_music: i want music that feels like this | give it a sound track | play something that goes with it
 
 recolour: the same on {c} | now on {c} | draw it on a {c} background | make the background {c}
 recolour: the same with a {c} background

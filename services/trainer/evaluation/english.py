@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from anygpt_models.lora import LanguageAdapter
-from services.trainer.alignment_setup import base_model
+from services.trainer.base_model import base_model
 from services.trainer.evaluation.asking import Question
 from services.trainer.evaluation.interval import Observation
 from services.trainer.evaluation.judgement import Reply

@@ -9,6 +9,7 @@ import pytest
 from anygpt.errors import Precondition
 from anygpt.pack import MANIFEST, open_pack, packs_folder
 from anygpt.topology import MODALITY_NAMES
+from anygpt_models.speech_units import UNIT_COUNT
 from services.trainer import pack
 
 MINI = packs_folder() / "mini"
@@ -17,7 +18,7 @@ MINI = packs_folder() / "mini"
 def test_mini_opens_and_its_digests_hold() -> None:
     mini = open_pack("mini")
     assert set(mini.inputs) == set(mini.outputs) == set(MODALITY_NAMES)
-    assert mini.vocabulary.size == 50220
+    assert mini.vocabulary.size == 49152 + 44 + UNIT_COUNT
 
 
 def test_mini_is_small_enough_for_a_repository() -> None:

@@ -85,8 +85,14 @@ def test_the_opening_of_a_forced_span_is_not_learned(sequencer: Sequencer) -> No
 def test_speech_codes_spell_what_was_said(pack: Pack, sequencer: Sequencer) -> None:
     sequence = sequencer.prompt(one_turn((Part("speech", "now say that aloud"),)))
     first = pack.vocabulary.codes[SPEECH].first
-    codes = [token - first for token in sequence.ids if first <= token < first + 1024]
+    codes = [token - first for token in sequence.ids if first <= token < first + len(sequencer.units)]
     assert sequencer.units.decode(codes) == "now say that aloud"
+
+
+def test_a_unit_is_like_the_token_that_is_spelled_as_it_is(sequencer: Sequencer) -> None:
+    like = sequencer.spelled_alike()
+    spelled = [sequencer.tokenizer.decode([token]) for token in like]
+    assert spelled == sequencer.units.pieces
 
 
 def test_every_built_dialogue_is_a_short_sequence(sequencer: Sequencer, talk: Talk) -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import cast
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from anygpt.pack import open_pack
@@ -26,6 +29,11 @@ def tiny_llama() -> LlamaForCausalLM:
     )  # fmt: skip
     model: LlamaForCausalLM = LlamaForCausalLM(config).eval()
     return model
+
+
+def embeddings(model: LlamaForCausalLM) -> Tensor:
+    """Its table of input embeddings."""
+    return cast(Tensor, model.get_input_embeddings().weight).detach()
 
 
 @pytest.mark.parametrize(
@@ -91,6 +99,31 @@ def test_a_new_adapter_changes_nothing_of_the_base_rows() -> None:
     after = model(ids).logits
     assert after.shape == (1, 3, 25)
     assert torch.allclose(before, after[..., :20], atol=1e-5)
+
+
+def test_codes_begin_as_the_tokens_that_they_are_like_and_stand_in_their_place() -> None:
+    model = tiny_llama()
+    adapter = LanguageAdapter(5, 16, 8, 2, rank=2, codes=3, codes_after=1, codes_rank=4)
+    adapter.codes_like.copy_(torch.tensor([7, 3, 7]))
+    base = embeddings(model).clone()
+    assert torch.equal(adapter.rows("input", base)[1:4], base[[7, 3, 7]])
+    nn.init.normal_(adapter.codes_output.a)
+    adapter.codes_output.shift.data += 1
+    adapter.install(model)
+    rows = model.lm_head.weight[20:]
+    steps = rows[1:4] - base[[7, 3, 7]] - 1
+    assert torch.allclose(steps, adapter.codes_output.a @ adapter.codes_output.b, atol=1e-5)
+    assert torch.equal(rows[[0, 4]], adapter.rows_output)
+    assert torch.equal(embeddings(model)[21:24], base[[7, 3, 7]])
+
+
+def test_an_adapter_with_codes_is_kept_and_opened(tmp_path: Path) -> None:
+    adapter = LanguageAdapter(5, 16, 8, 2, rank=2, codes=3, codes_after=1)
+    adapter.codes_like.copy_(torch.tensor([7, 40_000, 7]))
+    adapter.half().save_pretrained(tmp_path)
+    again = LanguageAdapter.open(tmp_path)
+    assert again.codes_like.tolist() == [7, 40_000, 7]
+    assert again.codes_after == 1
 
 
 def test_merged_updates_equal_attached_ones() -> None:

@@ -12,13 +12,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from anygpt.errors import Precondition
 from anygpt.pack import BaseModelEntry, Pack, open_pack
 from anygpt.topology import TEXT, Modality
 from anygpt.vocabulary import VocabularyLayout
 from anygpt_models.lora import LanguageAdapter
 from services.llm.grammar import Grammar, read_rules
-from services.llm.model.loading import RunnerOptions, load_runner
+from services.llm.model.loading import RunnerOptions, load_runner, load_weights
 from services.llm.model.runner import Runner
+from services.llm.model.updates import load_adapter
 from services.llm.sampling import read_sampling
 from services.llm.settings import LlmSettings
 from services.llm.step import Choice, Draw, Feed
@@ -101,6 +103,15 @@ async def test_sequences_with_different_adapters_are_run_at_once_each_as_if_its_
     ]
     assert [reply.ids for reply in replies] == expected * 2
     assert len({tuple(ids) for ids in expected}) == len(names)
+
+
+def test_a_code_that_is_like_no_token_of_the_base_model_is_refused(pack: Path, tmp_path: Path) -> None:
+    part = LanguageAdapter(tokens=9, width=HIDDEN, key_width=HIDDEN // 2, layers=2, rank=2, codes=4)
+    part.codes_like[2] = TEXT_SIZE
+    part.save_pretrained(tmp_path)
+    adapter = load_adapter(tmp_path, load_weights(open_pack(str(pack)), tmp_path).sizes)
+    with pytest.raises(Precondition, match="like a token that the base model lacks"):
+        adapter.rows("input", torch.zeros(TEXT_SIZE, HIDDEN))
 
 
 @pytest.mark.parametrize("biases", [False, True])

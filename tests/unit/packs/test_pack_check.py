@@ -93,9 +93,22 @@ def test_a_vocabulary_that_is_not_the_adapters_is_named(copy: Path) -> None:
     vocabulary = json.loads((copy / MANIFEST).read_text())["vocabulary"]
     vocabulary["blocks"] = vocabulary["blocks"][2:]
     changed(copy, vocabulary=vocabulary)
-    found = {defect.field: defect.message for defect in defects(copy)}
-    assert found["image"] == "the vocabulary has no brackets for what comes in"
-    assert found["llm_adapter"] == "tokens should be 1062, is 1068"
+    found = {(defect.field, defect.message) for defect in defects(copy)}
+    assert ("image", "the vocabulary has no brackets for what comes in") in found
+    assert ("llm_adapter", "tokens should be 8230, is 8236") in found
+
+
+def test_units_that_are_not_as_many_as_the_codes_of_speech_are_named(copy: Path) -> None:
+    vocabulary = json.loads((copy / MANIFEST).read_text())["vocabulary"]
+    block = next(block for block in vocabulary["blocks"] if block["kind"] == "codes")
+    block["count"] = 1024
+    changed(copy, vocabulary=vocabulary)
+    found = {defect.message for defect in defects(copy) if defect.field in ("speech_units", "llm_adapter")}
+    assert found == {
+        "there are 8192 units, the vocabulary has 1024 codes of speech",
+        "tokens should be 1068, is 8236",
+        "codes should be 1024, is 8192",
+    }
 
 
 def test_a_part_without_a_licence_is_named(copy: Path) -> None:
@@ -116,7 +129,7 @@ def test_a_broken_pack_fails_the_command_with_each_defect_on_a_line(copy: Path) 
 def test_a_pack_is_shown_with_its_vocabulary_its_modalities_and_its_licences() -> None:
     result = CliRunner().invoke(pack, ["show", "mini"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
-    for words in ("50,220 rows", "49152", "signals of video", "llm_adapter", "Apache-2.0"):
+    for words in ("57,388 rows", "49152", "signals of video", "llm_adapter", "Apache-2.0"):
         assert words in result.output
 
 
