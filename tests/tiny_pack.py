@@ -36,6 +36,8 @@ class TinyPack:
     adapter: bool = True
     announced: bool = False
     """Whether pictures and videos are announced."""
+    like_text: bool = False
+    """Whether codes of speech are like text tokens."""
 
 
 def build_tiny_pack(folder: Path, options: TinyPack = TinyPack()) -> Path:
@@ -45,7 +47,7 @@ def build_tiny_pack(folder: Path, options: TinyPack = TinyPack()) -> Path:
     tiny_tokenizer().save(str(folder / "tokenizer" / "tokenizer.json"))
     tiny_model(options).save_pretrained(folder / "llm")
     if options.adapter:
-        _save_adapter(folder / "llm_adapter")
+        _save_adapter(folder / "llm_adapter", options.like_text)
     for name in ("image", "video", "audio"):
         InputProjection(in_width=WIDTH, out_width=HIDDEN).save_pretrained(folder / f"{name}_input_projection")
     files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -94,13 +96,14 @@ def tiny_model(options: TinyPack = TinyPack()) -> PreTrainedModel:
     return model
 
 
-def _save_adapter(folder: Path) -> None:
+def _save_adapter(folder: Path, like_text: bool) -> None:
     new = sum(_rows(block) for block in BLOCKS)
+    codes = {"codes": 64, "codes_after": 32, "codes_rank": 4} if like_text else {}
     adapter = LanguageAdapter(
-        tokens=new, width=HIDDEN, key_width=HIDDEN // 2, layers=2, rank=4, alpha=8.0,
-        codes=64, codes_after=32, codes_rank=4,
-    )  # fmt: skip
-    adapter.codes_like.copy_(torch.arange(64) * 3)
+        tokens=new, width=HIDDEN, key_width=HIDDEN // 2, layers=2, rank=4, alpha=8.0, **codes
+    )
+    if like_text:
+        adapter.codes_like.copy_(torch.arange(64) * 3)
     for parameter in adapter.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     adapter.save_pretrained(folder)

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from anygpt.errors import Precondition
 from anygpt.pack import BaseModelEntry, Pack, open_pack
-from anygpt.topology import TEXT, Modality
+from anygpt.topology import MODALITY_NAMES, SPEECH, TEXT, Modality
 from anygpt.vocabulary import VocabularyLayout
 from anygpt_models.lora import LanguageAdapter
 from services.llm.grammar import Grammar, read_rules
@@ -81,6 +81,18 @@ async def test_a_greedy_answer_equals_that_of_transformers_in_every_modality(
                     rows = [vectors[place + 1 + index].numpy() for index in range(len(span.signals))]
                     np.testing.assert_allclose(span.signals, np.stack(rows), atol=2e-5)
                 place += len(span.ids)
+
+
+async def test_codes_that_are_like_text_tokens_are_heard_and_said_as_transformers_does(
+    tmp_path: Path,
+) -> None:
+    folder = build_tiny_pack(tmp_path / "pack", TinyPack(like_text=True))
+    async with opened(folder) as stage:
+        for want in ((TEXT,), (SPEECH,), (SPEECH, TEXT)):
+            reply = await ask(
+                stage, request("hello", want=[MODALITY_NAMES[one] for one in want], sampling=GREEDY)
+            )
+            assert reply.ids == reference_answer(folder, "hello", want)[0]
 
 
 async def test_sequences_with_different_adapters_are_run_at_once_each_as_if_its_own_were_merged(
