@@ -3,6 +3,7 @@ from __future__ import annotations
 from anygpt.pack import PromptEntry
 from anygpt.topology import AUDIO, IMAGE, SPEECH, VIDEO
 from anygpt.vocabulary import Brackets, IdRange, Vocabulary
+from anygpt_models.speech_units import UNIT_COUNT
 from services.trainer import papers
 from services.trainer.pack import LAYOUT
 
@@ -39,11 +40,11 @@ def test_next_gpt_has_one_pair_of_brackets_and_36_signals_at_the_published_ids()
     assert vocabulary.token_texts()[2:6] == ["[IMG0]", "[IMG1]", "[IMG2]", "[IMG3]"]
 
 
-def test_mini_has_the_signals_of_next_gpt_and_the_speech_codes_of_anygpt() -> None:
+def test_mini_has_the_signals_of_next_gpt_and_a_code_for_every_speech_unit() -> None:
     vocabulary = Vocabulary(LAYOUT)
     assert [vocabulary.signals[modality].count for modality in (IMAGE, VIDEO, AUDIO)] == [4, 24, 8]
-    assert vocabulary.codes[SPEECH].count == 1024
-    assert vocabulary.size == 50220
+    assert vocabulary.codes[SPEECH].count == UNIT_COUNT == 8192
+    assert vocabulary.size == 49152 + 2 * 4 + 4 + 24 + 8 + UNIT_COUNT
     assert len(set(vocabulary.token_texts())) == vocabulary.size - vocabulary.text_size
 
 
