@@ -108,9 +108,9 @@ def choose_units(words: Mapping[str, int], merges: Iterable[Pair], count: int = 
     parents = {"".join(pair): pair for pair in spelled}
     chosen = set(ALPHABET)
     for unit in sorted(range(len(everything)), key=lambda unit: (-used[unit], unit)):
-        wanted = chosen | set(_made_from(everything.pieces[unit], parents))
-        if len(wanted) <= count:
-            chosen = wanted
+        missing = set(_made_from(everything.pieces[unit], parents)) - chosen
+        if len(chosen) + len(missing) <= count:
+            chosen |= missing
     kept = [pair for pair in spelled if "".join(pair) in chosen]
     return SpeechUnits([*ALPHABET, *map("".join, kept)], kept)
 
