@@ -37,7 +37,7 @@ from services.trainer.whole import written_whole
 
 AMOUNTS = {"chunk": 480, "chunks": 40, "batch_tokens": 1024, "fit_steps": 4000}
 """Requests that are read, and kept on disk, at once; how often; how long the projections are fitted to them."""
-FAMILIES: dict[str, int] = {"image": 40, "video": 34, "audio": 10, "dialogue": 16}
+FAMILIES: dict[str, int] = {"image": 32, "video": 28, "audio": 24, "dialogue": 16}
 """How often a plain request for a modality comes, and a dialogue of any family."""
 FIT_ROWS = 96
 NOISE = 0.08

@@ -27,8 +27,8 @@ APART = 0.5
 
 def run_denoiser(recipe: Recipe) -> None:
     """Learn the codes of the first variations of every piece and sound from their captions."""
-    pieces = known_pieces(recipe)
     caption, styles = recipe.build(CaptionEncoder, CAPTION), recipe.build(Styles, STYLES, count=COUNT)
+    pieces = known_pieces(recipe, styles)
     denoiser = recipe.build(CodeDenoiser, DENOISER, length=STEPS * PER_STEP, width=WIDTH, depth=DEPTH)
     parts = nn.ModuleDict({CAPTION: caption, DENOISER: denoiser, STYLES: styles})
 
@@ -54,10 +54,10 @@ def crowding(conditions: Tensor, captions: list[str]) -> Tensor:
 
 def run_polish(recipe: Recipe) -> None:
     """Go on with the denoiser of the pack; conditions stay, so that a trained projection keeps fitting."""
-    pieces = known_pieces(recipe)
+    styles = recipe.part(Styles, STYLES).requires_grad_(True)
+    pieces = known_pieces(recipe, styles)
     conditions = recipe.part(CaptionEncoder, CAPTION).encode(pieces.captions)
     denoiser = recipe.part(CodeDenoiser, DENOISER).requires_grad_(True)
-    styles = recipe.part(Styles, STYLES).requires_grad_(True)
 
     def step(_: int) -> Tensor:
         chosen = torch.randint(len(pieces.codes), (recipe.many(BATCH),))
@@ -80,10 +80,11 @@ class Pieces:
     styles: Tensor
 
 
-def known_pieces(recipe: Recipe) -> Pieces:
-    """The first variations of every piece and sound, as codes."""
+def known_pieces(recipe: Recipe, styles: Styles) -> Pieces:
+    """The first variations of every piece and sound, as codes: as many as there are styles."""
     data, codec = clips(recipe.cache), recipe.part(AudioCodec, "audio_codec")
-    rows = [row for row, clip in enumerate(data.index) if clip.variation < COUNT]
+    count = styles.setting("count")
+    rows = [row for row, clip in enumerate(data.index) if clip.variation < count and not clip.held_out]
     codes = codec.encode(torch.as_tensor(data.waveforms(rows)))
     known = [data.index[row] for row in rows]
     return Pieces(codes, [clip.caption for clip in known], torch.tensor([clip.variation for clip in known]))

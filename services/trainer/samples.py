@@ -27,6 +27,6 @@ def run_samples(recipe: Recipe) -> None:
 
 def write_picture(album: Album, scene: Scene, path: Path) -> None:
     """One scene as a PNG."""
-    pixels = album.render([scene])[0].permute(1, 2, 0).numpy()
+    pixels = album.render([scene])[0].permute(1, 2, 0).cpu().numpy()
     picture = Image.fromarray(np.round((pixels + 1) * 127.5).astype(np.uint8))
     picture.resize((SIZE, SIZE), Image.Resampling.LANCZOS).save(path, optimize=True)

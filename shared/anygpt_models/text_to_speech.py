@@ -83,7 +83,7 @@ class TextToSpeech:
     def _say(self, phrase: str, ending: str, voice: str, seed: int) -> Samples:
         symbols = [*self.pronouncer.pronounce(phrase), ending]
         mel = self.synthesiser.speak(symbols, voice, torch.Generator().manual_seed(seed))
-        samples: Samples = self.vocoder(mel[None])[0].numpy()
+        samples: Samples = self.vocoder(mel[None])[0].cpu().numpy()
         ramp = np.linspace(0.0, 1.0, min(_FADE, len(samples)), dtype=np.float32)
         samples[: len(ramp)] *= ramp
         samples[len(samples) - len(ramp) :] *= ramp[::-1]
