@@ -53,7 +53,10 @@ def crowding(conditions: Tensor, captions: list[str]) -> Tensor:
 
 
 def run_polish(recipe: Recipe) -> None:
-    """Go on with the denoiser of the pack; conditions stay, so that a trained projection keeps fitting."""
+    """Go on with the denoiser of the pack, from conditions that are a little off, as an output projection makes them.
+
+    The captions' own conditions stay, so that a trained projection keeps fitting.
+    """
     styles = recipe.part(Styles, STYLES).requires_grad_(True)
     pieces = known_pieces(recipe, styles)
     conditions = recipe.part(CaptionEncoder, CAPTION).encode(pieces.captions)
@@ -61,14 +64,18 @@ def run_polish(recipe: Recipe) -> None:
 
     def step(_: int) -> Tensor:
         chosen = torch.randint(len(pieces.codes), (recipe.many(BATCH),))
-        return denoiser.loss(
-            pieces.codes[chosen], styles(conditions[chosen], pieces.styles[chosen]), drop=0.05
-        )
+        told = blurred(conditions[chosen])
+        return denoiser.loss(pieces.codes[chosen], styles(told, pieces.styles[chosen]), drop=0.05)
 
     parts = nn.ModuleDict({DENOISER: denoiser, STYLES: styles})
     train(recipe.run("audio_polish", learning_rate=1.5e-3, warmup=100), parts, step)
     recipe.keep(denoiser, DENOISER)
     recipe.keep(styles, STYLES)
+
+
+def blurred(conditions: Tensor) -> Tensor:
+    """Conditions [B, K, C] with noise, each with as much as chance gives it."""
+    return conditions + BLUR * torch.rand(len(conditions), 1, 1) * torch.randn_like(conditions)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A whole pack from one bundle, on a machine that reaches no network: the one command of a borrowed accelerator.
 
 `python -m services.trainer.offline bundle.zip OUT --device cuda`. Run again with `--resume`, it goes on where it was.
-Needs torch, transformers, accelerate, diffusers, pydantic and the package of the base model; no other service.
+Needs what README.md lists and the package of the base model; no other service.
 """
 
 from __future__ import annotations
@@ -33,9 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
         _timed("data", lambda: bundle.unpack(chosen.bundle, chosen.work))
     try:
         with device_of(chosen.device):
-            run_stages(
-                recipe, configs, [chosen.stage] if chosen.stage else [n for n in configs if n not in AT_HOME]
-            )
+            run_stages(recipe, configs, chosen.stage or [name for name in configs if name not in AT_HOME])
     finally:
         # Whatever stopped a stage: what the others made comes home.
         files = delivery.deliver(recipe.pack, chosen.work / "runs", chosen.out)
@@ -56,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--part", type=float, default=1.0, help="of every stage's minutes, where time is shorter"
     )
-    parser.add_argument("--stage", choices=list(stages()))
+    parser.add_argument("--stage", nargs="+", choices=list(stages()), help="some only, in this order")
     parser.add_argument("--resume", action="store_true")
     return parser
 

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 
 from anygpt_models.speech_text import ALPHABET, cardinal, ordinal, phrases, spoken
 from anygpt_models.speech_units import UNIT_COUNT, SpeechUnits, choose_units
+from services.trainer.base_model import SPACE
 
 PACK = Path(__file__).parents[3] / "shared" / "packs" / "mini"
 UNITS = SpeechUnits.from_pretrained(PACK / "speech_units")
@@ -24,9 +25,9 @@ def test_the_pack_holds_every_letter_among_its_units() -> None:
 
 @given(st.lists(st.sampled_from(UNITS.pieces), min_size=1).map("".join).map(spoken))
 def test_units_are_the_tokens_that_the_language_model_reads(text: str) -> None:
-    ours = [UNITS.pieces[unit].replace(" ", "\u0120") for unit in UNITS.encode(text)]
+    ours = [UNITS.pieces[unit].replace(" ", SPACE) for unit in UNITS.encode(text)]
     theirs = TOKENIZER.encode(f" {text}", add_special_tokens=False).tokens if text else []
-    rare = {token for token in theirs if token.replace("\u0120", " ") not in UNITS.pieces}
+    rare = {token for token in theirs if token.replace(SPACE, " ") not in UNITS.pieces}
     assert rare or "'" in text or ours == theirs
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._device import _device_constructors
 
@@ -86,6 +86,17 @@ class SecondDevice(TorchFunctionMode):
             for tensor in _tensors(found):
                 self._homes[tensor.untyped_storage()._cdata] = home
         self.made.add(home)
+
+
+def carry(module: nn.Module) -> None:
+    """Put a module that was made on the processors on the device in force, as `to` does on a real one."""
+    kept: dict[int, nn.Parameter] = {}
+    for part in module.modules():
+        for name, weight in list(part.named_parameters(recurse=False)):
+            moved = kept.setdefault(id(weight), nn.Parameter(weight.detach().to(ELSEWHERE).clone()))
+            setattr(part, name, moved.requires_grad_(weight.requires_grad))
+        for name, values in list(part.named_buffers(recurse=False)):
+            setattr(part, name, values.to(ELSEWHERE).clone())
 
 
 def _grounded(value: Any) -> Any:

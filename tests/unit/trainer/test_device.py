@@ -2,27 +2,34 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from anygpt.errors import InvalidInput
-from services.trainer import device
+from anygpt_models.part import WEIGHTS
+from services.trainer import alignment_setup, device
+from services.trainer import base_model as base
 from services.trainer.device import device_of, here
 from services.trainer.mini import stages
 from services.trainer.recipe import Recipe
-from tests.unit.trainer.second_device import ELSEWHERE, SecondDevice
+from tests.unit.trainer.rehearsal import AMOUNTS
+from tests.unit.trainer.second_device import ELSEWHERE, SecondDevice, carry
 from tests.unit.trainer.tiny_data import write_tiny_data
 
 TRAINER = Path(device.__file__).parent
 NAMES_DEVICES = {"device.py", "commands.py", "judge_speech.py"}
 """`commands.py` offers them; the last one runs a judge of another library, which is never trained."""
 WALKED = [
-    name for name in stages() if name.split(".")[0] not in ("alignment", "samples", "pack")
+    name for name in stages() if name.split(".")[0] not in ("alignment", "pack")
     and name not in ("speech.data", "speech.judge", "audio.judge")
 ]  # fmt: skip
-"""The stages of the language model are walked by the rehearsal, which has it."""
+BEFORE_ALIGNMENT = [
+    "image.codec", "image.recogniser", "video.codec", "video.recogniser", "audio.recogniser", "speech.units",
+]  # fmt: skip
 
 
 def named_devices(path: Path) -> Iterator[str]:
@@ -87,7 +94,9 @@ def test_the_second_device_refuses_what_a_real_one_refuses() -> None:
 
 @pytest.fixture
 def second_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[SecondDevice]:
-    """In force as the accelerator would be; its generator is the processors' own."""
+    """In force as the accelerator would be; its generators are the processors' own."""
+    generator = torch.Generator
+    monkeypatch.setattr(torch, "Generator", lambda *_: generator())
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda *_: torch.default_generator.get_state())
     monkeypatch.setattr(
         torch.cuda, "set_rng_state", lambda state, *_: torch.default_generator.set_state(state)
@@ -105,3 +114,32 @@ def test_every_stage_keeps_to_the_device_in_force(tmp_path: Path, second_device:
     for name in WALKED:
         known[name](recipe)
     assert len(list((tmp_path / "pack").iterdir())) > 15
+
+
+@pytest.fixture
+def base_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base model, loaded before the second device is in force: the library that loads it asks a real one."""
+    # Nothing computes in mixed precision where no accelerator is.
+    monkeypatch.setattr(base, "multiplies_bf16", lambda _: False)
+    model, tokenizer = base.base_model()
+
+    def carried() -> tuple[Any, Any]:
+        carry(model)
+        return model, tokenizer
+
+    monkeypatch.setattr(alignment_setup, "base_model", carried)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.filterwarnings("ignore:CUDA is not available")
+@pytest.mark.usefixtures("base_elsewhere", "second_device")
+def test_every_stage_of_alignment_keeps_to_the_device_in_force(tmp_path: Path) -> None:
+    cache, known = write_tiny_data(tmp_path / "cache"), stages()
+    recipe = Recipe(cache, tmp_path / "pack", steps=2, options={"save_every": 1})
+    for name in BEFORE_ALIGNMENT:
+        known[name](recipe)
+    for name, amounts in AMOUNTS.items():
+        if name.startswith("alignment."):
+            known[name](replace(recipe, amounts=amounts))
+    assert (tmp_path / "pack" / "llm_adapter" / WEIGHTS).exists()
