@@ -48,7 +48,9 @@ def evaluate(
     if not chosen:
         raise InvalidInput(f"no row has {rows!r} in its name", field="--rows")
     opened = open_pack(pack)
-    plan = run.Plan(chosen, items, kept=8 if gallery else 0, minutes=minutes or math.inf, is_resumed=resume)
+    plan = run.Plan(
+        chosen, items, has_gallery=gallery is not None, minutes=minutes or math.inf, is_resumed=resume
+    )
     result, shown = run.evaluate(opened, cache.expanduser(), plan)
     result = replace(result, note=note)
     for one in result.tables():

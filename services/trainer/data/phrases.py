@@ -46,6 +46,7 @@ speak: i want to hear you say {s} | read out: {s} | turn this into speech: {s} |
 
 reply_aloud: answer aloud: {s} | {s} answer with your voice | tell me aloud: {s} | {s} please say it aloud
 reply_aloud: speak your answer: {s} | {s} i want to hear the answer | reply in speech: {s}
+reply_aloud: {s} let me hear it | {s} read the answer to me | {s} say it so that i can listen
 
 name_image: what is this? | what do you see? | what is in the picture? | describe this image
 name_image: what does the picture show?

@@ -31,6 +31,8 @@ SPANS = Metric(
     "ends every span by itself: spans that the grammar had to close", "the grammar", 0.02, at_most=True
 )
 CHUNK = 16
+SHOWN, PAIRS_SHOWN = 4, 1
+"""Replies that a gallery shows of each row: with twice as many, its page has 13 MB."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class Plan:
 
     rows: Sequence[Row]
     items: int
-    kept: int = 0
-    """Replies of each row that a gallery shows."""
+    has_gallery: bool = False
+    """Whether the first replies of each row are kept, to be shown."""
     minutes: float = math.inf
     """Time for all rows: each has an equal share of what is left, and asks one chunk at least."""
     is_resumed: bool = False
@@ -74,8 +76,9 @@ class Tally:
         self.failures += score.failures
         self.measured += score.measured(row)
 
-    def show(self, row: Row, found: Sequence[Judged], kept: int) -> None:
+    def show(self, row: Row, found: Sequence[Judged]) -> None:
         """Keep replies for the gallery."""
+        kept = PAIRS_SHOWN if row.name.startswith("pair ") else SHOWN
         self.shown += [
             Shown(row.name, question, reply, verdict(row, observed))
             for question, reply, observed in found
@@ -106,7 +109,8 @@ async def _asked(address: str, bench: Bench, plan: Plan, scores: Scores) -> Tall
             share = (end - time.monotonic()) / (len(plan.rows) - place)
             score, found = await asker.ask(row, share)
             tally.add(row, score)
-            tally.show(row, found, plan.kept)
+            if plan.has_gallery:
+                tally.show(row, found)
     return tally
 
 

@@ -70,7 +70,7 @@ class Rounds(Wording):
         while not self.held_out and _shows_held_out(found):
             found = self._drawn()
         if self.pick.random() < 0.22 and any(part.modality == "text" for part in found.request):
-            found = found._replace(request=tuple(_aloud(part) for part in found.request))
+            found = _spoken(found)
         self._remember(place, found)
         return found
 
@@ -261,8 +261,13 @@ def _shows_held_out(found: Round) -> bool:
     return any(is_held_out(ideas.by_caption()[part.content]) for part in parts)
 
 
-def _aloud(part: Part) -> Part:
-    return spoken(part.content) if part.modality == "text" else part
+def _spoken(found: Round) -> Round:
+    """The same round asked aloud; who asks a plain question aloud hears the answer too, as in all other dialogues."""
+    request = tuple(spoken(part.content) if part.modality == "text" else part for part in found.request)
+    words = [part.modality for part in (*found.request, *found.answer)] == ["text", "text"]
+    is_plain = words and found.reference < 0
+    answer = (*found.answer, spoken(found.answer[0].content)) if is_plain else found.answer
+    return found._replace(request=request, answer=answer)
 
 
 _NEW = ["draw", "film", "play", "speak", "ask", "ask_aloud", "several"]

@@ -29,7 +29,7 @@ from services.trainer.evaluation.interval import beats_chance, figure
 from services.trainer.evaluation.judgement import Judges, Reply, truth
 from services.trainer.evaluation.material import Material
 from services.trainer.evaluation.result import Measured, Result, cells
-from services.trainer.evaluation.run import Shown
+from services.trainer.evaluation.run import Shown, Tally
 from services.trainer.evaluation.score import Score, Scores
 from services.trainer.evaluation.task import Bench, Metric
 
@@ -172,3 +172,12 @@ def test_the_gallery_is_one_page_with_its_media_inside(tmp_path: Path) -> None:
     assert "data:audio/ogg;base64," in page
     assert "&#10007;" in page
     assert "&#10003;" not in page
+
+
+@pytest.mark.parametrize(("name", "count"), [("text -> image", 4), ("pair text -> image", 1)])
+def test_a_gallery_shows_the_first_replies_of_a_row_that_made_something(name: str, count: int) -> None:
+    row = next(row for row in table.rows() if row.name == name)
+    question, tally = Question((Turn(("Draw a cat.",)),), None), Tally()
+    made = [(question, Reply(str(place), ("image",), {}), [(1.0, 1.0)]) for place in range(8)]
+    tally.show(row, [(question, Reply("", (), {}), [None]), *made])
+    assert [shown.reply.text for shown in tally.shown] == ["0", "1", "2", "3"][:count]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 from anygpt.errors import InvalidInput
 from anygpt.topology import MODALITIES
 from services.trainer.data import ideas
+from services.trainer.data.chat import own_exchanges
+from services.trainer.data.messages import spoken
 from services.trainer.data.split import is_held_out
 from services.trainer.mosit import check as rules
 from services.trainer.mosit import files, mini
@@ -208,6 +210,20 @@ def test_mini_mosit_as_a_whole_has_5000_dialogues_and_500_of_other_topics_and_no
         counts = Counter(pair for record in records for pair in mini.pairs(record))
         assert set(counts) == set(product(MODALITIES, MODALITIES))
         assert min(counts.values()) >= 20
+
+
+def test_who_asks_mini_mosit_a_plain_question_aloud_hears_the_answer_too(trained: list[Record]) -> None:
+    asked = {(("speech", spoken(exchange.question).content),) for exchange in own_exchanges()}
+    messages = pairwise(message for record in trained for message in record.messages)
+    answers = [
+        answer.pieces
+        for request, answer in messages
+        if request.sender == "human" and tuple(piece[:2] for piece in request.pieces) in asked
+    ]
+    assert answers
+    for text, speech in answers:
+        assert (text.modality, speech.modality) == ("text", "speech")
+        assert speech.content == spoken(text.content).content
 
 
 def test_mini_mosit_goes_through_every_ordered_pair_of_modalities(trained: list[Record]) -> None:
