@@ -169,7 +169,7 @@ async def test_a_member_of_a_frozen_broker_waits_for_it_without_turning(
         monkeypatch.setattr(KafkaConsumer, "poll", counted("polls", KafkaConsumer.poll))
         monkeypatch.setattr(Fetcher, "fetch_records", counted("turns", Fetcher.fetch_records))
         await asyncio.sleep(FROZEN_S)
-    # A wait may end a moment early, and the rest of its poll is another turn or two. A poll that does not wait has hundreds.
+    # A wait may end a moment early, and the rest of its poll is a turn or two; without a wait there are hundreds.
     assert 1 < calls["polls"] < 2 * FROZEN_S * 1000 / POLL_MS
     assert calls["turns"] < 5 * calls["polls"]
 
