@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -25,7 +26,10 @@ THREADS = 8
 CONNECT_S = 3.0
 READ_S = 30.0
 UPLOAD_URL_LIFE = timedelta(minutes=15)
-PRECONDITION_FAILED = 412
+PRECONDITION_FAILED = "PreconditionFailed"
+FOLDER_WENT = ("AccessDenied", "NoSuchKey")
+"""What MinIO answers to an upload whose folder another object's delete has taken away under it, twice."""
+FOLDER_PAUSES_S = (0.01, 0.02, 0.05, 0.1)
 
 
 class MinioStore:
@@ -114,21 +118,34 @@ class MinioStore:
         return str(client.get_presigned_url(method, self._bucket, key, expires=life))
 
     def _put(self, key: str, source: bytes | Path, headers: dict[str, str]) -> bool:
-        if isinstance(source, bytes):
-            return self._upload(key, source, headers)
-        with source.open("rb") as file:
-            return self._upload(key, file, headers | {"Content-Length": str(source.stat().st_size)})
+        code = self._upload(key, source, headers)
+        for pause_s in FOLDER_PAUSES_S:
+            if code not in FOLDER_WENT:
+                break
+            time.sleep(pause_s)
+            code = self._upload(key, source, headers)
+        if code in FOLDER_WENT:
+            raise _refused(code)
+        if code and code != PRECONDITION_FAILED:
+            raise _error(code)
+        return not code
 
-    def _upload(self, key: str, body: bytes | BinaryIO, headers: dict[str, str]) -> bool:
-        """Upload by a URL signed for it: unlike the client's own call, that takes a condition."""
+    def _upload(self, key: str, source: bytes | Path, headers: dict[str, str]) -> str:
+        """Upload by a URL signed for it, which takes a condition, unlike the client's call; tell the error's code."""
         url = self._url(self._client, "PUT", key, UPLOAD_URL_LIFE)
+        if isinstance(source, bytes):
+            return self._send(url, source, headers)
+        with source.open("rb") as file:
+            return self._send(url, file, headers | {"Content-Length": str(source.stat().st_size)})
+
+    def _send(self, url: str, body: bytes | BinaryIO, headers: dict[str, str]) -> str:
         response = self._http.request("PUT", url, body=body, headers=headers)
-        if response.status == PRECONDITION_FAILED:
-            return False
-        if response.status != 200:
-            code = response.data.partition(b"<Code>")[2].partition(b"</Code>")[0].decode(errors="replace")
-            raise _error(code or str(response.status))
-        return True
+        if response.status == 200:
+            return ""
+        if response.status == 412:
+            return PRECONDITION_FAILED
+        code = response.data.partition(b"<Code>")[2].partition(b"</Code>")[0].decode(errors="replace")
+        return code or str(response.status)
 
     def _get(self, key: str, limit_bytes: int) -> bytes:
         response = self._client.get_object(self._bucket, key)
@@ -181,4 +198,8 @@ def _error(code: str) -> AnyGPTError:
         return Precondition("there is no such bucket: run `anygpt init`")
     if code in ("XMinioParentIsObject", "XMinioObjectExistsAsDirectory"):
         return InvalidInput("the key lies above or below another object", field="key")
+    return _refused(code)
+
+
+def _refused(code: str) -> Unavailable:
     return Unavailable(f"the store refuses: {code}", retry_after_ms=1000)
