@@ -372,8 +372,8 @@ class Writer(Wording):
 
 
 _WEIGHTS = {
-    "image": 10, "video": 12, "music": 12, "sound": 6, "speak": 14, "reply_aloud": 7, "chat": 32, "spoken_question": 4,
-    "name": 9, "name_aloud": 5, "detail": 5, "to_music": 6, "to_image": 7, "to_video": 5, "to_other_music": 4,
+    "image": 10, "video": 12, "music": 12, "sound": 6, "speak": 14, "reply_aloud": 9, "chat": 32, "spoken_question": 4,
+    "name": 9, "name_aloud": 5, "detail": 5, "to_music": 8, "to_image": 7, "to_video": 5, "to_other_music": 4,
     "transcribe": 4, "repeat": 4, "mixed": 9, "described": 2, "follow": 12, "bare": 4, "mention": 3, "redirected": 3,
     "reply_forced": 2,
 }  # fmt: skip
@@ -381,5 +381,6 @@ _WEIGHTS = {
 
 _SPEAKABLE = {
     "image", "video", "music", "sound", "name", "detail", "to_music", "to_image", "to_video", "mixed", "name_aloud",
+    "reply_aloud",
 }  # fmt: skip
 _MIXES = ("and_speak", "and_music", "and_video", "video_music", "speak_music", "music_speak", "two_images")

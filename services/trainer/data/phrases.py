@@ -47,6 +47,11 @@ speak: i want to hear you say {s} | read out: {s} | turn this into speech: {s} |
 reply_aloud: answer aloud: {s} | {s} answer with your voice | tell me aloud: {s} | {s} please say it aloud
 reply_aloud: speak your answer: {s} | {s} i want to hear the answer | reply in speech: {s}
 reply_aloud: {s} let me hear it | {s} read the answer to me | {s} say it so that i can listen
+reply_aloud: {s} i would rather listen than read | {s} tell me with your voice | use your voice: {s}
+reply_aloud: out loud, please: {s} | {s} i would like to hear your reply | {s} talk to me
+reply_aloud: {s} i am driving, so read it out | {s} let me listen to your answer | {s} i want to listen to it
+reply_aloud: {s} i cannot read now, so speak | i want to hear this from you: {s} | let me hear what you say: {s}
+reply_aloud: {s} something to listen to, please
 
 name_image: what is this? | what do you see? | what is in the picture? | describe this image
 name_image: what does the picture show?
@@ -78,6 +83,9 @@ to_music: make music for this | turn this into music | play music that fits this
 to_music: what does this sound like? | play something that fits the picture | make music of its mood
 to_music: let me hear this
 to_music: i want music that feels like this | give it a sound track | play something that goes with it
+to_music: write music that suits it | play something for this picture | play something for this clip
+to_music: a melody for this, please | put music under it | which music goes with this?
+to_music: add a tune to it | play a tune that suits this | play what you see | let me hear music for this
 
 recolour: the same on {c} | now on {c} | draw it on a {c} background | make the background {c}
 recolour: the same with a {c} background
@@ -102,6 +110,8 @@ draw_mood: show a face that fits this music | draw the face of this mood | which
 draw_mood: draw its emotion
 film_sound: make a video for this | a video of what you hear | film what you hear | show it as a video
 film_sound: make a clip that fits
+film_sound: make a film of this sound | film this sound | turn this sound into a clip | film what is playing
+film_sound: i want to watch what you hear | a clip of what makes this sound
 other_player: the same on {x} | now with {x} | play it on {x} | can i hear it with {x}? | use {x} instead
 other_mood: make it {x} | play it {x} | now {x}, please | the same but {x} | can it be {x}?
 sound_again: play it again | once more | repeat this music | the same again, please | play that again
@@ -114,6 +124,7 @@ repeat: repeat this | say it again | repeat after me | say the same | say that a
 ask: {s} | please answer: {s} | i have a question: {s} | tell me: {s} | hello! {s} | one more question: {s}
 ask: can you help me? {s} | i am curious. {s} | {s} please keep it short | let us talk. {s} | another thing: {s}
 ask: here is what i want to know: {s} | {s} i would like to read about it | {s} thanks | something else: {s}
+ask: {s} i want to read the reply | {s} in writing, please
 
 aloud: now say that aloud | say that aloud | read it to me | can you say that? | read that aloud
 aloud: say it with your voice
