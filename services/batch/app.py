@@ -15,7 +15,7 @@ from anygpt.errors import Unavailable
 from anygpt.jobs import RUN_JOB, JobBook
 from anygpt.main import Runtime
 from anygpt.memory import LossyMemory
-from anygpt.queue import QueueWorker, broker_url, open_queue
+from anygpt.queue import QueueWorker, Redeliver, broker_url, open_queue
 from services.batch.runner import JobRunner
 from services.batch.settings import Settings
 
@@ -34,6 +34,8 @@ class Batch:
         book = JobBook(runtime.store)
         self._dispatch = Dispatch(queue, LossyMemory(runtime.memory), book)
         self._reviving: asyncio.Task[None] | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._draining = False
 
     def mount(self, server: grpc.aio.Server) -> Sequence[str]:
         """Nothing of its own: jobs come from the queue."""
@@ -52,10 +54,25 @@ class Batch:
         )
 
         def run_job(tenant: str, job_id: str) -> None:
-            asyncio.run_coroutine_threadsafe(runner.run(tenant, job_id), loop).result()
+            is_done = asyncio.run_coroutine_threadsafe(self._run(runner, tenant, job_id), loop).result()
+            if not is_done:
+                raise Redeliver(requeue=True)
 
         self._worker.open(RUN_JOB, run_job)
         self._reviving = asyncio.create_task(self._revive())
+
+    async def _run(self, runner: JobRunner, tenant: str, job_id: str) -> bool:
+        """Whether the job ended here; else another worker goes on with it."""
+        if self._draining:
+            return False
+        self._running = asyncio.create_task(runner.run(tenant, job_id))
+        try:
+            await self._running
+        except asyncio.CancelledError:
+            return False
+        finally:
+            self._running = None
+        return True
 
     async def _revive(self) -> None:
         is_start = True
@@ -74,11 +91,13 @@ class Batch:
         return AsyncClient(self._runtime.address, tenant, Credentials(token=self._runtime.own_key))
 
     async def drain(self, seconds: float) -> None:
-        """Take no more jobs."""
-        if self._reviving:
-            self._reviving.cancel()
-            await asyncio.gather(self._reviving, return_exceptions=True)
-        await self._worker.drain()
+        """Take no more jobs, and leave the one under way to another worker; its requests go on without us."""
+        self._draining = True
+        left = [task for task in (self._reviving, self._running) if task is not None]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await self._worker.drain(seconds)
 
     async def close(self) -> None:
         """Stop."""

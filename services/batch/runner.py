@@ -127,7 +127,7 @@ class JobRunner:
             request.priority = types_pb2.PRIORITY_BATCH
             request.idempotency_key = f"{job.job_id}-{number}"
             request.grace.FromSeconds(GRACE_S)
-            answer = await _patiently(client, request)
+            answer = await self._patiently(client, tenant, job.job_id, request)
             made = [span.media for span in answer.spans.values() if span.media is not None]
             await hold_media(self._store, tenant, made, job.job_id)
             result |= _rendered(answer)
@@ -140,6 +140,25 @@ class JobRunner:
             job.finished_lines += 1
         else:
             job.failed_lines += 1
+
+    async def _patiently(
+        self, client: AsyncClient, tenant: str, job_id: str, request: anygpt_service_pb2.GenerateRequest
+    ) -> Answer:
+        for _ in range(RETRIES):
+            answer = Answer()
+            try:
+                async for event in client.stream(request):
+                    answer.add(event)
+            except (Exhausted, Unavailable) as error:
+                await asyncio.sleep((error.retry_after_ms / 1000) or RETRY_S)
+                continue
+            except asyncio.CancelledError:
+                # A worker that leaves its job to another one leaves its requests running.
+                if answer.request_id and await self._book.is_cancelled(tenant, job_id):
+                    await client.cancel(answer.request_id)
+                raise
+            return answer
+        raise Exhausted("the system stayed full", retry_after_ms=60_000)
 
     async def _states(self, tenant: str, job: job_service_pb2.Job) -> dict[int, str]:
         """What earlier runners of this job left: line number to state."""
@@ -186,23 +205,6 @@ def parse_line(line: bytes, result: dict[str, Any]) -> anygpt_service_pb2.Genera
         return json_format.ParseDict(fields, anygpt_service_pb2.GenerateRequest())
     except (ValueError, OverflowError, RecursionError, json_format.ParseError) as error:
         raise InvalidInput("the line is no request in JSON", reason="LINE_MALFORMED", field="line") from error
-
-
-async def _patiently(client: AsyncClient, request: anygpt_service_pb2.GenerateRequest) -> Answer:
-    for _ in range(RETRIES):
-        answer = Answer()
-        try:
-            async for event in client.stream(request):
-                answer.add(event)
-        except (Exhausted, Unavailable) as error:
-            await asyncio.sleep((error.retry_after_ms / 1000) or RETRY_S)
-            continue
-        except asyncio.CancelledError:
-            if answer.request_id:
-                await client.cancel(answer.request_id)
-            raise
-        return answer
-    raise Exhausted("the system stayed full", retry_after_ms=60_000)
 
 
 def _rendered(answer: Answer) -> dict[str, Any]:

@@ -54,6 +54,8 @@ class Trainer:
         with self._alone_on_the_device():
             self._copy("fetch")
             self._process = subprocess.Popen(self._command(stage, minutes))
+            if self._draining:
+                self._process.terminate()
             status = self._waited(self._process)
             self._process = None
             self._copy("keep")
@@ -100,7 +102,7 @@ class Trainer:
                 await asyncio.to_thread(process.wait, STOP_S)
             except subprocess.TimeoutExpired:
                 process.kill()
-        await self._worker.drain()
+        await self._worker.drain(seconds)
 
     async def close(self) -> None:
         """Stop."""

@@ -8,14 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 from celery import Celery
-from celery.exceptions import Reject
+from celery.exceptions import Reject, WorkerShutdown
 from kombu.exceptions import OperationalError
 
 from anygpt.errors import Unavailable
 from anygpt.settings import ServiceSettings
 
 HARD_LIMIT_S = 24 * 3600
-JOIN_S = 5.0
 ONE_RETRY = {"max_retries": 1, "interval_start": 0.1}
 Queue = Celery
 Redeliver = Reject
@@ -62,10 +61,17 @@ class QueueWorker:
         self._queue = queue
         self._worker: Any = None
         self._thread: threading.Thread | None = None
+        self._draining = False
 
     def open(self, name: str, task: Callable[..., None]) -> None:
         """Register the task by its name and begin to take it."""
-        self._queue.task(name=name, shared=False)(task)
+
+        def take(*arguments: Any) -> None:
+            if self._draining:
+                raise Redeliver(requeue=True)
+            task(*arguments)
+
+        self._queue.task(name=name, shared=False)(take)
         self._worker = self._queue.WorkController(pool="solo", concurrency=1, loglevel="WARNING")
         self._thread = threading.Thread(target=self._work, name=f"queue-{name}", daemon=True)
         self._thread.start()
@@ -75,13 +81,18 @@ class QueueWorker:
         self._queue.set_current()
         self._worker.start()
 
-    async def drain(self) -> None:
-        """Take no more tasks; the one under way is delivered again if it does not end."""
-        if self._worker is not None:
-            await asyncio.to_thread(self._worker.stop)
+    async def drain(self, seconds: float) -> None:
+        """Take no more tasks, and wait for the one under way; one that raises Redeliver goes to another worker."""
+        self._draining = True
+        if self._thread is not None:
+            # Stopped from here, the worker would read the very answer that its own thread waits for, and hang.
+            self._worker.consumer.call_soon(_shut_down)
+            await asyncio.to_thread(self._thread.join, seconds)
 
     async def close(self) -> None:
-        """Wait for the thread and disconnect."""
-        if self._thread is not None:
-            await asyncio.to_thread(self._thread.join, JOIN_S)
-        self._queue.close()
+        """Disconnect; a task that has not ended ends with the process."""
+        await asyncio.to_thread(self._queue.close)
+
+
+def _shut_down() -> None:
+    raise WorkerShutdown(0)

@@ -32,18 +32,15 @@ class PlainService(Service):
 
 
 class EmbeddedService(PlainService):
-    """All of the plain system in one process."""
+    """All of the plain system in one process, or the services that are named."""
 
-    def __init__(self, backends: Backends, **environment: str) -> None:
-        super().__init__("all", backends, **environment)
+    def __init__(self, backends: Backends, *names: str, **environment: str) -> None:
+        super().__init__(names[-1] if names else topology.BATCH, backends, **environment)
+        self._names = ",".join(names) or "all"
 
-    def answers(self) -> bool:
-        """Ready when the last service is."""
-        self.name = topology.BATCH
-        try:
-            return super().answers()
-        finally:
-            self.name = "all"
+    def command(self) -> list[str]:
+        """Ready when the last service is, whose name this one bears."""
+        return [*super().command()[:-1], self._names]
 
 
 @pytest.fixture(scope="session")

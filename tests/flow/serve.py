@@ -1,4 +1,4 @@
-"""The plain system as processes: `python -m tests.flow.serve all` or one service by name; settings as for `anygpt`."""
+"""The plain system as processes: `python -m tests.flow.serve all`, or services by name with commas between them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from services.gateway.__main__ import SERVICE as GATEWAY
 from tests.flow.stages import plain_services
 
 
-def find(name: str) -> list[Service]:
-    """The services of that name, or all."""
+def find(names: str) -> list[Service]:
+    """The services of these names, or all."""
     known = [GATEWAY, *plain_services(), BATCH]
-    return known if name == "all" else [service for service in known if service.name == name]
+    return known if names == "all" else [service for service in known if service.name in names.split(",")]
 
 
 if __name__ == "__main__":

@@ -48,7 +48,6 @@ async def trainer(settings: Settings, runtime: Runtime) -> AsyncIterator[Trainer
         await served.close()
 
 
-@pytest.mark.slow
 @pytest.mark.integration
 @pytest.mark.timeout(600)
 async def test_a_stage_that_a_shutdown_stops_is_taken_up_by_another_trainer_where_it_was(
