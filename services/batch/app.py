@@ -35,7 +35,6 @@ class Batch:
         self._dispatch = Dispatch(queue, LossyMemory(runtime.memory), book)
         self._reviving: asyncio.Task[None] | None = None
         self._running: asyncio.Task[None] | None = None
-        self._draining = False
 
     def mount(self, server: grpc.aio.Server) -> Sequence[str]:
         """Nothing of its own: jobs come from the queue."""
@@ -63,7 +62,7 @@ class Batch:
 
     async def _run(self, runner: JobRunner, tenant: str, job_id: str) -> bool:
         """Whether the job ended here; else another worker goes on with it."""
-        if self._draining:
+        if self._worker.is_draining:
             return False
         self._running = asyncio.create_task(runner.run(tenant, job_id))
         try:
@@ -92,7 +91,7 @@ class Batch:
 
     async def drain(self, seconds: float) -> None:
         """Take no more jobs, and leave the one under way to another worker; its requests go on without us."""
-        self._draining = True
+        self._worker.refuse()
         left = [task for task in (self._reviving, self._running) if task is not None]
         for task in left:
             task.cancel()

@@ -38,7 +38,6 @@ class Trainer:
         self._kept = KeptRuns(runtime.store, self._cache / "runs")
         self._process: subprocess.Popen[bytes] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._draining = False
 
     def mount(self, server: grpc.aio.Server) -> Sequence[str]:
         """Nothing of its own: work comes from the queue."""
@@ -54,12 +53,12 @@ class Trainer:
         with self._alone_on_the_device():
             self._copy("fetch")
             self._process = subprocess.Popen(self._command(stage, minutes))
-            if self._draining:
+            if self._worker.is_draining:
                 self._process.terminate()
             status = self._waited(self._process)
             self._process = None
             self._copy("keep")
-        if self._draining and status:
+        if self._worker.is_draining and status:
             raise Redeliver(requeue=True)
         log.info("stage %s ended with status %d", stage, status)
 
@@ -95,7 +94,7 @@ class Trainer:
 
     async def drain(self, seconds: float) -> None:
         """Stop the stage under way at its next checkpoint, leave it to the queue, and take no more."""
-        self._draining = True
+        self._worker.refuse()
         if (process := self._process) is not None:
             process.terminate()
             try:

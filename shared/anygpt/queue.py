@@ -15,6 +15,8 @@ from anygpt.errors import Unavailable
 from anygpt.settings import ServiceSettings
 
 HARD_LIMIT_S = 24 * 3600
+JOIN_S = 5.0
+"""For a worker without a task to leave its broker; one whose broker is away is not waited for."""
 ONE_RETRY = {"max_retries": 1, "interval_start": 0.1}
 Queue = Celery
 Redeliver = Reject
@@ -61,15 +63,21 @@ class QueueWorker:
         self._queue = queue
         self._worker: Any = None
         self._thread: threading.Thread | None = None
-        self._draining = False
+        self._idle = threading.Event()
+        self._idle.set()
+        self.is_draining = False
 
     def open(self, name: str, task: Callable[..., None]) -> None:
         """Register the task by its name and begin to take it."""
 
         def take(*arguments: Any) -> None:
-            if self._draining:
-                raise Redeliver(requeue=True)
-            task(*arguments)
+            self._idle.clear()
+            try:
+                if self.is_draining:
+                    raise Redeliver(requeue=True)
+                task(*arguments)
+            finally:
+                self._idle.set()
 
         self._queue.task(name=name, shared=False)(take)
         self._worker = self._queue.WorkController(pool="solo", concurrency=1, loglevel="WARNING")
@@ -81,13 +89,18 @@ class QueueWorker:
         self._queue.set_current()
         self._worker.start()
 
+    def refuse(self) -> None:
+        """Give back every task that comes from now on."""
+        self.is_draining = True
+
     async def drain(self, seconds: float) -> None:
         """Take no more tasks, and wait for the one under way; one that raises Redeliver goes to another worker."""
-        self._draining = True
+        self.refuse()
         if self._thread is not None:
             # Stopped from here, the worker would read the very answer that its own thread waits for, and hang.
             self._worker.consumer.call_soon(_shut_down)
-            await asyncio.to_thread(self._thread.join, seconds)
+            await asyncio.to_thread(self._idle.wait, seconds)
+            await asyncio.to_thread(self._thread.join, JOIN_S)
 
     async def close(self) -> None:
         """Disconnect; a task that has not ended ends with the process."""

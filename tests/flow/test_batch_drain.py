@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -57,6 +58,21 @@ async def test_a_worker_that_stops_in_a_job_leaves_it_whole_to_the_next(system: 
         results = [json.loads(line) for line in (await client.download(job.results.object)).splitlines()]
     assert job.state == job_service_pb2.JOB_STATE_SUCCEEDED, results
     assert [result["id"] for result in results] == [str(number) for number in range(LINES)]
+
+
+def test_an_idle_worker_whose_queue_is_away_stops_before_its_drain_time(
+    plain_pack: Path, tmp_path: Path
+) -> None:
+    with Redis() as redis:
+        backends = Backends({"ANYGPT_DATA": str(tmp_path / "data"), "ANYGPT_MEMORY": redis.url})
+        more = {"ANYGPT_PACK": str(plain_pack), "ANYGPT_GATEWAY": "127.0.0.1:9", "ANYGPT_DRAIN_S": "15"}
+        with PlainService(topology.BATCH, backends, **more) as worker:
+            redis.stop()
+            time.sleep(4)
+            began = time.monotonic()
+            worker.stop()
+            assert time.monotonic() - began < 12
+            assert worker.exit_status == 0
 
 
 def line(number: int) -> str:

@@ -264,8 +264,8 @@ def _shows_held_out(found: Round) -> bool:
 def _spoken(found: Round) -> Round:
     """The same round asked aloud; who asks a plain question aloud hears the answer too, as in all other dialogues."""
     request = tuple(spoken(part.content) if part.modality == "text" else part for part in found.request)
-    words = [part.modality for part in (*found.request, *found.answer)] == ["text", "text"]
-    is_plain = words and found.reference < 0
+    modalities = [part.modality for part in (*found.request, *found.answer)]
+    is_plain = modalities == ["text", "text"] and found.reference < 0
     answer = (*found.answer, spoken(found.answer[0].content)) if is_plain else found.answer
     return found._replace(request=request, answer=answer)
 

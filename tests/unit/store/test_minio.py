@@ -48,9 +48,11 @@ def refusing(*codes: str) -> Iterator[tuple[Server, MinioStore]]:
     with Server([*codes]) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield server, MinioStore(f"127.0.0.1:{server.server_port}", "bucket", S3Settings())
-        server.shutdown()
-        thread.join()
+        try:
+            yield server, MinioStore(f"127.0.0.1:{server.server_port}", "bucket", S3Settings())
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 async def test_an_upload_whose_folder_a_delete_took_away_is_sent_again_whole(tmp_path: Path) -> None:
