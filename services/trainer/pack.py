@@ -111,7 +111,7 @@ MODALITIES: Mapping[ModalityName, ModalityEntry] = {
     ),
 }  # fmt: skip
 
-_EMOJI = "trained by services.trainer on @lobehub/fluent-emoji-3d and emojibase-data (npm, MIT)"
+_EMOJI = "trained by services.trainer on @lobehub/fluent-emoji-3d (npm, MIT)"
 _MUSIC = "trained by services.trainer on own compositions rendered with FluidR3 GM (Debian, MIT) and synthesised sounds"
 _VOICES = (
     "trained by services.trainer on own sentences in the voices of hibari-tts (Apache-2.0) "

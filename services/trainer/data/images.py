@@ -1,38 +1,21 @@
-"""Pictures of things, from npm packages: fetched once, decoded once, read as memory maps."""
+"""Pictures of things, from a package of npm: fetched once, decoded once, read as memory maps."""
 
 from __future__ import annotations
 
 import io
 import json
-import subprocess
 import tarfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from services.trainer.data.npm import Package, fetch
+
 SIZE = 128
-
-
-@dataclass(frozen=True)
-class Package:
-    """An npm package whose files are training data."""
-
-    name: str
-    version: str
-    licence: str
-
-    @property
-    def archive(self) -> str:
-        """The file name that `npm pack` gives it."""
-        return f"{self.name.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
-
-
 STILLS = Package("@lobehub/fluent-emoji-3d", "1.1.0", "MIT")
-LABELS = Package("emojibase-data", "17.0.0", "MIT")
-ANIMATIONS = tuple(Package(f"@lobehub/fluent-emoji-anim-{part}", "1.0.0", "MIT") for part in range(1, 5))
 
 
 @dataclass(frozen=True)
@@ -50,28 +33,11 @@ class Pictures:
         raise KeyError(code_point)
 
 
-def fetch_packages(cache: Path) -> Path:
-    """Download what is not there yet with `npm pack`, and write `provenance.json` beside it.
-
-    Raises CalledProcessError when npm fails.
-    """
-    folder = cache / "data" / "npm"
-    folder.mkdir(parents=True, exist_ok=True)
-    packages = (STILLS, LABELS, *ANIMATIONS)
-    for package in packages:
-        if not (folder / package.archive).exists():
-            command = ["npm", "pack", "--silent", f"{package.name}@{package.version}"]
-            subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    provenance = json.dumps([asdict(package) for package in packages], indent=1)
-    (folder / "provenance.json").write_text(provenance + "\n")
-    return folder
-
-
 def pictures(cache: Path) -> Pictures:
     """All 3,391 stills, decoded at the first call."""
     path, names = cache / "data" / "stills.npy", cache / "data" / "stills.json"
     if not names.exists():
-        found = _decoded(fetch_packages(cache) / STILLS.archive)
+        found = _decoded(fetch(cache, [STILLS]) / STILLS.archive)
         np.save(path, np.stack([pixels for _, pixels in found]))
         names.write_text(json.dumps([name for name, _ in found]))
     return Pictures(np.load(path, mmap_mode="r"), json.loads(names.read_text()))

@@ -66,8 +66,9 @@ class PerplexityRow(Row):
     )
 
     def questions(self, bench: Bench, count: int) -> Iterator[Question]:
-        """The texts; nothing is asked of a system."""
-        return (Question((), text, text) for text in TEXTS)
+        """The texts, and examples of WordNet where more are due; nothing is asked of a system."""
+        more = bench.material.english[: count - len(TEXTS)] if count > len(TEXTS) else ()
+        return (Question((), text, text) for text in (*TEXTS[:count], *more))
 
     def observe(self, bench: Bench, question: Question, reply: Reply) -> Sequence[Observation]:
         """See Row: nats beyond the base model's, and tokens."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from anygpt.client import Media, Piece
-from services.trainer.data import audio, videos, world
+from services.trainer.data import audio, examples, videos, world
 from services.trainer.data.ideas import Idea, Music, Sound
 from services.trainer.data.scenes import SLIGHT, Album
 from services.trainer.data.sentences import build_sentences
@@ -46,6 +46,11 @@ class Material:
         """Sentences that no recogniser learned from."""
         corpus = build_sentences(common_words(self.cache / "data" / "speech"))
         return [sentence for sentence in corpus.held_out if len(sentence.split()) <= LONGEST_SENTENCE]
+
+    @cached_property
+    def english(self) -> Sequence[str]:
+        """Plain English that nothing was trained on."""
+        return examples.sentences(self.cache)
 
     @cached_property
     def _voice(self) -> tuple[Voice, Phonemiser]:

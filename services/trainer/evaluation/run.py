@@ -104,18 +104,18 @@ def evaluate(pack: Pack, cache: Path, plan: Plan) -> tuple[Result, list[Shown]]:
 async def _asked(address: str, bench: Bench, plan: Plan, scores: Scores) -> Tally:
     tally, end = Tally(), time.monotonic() + 60 * plan.minutes
     async with AsyncClient(address) as client:
-        asker = _Asker(client, bench, scores, plan.items)
+        asker = Asker(client, bench, scores, plan.items)
         for place, row in enumerate(plan.rows):
             share = (end - time.monotonic()) / (len(plan.rows) - place)
             score, found = await asker.ask(row, share)
             tally.add(row, score)
             if plan.has_gallery:
-                tally.show(row, found)
+                tally.show(row, found if len(found) == len(score.observed) else await asker.first(row))
     return tally
 
 
 @dataclass(frozen=True)
-class _Asker:
+class Asker:
     """Asks the questions of a row, chunk after chunk; while one is asked, the one before is judged."""
 
     client: AsyncClient
@@ -139,6 +139,11 @@ class _Asker:
                     break
             found += self._count(row, score, await judging)
         return score, found
+
+    async def first(self, row: Row) -> list[Judged]:
+        """The first replies again, when an earlier run had them: a gallery shows them, nothing counts them twice."""
+        chunk = list(islice(row.questions(self.bench, self.items), SHOWN))
+        return _judged(self.bench, row, await ask_all(self.client, chunk, 0, lambda: None))
 
     def _count(self, row: Row, score: Score, judged: list[Judged]) -> list[Judged]:
         score.add(judged)

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +26,13 @@ from services.trainer.evaluation.files import (
     sound_file,
 )
 from services.trainer.evaluation.gallery import write_gallery
-from services.trainer.evaluation.interval import beats_chance, figure
+from services.trainer.evaluation.interval import Observation, beats_chance, figure
 from services.trainer.evaluation.judgement import Judges, Reply, truth
 from services.trainer.evaluation.material import Material
 from services.trainer.evaluation.result import Measured, Result, cells
-from services.trainer.evaluation.run import Shown, Tally
+from services.trainer.evaluation.run import SPANS, Asker, Shown, Tally
 from services.trainer.evaluation.score import Score, Scores
-from services.trainer.evaluation.task import Bench, Metric
+from services.trainer.evaluation.task import Bench, Metric, Row
 
 
 def test_the_interval_of_a_share_is_wilsons() -> None:
@@ -131,6 +132,33 @@ def test_a_score_that_was_kept_goes_on_as_if_it_had_never_stopped(tmp_path: Path
     assert whole.measured(row)[0].figure.value == 0.5
     assert (whole.ends.count((1.0, 1.0)), whole.failures) == (3, {"MEMORY": 1})
     assert Scores(tmp_path, is_resumed=False).of(row) == Score()
+
+
+class Silent(Row):
+    """Questions to nobody, each answered rightly."""
+
+    name = "silent"
+    metrics = (SPANS,)
+
+    def questions(self, bench: Bench, count: int) -> Iterator[Question]:
+        return (Question((), number) for number in range(count))
+
+    def observe(self, bench: Bench, question: Question, reply: Reply) -> Sequence[Observation]:
+        return [(1.0, 1.0)]
+
+
+def test_a_gallery_of_a_resumed_evaluation_shows_the_first_replies_and_counts_them_once(
+    tmp_path: Path,
+) -> None:
+    bench, row = Bench(tmp_path, Material(tmp_path), Judges(tmp_path)), Silent()
+    # Questions without turns are for nobody, so that no client is needed.
+    asker = Asker(None, bench, Scores(tmp_path, is_resumed=True), items=20)  # type: ignore[arg-type]
+    score, found = asyncio.run(asker.ask(row, math.inf))
+    assert len(found) == len(score.observed) == 20
+    again, nothing = asyncio.run(asker.ask(row, math.inf))
+    assert (again, nothing) == (score, [])
+    assert [question.expected for question, _, _ in asyncio.run(asker.first(row))] == [0, 1, 2, 3]
+    assert asker.scores.of(row) == score
 
 
 def result(measured: Sequence[Measured]) -> Result:
