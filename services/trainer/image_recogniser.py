@@ -58,7 +58,7 @@ def run_recogniser(recipe: Recipe) -> None:
             f"step {done}: right kind {right[0]:.3f}, colour {right[1]:.3f}, emotion {right[2]:.3f} on new crops"
         )
 
-    train(recipe.run(PART, learning_rate=2e-3, warmup=100, sample_every=100), model, step, sample)
+    train(recipe.run(PART, learning_rate=1e-3, warmup=100, sample_every=100), model, step, sample)
     sample(-1)
     recipe.keep(model, PART)
 
