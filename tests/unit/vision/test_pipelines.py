@@ -85,8 +85,11 @@ def test_an_unknown_schedule_is_refused() -> None:
 def test_another_scheduler_draws_another_picture_and_leaves_the_pipeline_as_it_was(
     images: ImagePipeline,
 ) -> None:
+    # A caption leaves nothing to choose: what is drawn of it is the same by every schedule.
+    vague = torch.randn(8, 8, 256, generator=torch.Generator().manual_seed(0))
+
     def drawn(pipeline: ImagePipeline) -> torch.Tensor:
-        return pipeline(caption="a red apple", num_inference_steps=4).codes
+        return pipeline(condition=vague, num_inference_steps=4).codes
 
     own = drawn(images)
     by_name = {name: drawn(images.with_scheduler(name)) for name in SCHEDULES}
