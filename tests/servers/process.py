@@ -180,7 +180,7 @@ class Server(ABC):
         deadline = time.monotonic() + self.start_seconds
         while not self._ready():
             if not self.running or time.monotonic() > deadline:
-                raise ServerFailed(f"{self.name} did not start:\n{self._log_tail()}")
+                raise ServerFailed(f"{self.name} did not start:\n{self.log_tail()}")
             time.sleep(0.1)
 
     def _ready(self) -> bool:
@@ -189,5 +189,6 @@ class Server(ABC):
         except OSError:
             return False
 
-    def _log_tail(self) -> str:
+    def log_tail(self) -> str:
+        """The last lines that the server wrote."""
         return self.log.read_text(errors="replace")[-2000:]
