@@ -68,7 +68,7 @@ async def at_rest(cluster: Cluster) -> Vitals:
         await asyncio.sleep(0.5)
     replicas = cluster.all_replicas
     for replica in replicas:
-        assert replica.running, f"{replica.name} has died:\n{replica.log_tail()}"
+        assert replica.running, f"{replica.name} has died: {replica.last_words()}"
         replica.tidy()
     await asyncio.sleep(TIDY_S)
     return Vitals(

@@ -180,7 +180,7 @@ class Server(ABC):
         deadline = time.monotonic() + self.start_seconds
         while not self._ready():
             if not self.running or time.monotonic() > deadline:
-                raise ServerFailed(f"{self.name} did not start:\n{self.log_tail()}")
+                raise ServerFailed(f"{self.name} did not start:\n{self.last_words()}")
             time.sleep(0.1)
 
     def _ready(self) -> bool:
@@ -189,6 +189,7 @@ class Server(ABC):
         except OSError:
             return False
 
-    def log_tail(self) -> str:
-        """The last lines that the server wrote."""
-        return self.log.read_text(errors="replace")[-2000:]
+    def last_words(self) -> str:
+        """How the process ended, where it has, and the last lines that it wrote."""
+        status = self._process.poll() if self._process else self.exit_status
+        return f"exit status {status}\n{self.log.read_text(errors='replace')[-2000:]}"
