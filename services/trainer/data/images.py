@@ -37,7 +37,7 @@ def pictures(cache: Path) -> Pictures:
     """All 3,391 stills, decoded at the first call."""
     path, names = cache / "data" / "stills.npy", cache / "data" / "stills.json"
     if not names.exists():
-        found = _decoded(fetch(cache, [STILLS]) / STILLS.archive)
+        found = _decoded(fetch(cache, STILLS))
         np.save(path, np.stack([pixels for _, pixels in found]))
         names.write_text(json.dumps([name for name, _ in found]))
     return Pictures(np.load(path, mmap_mode="r"), json.loads(names.read_text()))

