@@ -7,18 +7,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from anygpt_models.audio_codec import PER_STEP, STEPS, AudioCodec
+from anygpt_models.audio_codec import LENGTH, PER_STEP, AudioCodec
 from anygpt_models.audio_pipeline import Styles
 from anygpt_models.caption import CaptionEncoder
 from anygpt_models.denoiser import CodeDenoiser
-from services.trainer.data.audio import clips
+from services.trainer.audio_codec import PART as CODEC
+from services.trainer.audio_playing import PLAYERS, Playing
+from services.trainer.data import world
+from services.trainer.data.audio import Clip
+from services.trainer.data.mixture import pick
 from services.trainer.loop import train
 from services.trainer.recipe import Recipe
 
 CAPTION, DENOISER, STYLES = "audio_caption", "audio_denoiser", "audio_styles"
-COUNT = 2
+COUNT = 3
 """Variations of each caption that the pipeline knows."""
-WIDTH, DEPTH, BATCH = 128, 3, 16
+WIDTH, DEPTH, BATCH = 128, 3, 24
 BLUR = 0.4
 """Most noise on a condition of unit variance: a projection never hits it exactly."""
 APART = 0.5
@@ -29,19 +33,23 @@ def run_denoiser(recipe: Recipe) -> None:
     """Learn the codes of the first variations of every piece and sound from their captions."""
     caption, styles = recipe.build(CaptionEncoder, CAPTION), recipe.build(Styles, STYLES, count=COUNT)
     pieces = known_pieces(recipe, styles)
-    denoiser = recipe.build(CodeDenoiser, DENOISER, length=STEPS * PER_STEP, width=WIDTH, depth=DEPTH)
+    denoiser = recipe.build(CodeDenoiser, DENOISER, length=LENGTH, width=WIDTH, depth=DEPTH)
     parts = nn.ModuleDict({CAPTION: caption, DENOISER: denoiser, STYLES: styles})
 
     def step(_: int) -> Tensor:
-        chosen = torch.randint(len(pieces.codes), (recipe.many(BATCH),))
-        told = [pieces.captions[row] for row in chosen.tolist()]
-        condition = caption.encode(told)
-        loss = denoiser.loss(pieces.codes[chosen], styles(condition, pieces.styles[chosen]), drop=0.05)
-        return loss + crowding(condition.float(), told)
+        lessons = pieces.lessons(recipe.many(BATCH))
+        told = [lesson.condition(caption) for lesson in lessons]
+        found = [unlike(denoiser, styles, *pair) for pair in zip(lessons, told, strict=True)]
+        return torch.stack(found).sum() + crowding(told[0].float(), lessons[0].captions)
 
     train(recipe.run("audio_denoiser", learning_rate=3e-3, warmup=100), parts, step)
     for name, part in ((CAPTION, caption), (DENOISER, denoiser), (STYLES, styles)):
         recipe.keep(part, name)
+
+
+def unlike(denoiser: CodeDenoiser, styles: Styles, lesson: Lesson, condition: Tensor) -> Tensor:
+    """How far what is composed under a condition [B, K, C] is from a lesson."""
+    return denoiser.loss(lesson.codes, styles(condition, lesson.styles), drop=0.05, counted=lesson.counted)
 
 
 def crowding(conditions: Tensor, captions: list[str]) -> Tensor:
@@ -58,14 +66,15 @@ def run_polish(recipe: Recipe) -> None:
     The captions' own conditions stay, so that a trained projection keeps fitting.
     """
     styles = recipe.part(Styles, STYLES).requires_grad_(True)
-    pieces = known_pieces(recipe, styles)
-    conditions = recipe.part(CaptionEncoder, CAPTION).encode(pieces.captions)
+    pieces, caption = known_pieces(recipe, styles), recipe.part(CaptionEncoder, CAPTION)
     denoiser = recipe.part(CodeDenoiser, DENOISER).requires_grad_(True)
 
     def step(_: int) -> Tensor:
-        chosen = torch.randint(len(pieces.codes), (recipe.many(BATCH),))
-        told = blurred(conditions[chosen])
-        return denoiser.loss(pieces.codes[chosen], styles(told, pieces.styles[chosen]), drop=0.05)
+        lessons = pieces.lessons(recipe.many(BATCH))
+        told = [blurred(lesson.condition(caption)) for lesson in lessons]
+        return torch.stack(
+            [unlike(denoiser, styles, *pair) for pair in zip(lessons, told, strict=True)]
+        ).sum()
 
     parts = nn.ModuleDict({DENOISER: denoiser, STYLES: styles})
     train(recipe.run("audio_polish", learning_rate=1.5e-3, warmup=100), parts, step)
@@ -79,19 +88,84 @@ def blurred(conditions: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Pieces:
-    """What the pipeline can play: codes [N, 128], captions, and which variation each is [N]."""
+class Lesson:
+    """Codes [B, 130] that captions become, each in a style [B]; only those `counted` have to be found."""
 
     codes: Tensor
     captions: list[str]
     styles: Tensor
+    counted: slice
+    besides: tuple[list[str], list[str]] | None = None
+    """Captions with and without a word: what it adds to a condition there is added here."""
+
+    def condition(self, caption: CaptionEncoder) -> Tensor:
+        """Condition [B, K, C] of the captions and of what comes besides."""
+        told = caption.encode(self.captions)
+        if self.besides is None:
+            return told
+        with_it, without_it = (caption.encode(captions) for captions in self.besides)
+        return told + with_it - without_it
 
 
+@dataclass(frozen=True)
+class Pieces:
+    """What the pipeline can play: codes [N, 130], what it is, and which variation each is [N]."""
+
+    codes: Tensor
+    index: list[Clip]
+    styles: Tensor
+
+    def lessons(self, count: int) -> list[Lesson]:
+        """Half of `count` examples as they are, the others for who plays, and for what is played.
+
+        There a word that means nothing stands for the other, which comes from another piece, with what it adds to the
+        condition of that. So who plays and what is played do not tell each other, and any two can meet.
+        """
+        every = torch.arange(len(self.index))
+        music = torch.tensor([row for row, clip in enumerate(self.index) if clip.mood])
+        rows, (first, second, third, fourth) = pick(every, count // 2), pick(music, 4 * (count // 4)).chunk(4)
+        whole = Lesson(self.codes[rows], self._captions(rows), self.styles[rows], slice(None))
+        return [whole, self._who(first, second), self._what(third, fourth)]
+
+    def _who(self, players: Tensor, pieces: Tensor) -> Lesson:
+        captions = [world.music_caption(self.index[row].instrument, nonsense()) for row in players]
+        without = [world.music_caption(self.index[row].instrument, nonsense()) for row in pieces]
+        return self._crossed(players, pieces, captions, (self._captions(pieces), without), slice(PER_STEP))
+
+    def _what(self, players: Tensor, pieces: Tensor) -> Lesson:
+        captions = [world.music_caption(nonsense(), self.index[row].mood) for row in pieces]
+        without = [world.music_caption(nonsense(), self.index[row].mood) for row in players]
+        return self._crossed(
+            players, pieces, captions, (self._captions(players), without), slice(PER_STEP, None)
+        )
+
+    def _crossed(
+        self, players: Tensor, pieces: Tensor, captions: list[str], besides: tuple[list[str], list[str]],
+        counted: slice,
+    ) -> Lesson:  # fmt: skip
+        codes = torch.cat([self.codes[players, :PER_STEP], self.codes[pieces, PER_STEP:]], dim=1)
+        return Lesson(codes, captions, self.styles[pieces], counted, besides)
+
+    def _captions(self, rows: Tensor) -> list[str]:
+        return [self.index[row].caption for row in rows]
+
+
+def nonsense() -> str:
+    """A word that means nothing, another each time."""
+    return f"word{int(torch.randint(10**9, ()))}"
+
+
+@torch.no_grad()
 def known_pieces(recipe: Recipe, styles: Styles) -> Pieces:
-    """The first variations of every piece and sound, as codes: as many as there are styles."""
-    data, codec = clips(recipe.cache), recipe.part(AudioCodec, "audio_codec")
-    count = styles.setting("count")
-    rows = [row for row, clip in enumerate(data.index) if clip.variation < count and not clip.held_out]
-    codes = codec.encode(torch.as_tensor(data.waveforms(rows)))
-    known = [data.index[row] for row in rows]
-    return Pieces(codes, [clip.caption for clip in known], torch.tensor([clip.variation for clip in known]))
+    """The first variations of every piece and sound that is trained on, as codes: as many as there are styles.
+
+    An instrument has the mean of its timbres, so that its pieces differ by their content alone.
+    """
+    playing, codec = Playing.pieces(recipe.cache), recipe.part(AudioCodec, CODEC)
+    heard = torch.cat([codec.timbre(some) for some in playing.mels[0].split(64)])
+    means = torch.stack([heard[playing.players == who].mean(0) for who in range(len(PLAYERS))])
+    timbres, contents = codec.timbre.codes(means), codec.content_codes(playing.contents[0])
+    rows = [row for row, clip in enumerate(playing.index) if clip.variation < styles.setting("count")]
+    codes = torch.cat([timbres[playing.players[rows]], contents[playing.rows[rows]]], dim=1)
+    known = [playing.index[row] for row in rows]
+    return Pieces(codes, known, torch.tensor([clip.variation for clip in known]))

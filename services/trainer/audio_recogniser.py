@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from anygpt_models.audio_codec import SAMPLES
+from anygpt_models.audio_codec import SAMPLES, AudioCodec, levelled
 from anygpt_models.audio_recogniser import AudioRecogniser
 from anygpt_models.spectrogram import log_mel
+from services.trainer.audio_codec import PART as CODEC
 from services.trainer.data import world
-from services.trainer.data.audio import Clip, clips
+from services.trainer.data.audio import Clip, clips, exercises
 from services.trainer.device import full_precision
 from services.trainer.loop import train
 from services.trainer.recipe import Recipe
@@ -18,42 +20,68 @@ from services.trainer.recipe import Recipe
 PART = "audio_recogniser"
 SEMITONES = 3.0
 """Clips are played faster or slower by up to so many semitones; the tempi stay far apart."""
+POINTS, FILTER = 8, 1.0
+"""Bands of a random filter, and by how many nepers each is louder or softer."""
+NOISE = 0.15
 
 
 def run_recogniser(recipe: Recipe) -> None:
-    """Learn the classes of all clips that are not held out, under changes of pitch, level and start."""
-    data = clips(recipe.cache)
-    rows = data.rows(held_out=False)
-    waves, classes = torch.as_tensor(data.waveforms(rows)), labels([data.index[row] for row in rows])
+    """Learn the classes of clips that no judge asks about, under changes of pitch, level and start.
+
+    Who plays is learned from exercises too, as some instruments are known in one mood only: it would tell them. Moods
+    are learned from contents, behind random filters, so that they are not told by who plays.
+    """
+    music, practice = clips(recipe.cache), exercises(recipe.cache)
+    rows = music.trained()
+    waves = torch.as_tensor(np.concatenate([music.waveforms(rows), practice.waveforms(practice.trained())]))
+    classes = labels([*(music.index[row] for row in rows), *practice.index])
+    is_piece = torch.arange(len(waves)) < len(rows)
     model = recipe.build(AudioRecogniser, PART, tuple(world.INSTRUMENTS), tuple(world.MOODS), world.SOUNDS)
+    model.content.load_state_dict(recipe.part(AudioCodec, CODEC).content.state_dict())
+    model.content.requires_grad_(False)
 
     def step(_: int) -> Tensor:
         chosen = torch.randint(len(waves), (recipe.many(32),))
         with full_precision():
-            mel = log_mel(played(waves[chosen]))
-        mel = mel + 0.15 * torch.randn_like(mel)
-        return sum(
-            (functional.cross_entropy(part.float(), classes[chosen, kind], label_smoothing=0.05)
-            for kind, part in enumerate(model(mel))), start=torch.zeros(()),
-        )  # fmt: skip
+            mel = levelled(log_mel(played(waves[chosen])))
+        mel = mel + NOISE * torch.randn_like(mel)
+        found = model.classes(model.features_of(mel, filtered(model.content(mel))))
+        player, mood, sound = (unlikely(*pair) for pair in zip(found, classes[chosen].unbind(1), strict=True))
+        return (player + sound + mood * is_piece[chosen]).mean()
 
     train(recipe.run(PART, learning_rate=2e-3, warmup=100, weight_decay=0.05), model, step)
     recipe.keep(model, PART)
     judge(recipe)
 
 
+@torch.no_grad()
 def judge(recipe: Recipe) -> dict[str, float]:
-    """Share of held-out clips that the recogniser in the pack names rightly, by class."""
+    """Share of held-out clips that the recogniser in the pack names rightly, by class: recordings, then pieces."""
     model, data = recipe.part(AudioRecogniser, PART), clips(recipe.cache)
-    rows = data.rows(held_out=True)
-    classes = labels([data.index[row] for row in rows])
-    logits = model(log_mel(torch.as_tensor(data.waveforms(rows))))
-    found = {}
-    for kind, (name, part) in enumerate(zip(("instrument", "mood", "sound"), logits, strict=True)):
-        asked = classes[:, kind] < part.shape[1] - 1
-        found[name] = float((part.argmax(1) == classes[:, kind])[asked].float().mean())
-    print("held-out variations:", *(f"{name} {value:.3f}" for name, value in found.items()))
+    found, known = {}, set(data.trained())
+    pieces = [row for row in data.rows(held_out=False) if row not in known]
+    for which, rows in (("recordings", data.rows(held_out=True)), ("pieces", pieces)):
+        classes = labels([data.index[row] for row in rows])
+        logits = model(log_mel(torch.as_tensor(data.waveforms(rows))))
+        for kind, (name, part) in enumerate(zip(("instrument", "mood", "sound"), logits, strict=True)):
+            asked = classes[:, kind] < part.shape[1] - 1
+            found[f"{which}: {name}"] = float((part.argmax(1) == classes[:, kind])[asked].float().mean())
+    print("held-out", *(f"{name} {value:.3f}" for name, value in found.items()))
     return found
+
+
+def unlikely(logits: Tensor, classes: Tensor) -> Tensor:
+    """Smoothed cross-entropy [B]."""
+    return functional.cross_entropy(logits.float(), classes, label_smoothing=0.05, reduction="none")
+
+
+def filtered(mel: Tensor) -> Tensor:
+    """Log mels [B, 80, T], each behind a smooth random filter and with another range of loudness."""
+    curve = functional.interpolate(
+        FILTER * torch.randn(len(mel), 1, POINTS), mel.shape[1], mode="linear", align_corners=True
+    )
+    middle = mel.mean((1, 2), keepdim=True)
+    return middle + (mel - middle) * torch.empty(len(mel), 1, 1).uniform_(0.7, 1.3) + curve.transpose(1, 2)
 
 
 def labels(index: list[Clip]) -> Tensor:

@@ -10,9 +10,11 @@ import json
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
@@ -118,30 +120,43 @@ def _unpack_pictures(read: Read, data: Path) -> None:
 
 def _clips(cache: Path) -> Files:
     folder = cache / "data" / "audio"
-    _due(folder / "clips.json", "audio.data")
-    clips = audio.clips(cache)
-    document = json.loads((folder / "clips.json").read_text())
-    exact = clips.exact_rows[:: max(1, len(clips.exact_rows) // EXACT_CLIPS)][:EXACT_CLIPS]
-    yield "audio/clips.json", json.dumps(document | {"exact": exact}).encode()
-    yield "audio/exact.xz", samples_as_bytes(clips.samples[exact].reshape(-1))
+    for name, clips, most in (("clips", audio.clips, EXACT_CLIPS), ("exercises", audio.exercises, 0)):
+        _due(folder / f"{name}.json", "audio.data")
+        yield from _recorded(folder, name, clips(cache), most)
+
+
+def _recorded(folder: Path, name: str, clips: audio.Clips, most: int) -> Files:
+    """Clips as mels, `most` of them sample by sample too."""
+    document = json.loads((folder / f"{name}.json").read_text())
+    exact = clips.exact_rows[:: max(1, len(clips.exact_rows) // max(1, most))][:most]
+    yield f"audio/{name}.json", json.dumps(document | {"exact": exact}).encode()
+    yield f"audio/{name}.xz", samples_as_bytes(clips.samples[exact].reshape(-1))
     for start in range(0, len(clips.index), _CLIPS_AT_ONCE):
         rows = list(range(start, min(start + _CLIPS_AT_ONCE, len(clips.index))))
-        yield f"audio/{start:05}.webp", mels_as_picture(list(log_mel(torch.as_tensor(clips.waveforms(rows)))))
+        yield (
+            f"audio/{name}/{start:05}.webp",
+            mels_as_picture(list(log_mel(torch.as_tensor(clips.waveforms(rows))))),
+        )
 
 
 def _unpack_clips(read: Read, data: Path) -> None:
     (data / "audio").mkdir(exist_ok=True)
-    document = json.loads(read("audio/clips.json"))
+    for name in ("clips", "exercises"):
+        document = json.loads(read(f"audio/{name}.json"))
+        np.save(data / "audio" / f"{name}.npy", _samples(read, name, document))
+        (data / "audio" / f"{name}.json").write_text(json.dumps(document))
+
+
+def _samples(read: Read, name: str, document: dict[str, Any]) -> NDArray[np.int16]:
     count, length = len(document["clips"]), frames(audio.SAMPLES)
     samples, exact = np.empty((count, audio.SAMPLES), dtype=np.int16), set(document["exact"])
     for start in range(0, count, _CLIPS_AT_ONCE):
         stop = min(start + _CLIPS_AT_ONCE, count)
-        mels = mels_of_picture(read(f"audio/{start:05}.webp"), [length] * (stop - start))
+        mels = mels_of_picture(read(f"audio/{name}/{start:05}.webp"), [length] * (stop - start))
         rows = [row for row in range(start, stop) if row not in exact]
         samples[rows] = sound_of(torch.stack([mels[row - start] for row in rows]))[:, : audio.SAMPLES]
-    samples[document["exact"]] = samples_of_bytes(read("audio/exact.xz")).reshape(-1, audio.SAMPLES)
-    np.save(data / "audio" / "clips.npy", samples)
-    (data / "audio" / "clips.json").write_text(json.dumps(document))
+    samples[document["exact"]] = samples_of_bytes(read(f"audio/{name}.xz")).reshape(-1, audio.SAMPLES)
+    return samples
 
 
 def _voices(cache: Path) -> Files:

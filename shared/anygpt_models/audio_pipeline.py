@@ -25,7 +25,7 @@ PEAK = 0.95
 
 @dataclass
 class AudioOutput(BaseOutput):
-    """Waveforms float32 [B, 81920] in -1..1 at 16 kHz and the codes int64 [B, 128] they were decoded from."""
+    """Waveforms float32 [B, 81920] in -1..1 at 16 kHz and the codes int64 [B, 130] they were decoded from."""
 
     audios: NDArray[np.float32]
     codes: Tensor
@@ -56,7 +56,7 @@ class Styles(Part, ModelMixin):  # type: ignore[misc]  # both can be saved
 
 
 class AudioPipeline(CodePipeline, DiffusionPipeline):
-    """Masked diffusion of 128 codes under a condition, the deterministic codec to mels, the vocoder to sound."""
+    """Masked diffusion of 130 codes under a condition, the deterministic codec to mels, the vocoder to sound."""
 
     audio_codec: AudioCodec
     audio_denoiser: CodeDenoiser
@@ -94,7 +94,7 @@ class AudioPipeline(CodePipeline, DiffusionPipeline):
         generator: list[torch.Generator] | None = None,
         callback_on_step_end: OnStepEnd | None = None,
     ) -> AudioOutput:
-        """Exactly one of caption, condition [B, 8, 256] and codes [B, 128]; ValueError otherwise."""
+        """Exactly one of caption, condition [B, 8, 256] and codes [B, 130]; ValueError otherwise."""
         if codes is None:
             told = conditions(self.audio_caption, caption, condition)
             generators = seeded(generator, len(told))
@@ -109,7 +109,7 @@ class AudioPipeline(CodePipeline, DiffusionPipeline):
 
     @torch.no_grad()
     def sound(self, codes: Tensor) -> NDArray[np.float32]:
-        """Codes [B, 128] -> waveforms [B, 81920]; what would clip is turned down as a whole."""
+        """Codes [B, 130] -> waveforms [B, 81920]; what would clip is turned down as a whole."""
         waveform = self.vocoder(self.audio_codec.decode(codes))
         louder = (waveform.abs().amax(dim=-1, keepdim=True) / PEAK).clamp(min=1.0)
         audios: NDArray[np.float32] = (waveform / louder).float().cpu().numpy()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from anygpt_models.audio_codec import FRAMES, fitted, levelled
+from anygpt_models.audio_codec import CONTENT, FRAMES, fitted, levelled
 from anygpt_models.blocks import Attention, TransformerBlock, positions
+from anygpt_models.mel_net import MelNet
 from anygpt_models.part import Part, configured
 from anygpt_models.spectrogram import MELS, log_mel
 
@@ -17,15 +18,17 @@ NONE = "none"
 class AudioRecogniser(Part):
     """Log mels [B, 80, 320] -> features [B, 8, 256], of which each classifier reads its own.
 
-    Features 0 and 1 tell the instrument, 2 to 5 the mood, 6 and 7 the sound.
+    Features 0 and 1 tell the instrument, 2 to 5 the mood, 6 and 7 the sound. The mood is heard in the content alone,
+    which is the same whoever plays: see `AudioCodec`, whose net for it is used here too.
     """
 
     @configured
     def __init__(
         self, instruments: tuple[str, ...], moods: tuple[str, ...], sounds: tuple[str, ...],
-        width: int = 128, feature_width: int = 256,
+        width: int = 128, feature_width: int = 256, content: tuple[int, int] = CONTENT,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.content = MelNet(*content)
         self.trunk = nn.Sequential(
             nn.Conv1d(MELS, width, 5, padding=2),
             nn.GELU(),
@@ -48,7 +51,16 @@ class AudioRecogniser(Part):
 
     def features(self, mel: Tensor) -> Tensor:
         """Log mels -> features [B, 8, 256], each vector of unit variance."""
-        x = self.mix(self.trunk(levelled(mel) / 2.0 + 1.0).transpose(1, 2) + self.places)
+        mel = levelled(mel)
+        return self.features_of(mel, self.content(mel))
+
+    def features_of(self, mel: Tensor, content: Tensor) -> Tensor:
+        """Log mels and their content, each [B, 80, 320] -> features [B, 8, 256]."""
+        sound, played = self._features(mel), self._features(content)
+        return torch.cat([sound[:, :2], played[:, 2:6], sound[:, 6:]], dim=1)
+
+    def _features(self, mel: Tensor) -> Tensor:
+        x = self.mix(self.trunk(mel / 2.0 + 1.0).transpose(1, 2) + self.places)
         features: Tensor = self.out(
             self.readers + self.read(self.readers.expand(len(x), -1, -1).to(x.dtype), x)
         )
@@ -56,7 +68,10 @@ class AudioRecogniser(Part):
 
     def forward(self, mel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log mels -> logits of instrument, mood and sound; the last class of each is `none`."""
-        features = self.features(mel)
+        return self.classes(self.features(mel))
+
+    def classes(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features -> logits of instrument, mood and sound."""
         return (
             self.instrument(features[:, 0:2].flatten(1)),
             self.mood(features[:, 2:6].flatten(1)),

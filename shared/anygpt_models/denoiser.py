@@ -82,17 +82,25 @@ class CodeDenoiser(Part, ModelMixin):  # type: ignore[misc]  # both can be saved
             logits = logits + self.memory(digits, masked, told.mean(1))
         return list(logits.split(self.quantiser.levels, dim=-1))
 
-    def loss(self, codes: Tensor, condition: Tensor, drop: float = 0.1) -> Tensor:
-        """Cross-entropy of the digits under a random share of masks; the condition is dropped at a rate of `drop`."""
+    def loss(
+        self, codes: Tensor, condition: Tensor, drop: float = 0.1, counted: slice = slice(None)
+    ) -> Tensor:
+        """Cross-entropy of the digits under a random share of masks; the condition is dropped at a rate of `drop`.
+
+        Of codes that are not `counted` none has to be found, though they are seen where no mask is.
+        """
         batch, length = codes.shape
         share = torch.cos(torch.rand(batch, 1, device=codes.device) * math.pi / 2)
         masked = torch.rand(batch, length, device=codes.device) < share.clamp(min=1 / length)
         dropped = torch.rand(batch, 1, 1, device=codes.device) < drop
         condition = torch.where(dropped, self.null.to(condition.dtype), condition)
-        logits, digits = self(codes, masked, condition), self.quantiser.digits(codes)[masked]
+        due = torch.zeros_like(masked)
+        due[:, counted] = masked[:, counted]
+        logits, digits = self(codes, masked, condition), self.quantiser.digits(codes)[due]
         return torch.stack([
-            functional.cross_entropy(part[masked].float(), digits[:, index]) for index, part in enumerate(logits)
-        ]).sum()  # fmt: skip
+            functional.cross_entropy(part[due].float(), digits[:, index], reduction="sum")
+            for index, part in enumerate(logits)
+        ]).sum() / max(1, len(digits))  # fmt: skip
 
     @torch.no_grad()
     def generate(

@@ -18,13 +18,17 @@ from numpy.typing import NDArray
 
 from anygpt_models.spectrogram import SAMPLE_RATE
 from services.trainer.data import world
-from services.trainer.data.composer import STEP_SECONDS, STEPS, Note, compose
+from services.trainer.data.composer import STEP_SECONDS, STEPS, Note, compose, exercise
+from services.trainer.data.ideas import Music
 from services.trainer.data.sounds import synthesise
+from services.trainer.data.split import is_held_out
 
 SAMPLES = round(STEPS * STEP_SECONDS * SAMPLE_RATE)
 """81,920 samples, 5.12 s."""
 TRAINED, HELD_OUT = 12, 2
 """Variations of each piece of music and of each sound."""
+EXERCISES = 24
+"""That every instrument plays: the same ones, in no mood."""
 SOUND_FACTOR = 2
 """Sounds have fewer names than music has combinations, so each gets more variations."""
 SOUND_FONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
@@ -38,7 +42,7 @@ TRANSPOSED = {"cello": -12, "xylophone": 12, "flute": 12, "violin": 12}
 
 @dataclass(frozen=True)
 class Clip:
-    """What one clip is: music has an instrument and a mood, a sound has its name only."""
+    """What one clip is: music has an instrument and a mood, an exercise no mood, a sound has its name only."""
 
     caption: str
     instrument: str
@@ -58,8 +62,17 @@ class Clips:
     """Rows whose samples are as they were made, not rebuilt from mels."""
 
     def rows(self, held_out: bool) -> list[int]:
-        """Rows that are trained on, or those that are kept for judging."""
+        """Rows of recordings that are kept for judging, or all others."""
         return [row for row, clip in enumerate(self.index) if clip.held_out == held_out]
+
+    def trained(self) -> list[int]:
+        """Rows that a pack learns from: no recording and no combination that is kept for judging."""
+        return [row for row in self.rows(held_out=False) if not _is_kept(self.index[row])]
+
+    def untrained(self) -> list[int]:
+        """All other rows."""
+        trained = set(self.trained())
+        return [row for row in range(len(self.index)) if row not in trained]
 
     def waveforms(self, rows: list[int]) -> NDArray[np.float32]:
         """Samples of some rows in [-1, 1]."""
@@ -71,10 +84,29 @@ def clips(cache: Path) -> Clips:
     folder = cache / "data" / "audio"
     if not (folder / "clips.json").exists():
         _build(folder)
-    document = json.loads((folder / "clips.json").read_text())
+    return _read(folder, "clips")
+
+
+def exercises(cache: Path) -> Clips:
+    """Notes in no mode, without a pulse, played by all instruments; read from the cache, or built.
+
+    They show how an instrument sounds, and so leave out nothing but moods for those that are kept for judging.
+    """
+    folder = cache / "data" / "audio"
+    if not (folder / "exercises.json").exists():
+        _build_exercises(folder)
+    return _read(folder, "exercises")
+
+
+def _read(folder: Path, name: str) -> Clips:
+    document = json.loads((folder / f"{name}.json").read_text())
     index = [Clip(**row) for row in document["clips"]]
     exact = document.get("exact", list(range(len(index))))
-    return Clips(np.load(folder / "clips.npy", mmap_mode="r"), index, exact)
+    return Clips(np.load(folder / f"{name}.npy", mmap_mode="r"), index, exact)
+
+
+def _is_kept(clip: Clip) -> bool:
+    return bool(clip.mood) and is_held_out(Music(clip.instrument, clip.mood))
 
 
 def _build(folder: Path) -> None:
@@ -87,9 +119,25 @@ def _build(folder: Path) -> None:
     sounds = [clip for sound in world.SOUNDS for clip in _sounds(sound)]
     samples.append(np.stack([_finished(synthesise(clip.sound, clip.variation, SAMPLES)) for clip in sounds]))
     index += sounds
-    np.save(folder / "clips.npy", np.concatenate(samples))
+    _write(folder, "clips", samples, index)
+
+
+def _build_exercises(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    notes = [exercise(number) for number in range(EXERCISES)]
+    samples = [_render(notes, instrument) for instrument in world.INSTRUMENTS]
+    index = [
+        Clip("", instrument, "", "", number, held_out=False)
+        for instrument in world.INSTRUMENTS
+        for number in range(EXERCISES)
+    ]
+    _write(folder, "exercises", samples, index)
+
+
+def _write(folder: Path, name: str, samples: list[NDArray[np.int16]], index: list[Clip]) -> None:
+    np.save(folder / f"{name}.npy", np.concatenate(samples))
     document = {"provenance": _PROVENANCE, "clips": [asdict(clip) for clip in index]}
-    (folder / "clips.json").write_text(json.dumps(document, indent=1))
+    (folder / f"{name}.json").write_text(json.dumps(document, indent=1))
 
 
 def _music(instrument: str) -> list[Clip]:

@@ -20,6 +20,11 @@ TONICS = (60, 62, 64, 65, 67, 69)
 RHYTHMS = ((4, 2, 2, 4, 4), (2, 2, 4, 2, 2, 4), (4, 4, 2, 2, 4), (2, 2, 2, 2, 4, 4))
 """Steps of the melody notes of one fast bar."""
 
+PITCHES = (48, 62, 93)
+"""MIDI notes between which the two voices of an exercise move."""
+HASTY, PATIENT = 5, 16
+"""Most steps of a note of an exercise."""
+
 
 @dataclass(frozen=True)
 class Note:
@@ -53,6 +58,24 @@ def compose(mood: str, seed: int) -> list[Note]:
     beat = round(60 / beats_per_minute / STEP_SECONDS)
     arrange = {"happy": _happy, "sad": _sad, "calm": _calm, "tense": _tense}[mood]
     return [note for note in arrange(key, chords, beat, draw) if note.onset < STEPS]
+
+
+def exercise(seed: int) -> list[Note]:
+    """Notes of one clip that is in no mode and keeps no pulse: any notes, of any length, in two voices."""
+    draw = np.random.default_rng([seed, *b"exercise"])
+    low, middle, high = PITCHES
+    return [*_wander(draw, low, middle, 2), *_wander(draw, middle, high, 3)]
+
+
+def _wander(draw: np.random.Generator, lowest: int, highest: int, most: int) -> Iterator[Note]:
+    """Chords of up to `most` notes between two pitches; half of a clip is hasty, half of it takes its time."""
+    onset, hasty = int(draw.integers(4)), bool(draw.integers(2))
+    while onset < STEPS:
+        longest = HASTY if hasty == (onset < STEPS // 2) else PATIENT
+        gap, velocity = int(draw.integers(2, longest + 1)), int(draw.integers(66, 93))
+        for pitch in draw.choice(np.arange(lowest, highest), int(draw.integers(1, most + 1)), replace=False):
+            yield Note(onset, min(gap, int(draw.integers(2, longest + 1))), int(pitch), velocity)
+        onset += gap
 
 
 def _happy(key: Key, chords: tuple[int, ...], beat: int, draw: np.random.Generator) -> Iterator[Note]:

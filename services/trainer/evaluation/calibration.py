@@ -57,7 +57,7 @@ def _real(bench: Bench, modality: ModalityName, idea: Idea, place: int) -> Reply
     if modality == "text":
         return Reply(f"This is {ideas.caption(idea)}.")
     # Other seeds than the questions', so that no judged medium is one that was asked about.
-    shown = bench.material.shown(idea, 10_000 + place)
+    shown = bench.material.shown(idea, 10_000 + place, to_judges=True)
     assert isinstance(shown, Media)
     assert isinstance(shown.source, bytes)
     return Reply(files={modality: shown.source})

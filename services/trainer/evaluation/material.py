@@ -62,8 +62,11 @@ class Material:
         assert found is not None
         return found[1].astype(np.float32) / 32768.0
 
-    def shown(self, idea: Idea, seed: int) -> Piece:
-        """A picture, a clip or a recording of an idea, another for another seed."""
+    def shown(self, idea: Idea, seed: int, to_judges: bool = False) -> Piece:
+        """A picture, a clip or a recording of an idea, another for another seed.
+
+        No part of a pack learned from a recording of a held-out piece; judges did, but for those kept from them too.
+        """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             if isinstance(idea, Scene) and not idea.motion:
@@ -71,9 +74,8 @@ class Material:
             if isinstance(idea, Scene):
                 frames, _ = videos.render(self.album, [idea], 0.8 + 0.4 * torch.rand(1))
                 return Media(clip_file(frames[0], videos.FRAMES_PER_SECOND), "video")
-        rows = [
-            row for row in self.recordings.rows(held_out=True) if _is_of(self.recordings.index[row], idea)
-        ]
+        kept = self.recordings.rows(held_out=True) if to_judges else self.recordings.untrained()
+        rows = [row for row in kept if _is_of(self.recordings.index[row], idea)]
         return Media(sound_file(self.recordings.waveforms([rows[seed % len(rows)]])[0]), "audio")
 
     def said(self, text: str) -> Piece:

@@ -9,11 +9,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from anygpt_models.audio_codec import SAMPLES, AudioCodec, levelled
+from anygpt_models.audio_codec import PER_STEP, SAMPLES, AudioCodec, levelled
 from anygpt_models.audio_pipeline import AudioOutput, AudioPipeline
 from anygpt_models.audio_recogniser import AudioRecogniser
 from anygpt_models.spectrogram import log_mel
 from services.trainer import judge_audio
+from services.trainer.data.ideas import Music
+from services.trainer.data.split import is_held_out
 
 PACK = Path(__file__).parents[3] / "shared" / "packs" / "mini"
 ASKED = ("happy organ music", "calm guitar music", "the sound of a siren")
@@ -56,6 +58,29 @@ def test_a_happy_piece_is_fast_and_a_calm_one_slow(made: AudioOutput) -> None:
     assert [judge_audio.tempo(wave) for wave in made.audios[:2]] == ["fast", "slow"]
 
 
+@pytest.mark.parametrize(
+    ("mood", "instrument"), [("calm", "cello"), ("happy", "flute"), ("tense", "saxophone")]
+)
+def test_an_instrument_plays_what_it_was_never_heard_to_play(
+    pipe: AudioPipeline, recogniser: AudioRecogniser, mood: str, instrument: str
+) -> None:
+    assert is_held_out(Music(instrument, mood))
+    (wave,) = pipe(caption=f"{mood} {instrument} music").audios
+    ((heard, _, _),) = recogniser.name(torch.from_numpy(wave[None]))
+    assert heard == instrument
+    assert judge_audio.tempo(wave) == ("slow" if mood == "calm" else "fast")
+
+
+def test_the_first_two_codes_say_who_plays_and_the_others_what(
+    pipe: AudioPipeline, made: AudioOutput, recogniser: AudioRecogniser
+) -> None:
+    happy_organ, calm_guitar = made.codes[:2]
+    happy_guitar = torch.cat([calm_guitar[:PER_STEP], happy_organ[PER_STEP:]])
+    (wave,) = pipe(codes=happy_guitar[None]).audios
+    ((heard, _, _),) = recogniser.name(torch.from_numpy(wave[None]))
+    assert (heard, judge_audio.tempo(wave)) == ("guitar", "fast")
+
+
 def test_the_same_seed_gives_the_same_codes_alone_and_in_a_batch(
     pipe: AudioPipeline, made: AudioOutput
 ) -> None:
@@ -87,9 +112,9 @@ def test_codes_and_a_caption_together_are_refused(pipe: AudioPipeline, made: Aud
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.01, 1.0, 7.0])
-def test_a_sound_of_any_length_has_128_codes(codec: AudioCodec, seconds: float) -> None:
+def test_a_sound_of_any_length_has_130_codes(codec: AudioCodec, seconds: float) -> None:
     codes = codec.encode(tone(seconds))
-    assert codes.shape == (1, 128)
+    assert codes.shape == (1, 130)
     assert 0 <= int(codes.min()) <= int(codes.max()) < 4096
 
 

@@ -28,7 +28,8 @@ WALKED = [
     and name not in ("speech.data", "speech.judge", "audio.judge")
 ]  # fmt: skip
 BEFORE_ALIGNMENT = [
-    "image.codec", "image.recogniser", "video.codec", "video.recogniser", "audio.recogniser", "speech.units",
+    "image.codec", "image.recogniser", "video.codec", "video.recogniser", "audio.content",
+    "audio.recogniser", "speech.units",
 ]  # fmt: skip
 
 

@@ -82,16 +82,22 @@ def _pictures(data: Path) -> None:
 def _clips(folder: Path) -> None:
     pieces = [(f"{mood} {name} music", name, mood, "") for name in world.INSTRUMENTS for mood in world.MOODS]
     names = [*pieces, *((world.sound_caption(sound), "", "", sound) for sound in world.SOUNDS)]
-    index = [
+    _write_clips(folder, "clips", [
         Clip(*name, variation, variation == VARIATIONS - 1)
         for name in names
         for variation in range(VARIATIONS)
-    ]
+    ])  # fmt: skip
+    _write_clips(
+        folder, "exercises", [Clip("", name, "", "", 0, held_out=False) for name in world.INSTRUMENTS]
+    )
+
+
+def _write_clips(folder: Path, name: str, index: list[Clip]) -> None:
     kinds = [clip.sound or world.SOUNDS[len(clip.caption) % len(world.SOUNDS)] for clip in index]
     waves = np.stack([
         synthesise(kind, row, audio.SAMPLES) for row, kind in enumerate(kinds)
     ])  # fmt: skip
     peaks = np.abs(waves).max(axis=1, keepdims=True)
-    np.save(folder / "clips.npy", np.round(waves / peaks * 0.7 * 32767).astype(np.int16))
+    np.save(folder / f"{name}.npy", np.round(waves / peaks * 0.7 * 32767).astype(np.int16))
     document = {"provenance": {"licence": "Apache-2.0"}, "clips": [asdict(clip) for clip in index]}
-    (folder / "clips.json").write_text(json.dumps(document))
+    (folder / f"{name}.json").write_text(json.dumps(document))
