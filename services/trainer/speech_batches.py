@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from anygpt_models.spectrogram import HOP, MELS, SAMPLE_RATE, SILENCE, log_mel
 from anygpt_models.speech_recogniser import levelled
-from services.trainer.data.speech import COMMA, GAP, Utterance, read_utterances, read_voice
+from services.trainer.data.speech import COMMA, GAP, Utterance, check_apart, read_utterances, read_voice
 from services.trainer.device import here
 from services.trainer.pronunciations import unstressed
 
@@ -35,8 +35,13 @@ class Spoken:
 
 
 def load_spoken(folder: Path, voices: Sequence[str], level: bool) -> list[Spoken]:
-    """Every utterance of the voices; `level` brings each to the loudness that the recogniser hears at."""
+    """Every utterance of the voices to train on; `level` brings each to the loudness that the recogniser hears at.
+
+    Raises InvalidInput for data that are not whole, and for sentences that are held out beside the folder too.
+    """
     spoken = []
+    held_out = folder.parent / "held_out"
+    check_apart((folder / voice for voice in voices), (held_out / voice for voice in voices))
     for number, voice in enumerate(voices):
         cache = mel_file(folder, voice, level)
         if not cache.exists():

@@ -6,9 +6,9 @@ JSON index, which is also the record of where the data comes from.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import tempfile
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from services.trainer.data.composer import STEP_SECONDS, STEPS, Note, compose, e
 from services.trainer.data.ideas import Music
 from services.trainer.data.sounds import synthesise
 from services.trainer.data.split import is_held_out
+from services.trainer.data.stored import STRICT, array, records, write_records, wrong_split
 
 SAMPLES = round(STEPS * STEP_SECONDS * SAMPLE_RATE)
 """81,920 samples, 5.12 s."""
@@ -50,6 +51,17 @@ class Clip:
     sound: str
     variation: int
     held_out: bool
+    __pydantic_config__ = STRICT
+
+
+@dataclass(frozen=True)
+class _Index:
+    """What stands beside the samples: where they are from, what each row is, and which travelled sample by sample."""
+
+    provenance: dict[str, str]
+    clips: list[Clip]
+    exact: list[int] | None = None
+    __pydantic_config__ = STRICT
 
 
 @dataclass(frozen=True)
@@ -99,10 +111,24 @@ def exercises(cache: Path) -> Clips:
 
 
 def _read(folder: Path, name: str) -> Clips:
-    document = json.loads((folder / f"{name}.json").read_text())
-    index = [Clip(**row) for row in document["clips"]]
-    exact = document.get("exact", list(range(len(index))))
-    return Clips(np.load(folder / f"{name}.npy", mmap_mode="r"), index, exact)
+    stored: _Index = records(folder / f"{name}.json", _Index)
+    _check_split(f"{name}.json", stored.clips)
+    samples = array(folder / f"{name}.npy", (len(stored.clips), SAMPLES), np.int16)
+    exact = list(range(len(stored.clips))) if stored.exact is None else stored.exact
+    return Clips(samples, stored.clips, exact)
+
+
+def _check_split(name: str, index: list[Clip]) -> None:
+    """Each recording is there once, and of each piece and sound some are held out."""
+    splits: dict[str, set[bool]] = defaultdict(set)
+    recorded = Counter((clip.caption, clip.instrument, clip.variation) for clip in index)
+    for clip in index:
+        splits[clip.caption].add(clip.held_out)
+        if recorded[clip.caption, clip.instrument, clip.variation] > 1:
+            raise wrong_split(name, f"variation {clip.variation} of {clip.caption!r} is there twice")
+    for caption, found in splits.items():
+        if caption and len(found) < len((True, False)):
+            raise wrong_split(name, f"of {caption!r} all is held out, or nothing")
 
 
 def _is_kept(clip: Clip) -> bool:
@@ -136,8 +162,9 @@ def _build_exercises(folder: Path) -> None:
 
 def _write(folder: Path, name: str, samples: list[NDArray[np.int16]], index: list[Clip]) -> None:
     np.save(folder / f"{name}.npy", np.concatenate(samples))
-    document = {"provenance": _PROVENANCE, "clips": [asdict(clip) for clip in index]}
-    (folder / f"{name}.json").write_text(json.dumps(document, indent=1))
+    write_records(
+        folder / f"{name}.json", {"provenance": _PROVENANCE, "clips": [asdict(clip) for clip in index]}
+    )
 
 
 def _music(instrument: str) -> list[Clip]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from services.trainer.whole import made_once
+from services.trainer.data.stored import made_once
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -143,7 +143,8 @@ def exchanges(cache: Path, answer: Answerer) -> list[Exchange]:
             replies |= zip(batch, answer(batch), strict=True)
         return [(question, *replies[question]) for question in sorted(asked, key=len)]
 
-    return own_exchanges() + [Exchange(*row) for row in made_once(cache / "data" / "chat.json", answered)]
+    rows = made_once(cache / "data" / "chat.json", list[tuple[str, str, bool]], answered)
+    return own_exchanges() + [Exchange(*row) for row in rows]
 
 
 def own_exchanges() -> list[Exchange]:

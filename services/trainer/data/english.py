@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from services.trainer.whole import made_once
+from services.trainer.data.stored import made_once
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -31,7 +31,9 @@ Water Children During Since Between From By No Two As Both Your Just Here Then H
 def texts(cache: Path, author: Author) -> Tensor:
     """Token ids [texts, LENGTH] that the base model has sampled from itself; written once, then kept."""
     beginnings = list(dict.fromkeys(_BEGINNINGS.split()))
-    return torch.tensor(made_once(cache / "data" / "english.json", lambda: author(beginnings * COPIES)))
+    return torch.tensor(
+        made_once(cache / "data" / "english.json", list[list[int]], lambda: author(beginnings * COPIES))
+    )
 
 
 def sampled(model: Any, tokenizer: PreTrainedTokenizerFast, size: int = 64) -> Author:

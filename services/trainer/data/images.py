@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from services.trainer.data.npm import Package, fetch
+from services.trainer.data.stored import array, records, write_records
 
 SIZE = 128
 STILLS = Package("@lobehub/fluent-emoji-3d", "1.1.0", "MIT")
@@ -39,8 +39,9 @@ def pictures(cache: Path) -> Pictures:
     if not names.exists():
         found = _decoded(fetch(cache, STILLS))
         np.save(path, np.stack([pixels for _, pixels in found]))
-        names.write_text(json.dumps([name for name, _ in found]))
-    return Pictures(np.load(path, mmap_mode="r"), json.loads(names.read_text()))
+        write_records(names, [name for name, _ in found])
+    points: list[str] = records(names, list[str])
+    return Pictures(array(path, (len(points), SIZE, SIZE, 4), np.uint8), points)
 
 
 def _decoded(archive: Path) -> list[tuple[str, NDArray[np.uint8]]]:

@@ -11,7 +11,7 @@ import json
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.resources import files
@@ -20,10 +20,10 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from anygpt_models.speech_text import phrases
-from services.trainer.whole import made_once
+from services.trainer.data.stored import STRICT, made_once, records, waveform, write_records, wrong_split
 
 SAMPLE_RATE = 16_000
 SHARD = 100
@@ -45,6 +45,7 @@ class Utterance:
     symbols: list[str]
     seconds: list[float]
     samples: int
+    __pydantic_config__ = STRICT
 
 
 class Voice(Protocol):
@@ -66,13 +67,13 @@ def common_words(cache: Path) -> list[str]:
         words = [word for word in _listed_words() if word in known and (len(word) > 1 or word in "ai")]
         return [word for word in words if word not in _UNSUITABLE]
 
-    stored: list[str] = made_once(cache / "words.json", chosen)
+    stored: list[str] = made_once(cache / "words.json", list[str], chosen)
     return stored
 
 
 def lexicon(cache: Path) -> dict[str, str]:
     """Word -> phonemes, American English (hibari's own asset, Apache-2.0); read from the package once."""
-    stored: dict[str, str] = made_once(cache / "lexicon.json", _packaged_lexicon)
+    stored: dict[str, str] = made_once(cache / "lexicon.json", dict[str, str], _packaged_lexicon)
     return stored
 
 
@@ -210,24 +211,37 @@ def build_voice(
             save_file(
                 {"waveform": np.concatenate([wave for _, wave in pieces])}, path.with_suffix(".safetensors")
             )
-            path.write_text(json.dumps([asdict(entry) for entry, _ in pieces]), encoding="utf-8")
+            write_records(path, [asdict(entry) for entry, _ in pieces])
 
 
 def read_utterances(folder: Path) -> Iterator[Utterance]:
     """The utterances of a voice without their sound."""
     for path in sorted(folder.glob("[0-9]*.json")):
-        for entry in json.loads(path.read_text(encoding="utf-8")):
-            yield Utterance(**entry)
+        yield from _shard(path)
 
 
 def read_voice(folder: Path) -> Iterator[tuple[Utterance, NDArray[np.int16]]]:
     """The utterances of a voice with their samples, 16 kHz mono int16."""
     for path in sorted(folder.glob("[0-9]*.json")):
-        waveform, start = load_file(path.with_suffix(".safetensors"))["waveform"], 0
-        for entry in json.loads(path.read_text(encoding="utf-8")):
-            utterance = Utterance(**entry)
-            yield utterance, waveform[start : start + utterance.samples]
+        found, start = _shard(path), 0
+        samples = waveform(path.with_suffix(".safetensors"), sum(utterance.samples for utterance in found))
+        for utterance in found:
+            yield utterance, samples[start : start + utterance.samples]
             start += utterance.samples
+
+
+def check_apart(trained: Iterable[Path], held_out: Iterable[Path]) -> None:
+    """Raises InvalidInput where a sentence that a voice is trained on is held out, of any voice."""
+    kept = {utterance.text for folder in held_out for utterance in read_utterances(folder)}
+    for folder in trained:
+        both = next((found.text for found in read_utterances(folder) if found.text in kept), None)
+        if both is not None:
+            raise wrong_split(folder.name, f"{both!r} is trained on and held out")
+
+
+def _shard(path: Path) -> list[Utterance]:
+    found: list[Utterance] = records(path, list[Utterance])
+    return found
 
 
 def utter(

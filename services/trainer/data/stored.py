@@ -1,0 +1,84 @@
+"""Data sets as files: what is missing, out of form or in a wrong split is told by file and place.
+
+All raise InvalidInput, with the reason DATA_MISSING, DATA_MALFORMED or DATA_SPLIT.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from anygpt.errors import InvalidInput
+from services.trainer.whole import written_whole
+
+STRICT = ConfigDict(extra="forbid")
+"""For dataclasses of records: another key is an error."""
+
+
+def records(path: Path, form: Any) -> Any:
+    """What a JSON file holds, as an object of the type `form`, strictly."""
+    try:
+        return TypeAdapter(form).validate_json(_there(path).read_bytes(), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise _malformed(path, f"{place}: {first['msg']}" if place else first["msg"]) from error
+
+
+def write_records(path: Path, content: Any) -> None:
+    """Write a JSON file, whole or not at all."""
+    with written_whole(path) as unfinished:
+        unfinished.write_text(json.dumps(content), encoding="utf-8")
+
+
+def made_once(path: Path, form: Any, make: Callable[[], Any]) -> Any:
+    """What a JSON file holds; where it is not there yet, what it is to hold is made first."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_records(path, make())
+    return records(path, form)
+
+
+def array(path: Path, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
+    """An array of a `.npy` file, mapped into memory; its shape and type are checked."""
+    try:
+        found: NDArray[Any] = np.load(_there(path), mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise _malformed(path, str(error)) from error
+    if found.shape != shape or found.dtype != dtype:
+        raise _malformed(path, f"{found.dtype}{[*found.shape]}, not {np.dtype(dtype)}{[*shape]}")
+    return found
+
+
+def waveform(path: Path, samples: int) -> NDArray[np.int16]:
+    """The samples of a shard of speech; there have to be as many as its records say."""
+    try:
+        found: NDArray[np.int16] = load_file(_there(path))["waveform"]
+    except (SafetensorError, KeyError) as error:
+        raise _malformed(path, str(error)) from error
+    if len(found) != samples:
+        raise _malformed(path, f"{len(found)} samples, not {samples}")
+    return found
+
+
+def wrong_split(name: str, what: str) -> InvalidInput:
+    """The error for an example that is in two splits, or in none."""
+    return InvalidInput(f"{name}: {what}", reason="DATA_SPLIT", field=name)
+
+
+def _there(path: Path) -> Path:
+    if not path.exists():
+        raise InvalidInput(f"{path.name} is missing", reason="DATA_MISSING", field=path.name)
+    return path
+
+
+def _malformed(path: Path, what: str) -> InvalidInput:
+    return InvalidInput(f"{path.name}: {what}", reason="DATA_MALFORMED", field=path.name)
