@@ -95,12 +95,15 @@ def _decoded(
 def _pieces(
     container: InputContainer, stream: AudioStream, hearing: Hearing
 ) -> Iterator[NDArray[np.float32]]:
-    """Resampled samples. Channels are mixed here: FFmpeg's own mix makes two equal channels 3 dB louder."""
-    resampler = AudioResampler(format="fltp", rate=hearing.sample_rate)
+    """Resampled samples. Channels are mixed here: FFmpeg's own mix makes two equal channels 3 dB louder.
+
+    They come in one plane: PyAV looks for the planes of eight channels and more beyond the end of their list.
+    """
+    resampler = AudioResampler(format="flt", rate=hearing.sample_rate)
     for frame in itertools.chain(_frames(container, stream), [None]):
         for part in resampler.resample(frame):
-            channels = part.to_ndarray().astype(np.float32, copy=False)
-            yield channels[0] if hearing.channel == "first" else channels.mean(axis=0, dtype=np.float32)
+            channels = part.to_ndarray().astype(np.float32, copy=False).reshape(part.samples, -1)
+            yield channels[:, 0] if hearing.channel == "first" else channels.mean(axis=1, dtype=np.float32)
 
 
 def _frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:

@@ -45,13 +45,13 @@ def tone(seconds: float, sample_rate: int = 16_000, hertz: float = 440.0) -> NDA
 
 
 def wav(samples: NDArray[np.float32], sample_rate: int = 16_000) -> bytes:
-    """Mono 16-bit PCM."""
-    file = io.BytesIO()
+    """16-bit PCM of samples [S], or [channels, S]."""
+    file, channels = io.BytesIO(), np.atleast_2d(samples)
     with wave.open(file, "wb") as writer:
-        writer.setnchannels(1)
+        writer.setnchannels(len(channels))
         writer.setsampwidth(2)
         writer.setframerate(sample_rate)
-        writer.writeframes((samples * 32767).astype("<i2").tobytes())
+        writer.writeframes((channels.T * 32767).astype("<i2").tobytes())
     return file.getvalue()
 
 

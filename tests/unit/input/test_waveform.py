@@ -45,6 +45,15 @@ def test_the_first_channel_is_taken_where_a_recipe_says_so() -> None:
     assert np.abs(open_waveform(Source(data)) - stereo.mean(axis=0)).max() < 0.01
 
 
+@pytest.mark.parametrize("count", [1, 2, 6, 8, 9, 16, 24])
+def test_any_number_of_channels_is_mixed(count: int) -> None:
+    channels = np.stack([tone(0.5, hertz=300 + 50 * number) for number in range(count)])
+    mixed = open_waveform(Source(wav(channels)))
+    assert np.abs(mixed - channels.mean(axis=0)).max() < 0.01
+    first = open_waveform(Source(wav(channels)), Hearing(channel="first"))
+    assert np.abs(first - channels[0]).max() < 0.01
+
+
 def test_only_what_is_needed_is_decoded() -> None:
     data = sound(tone(20.0)[None], 16_000, "flac", "flac")
     assert open_waveform(Source(data), Hearing(cut_s=1.5)).size == 24_000
