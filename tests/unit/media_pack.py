@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 
-from anygpt_models.audio_codec import AudioCodec
+from anygpt_models.audio_codec import LENGTH, AudioCodec
 from anygpt_models.audio_pipeline import Styles
 from anygpt_models.audio_recogniser import AudioRecogniser
 from anygpt_models.caption import CaptionEncoder
@@ -81,7 +81,7 @@ def build_media_pack(folder: Path) -> Path:
         "motion_codec": MotionCodec(), "motion_recogniser": MotionRecogniser(words),
         "video_denoiser": CodeDenoiser(length=24, width=128, depth=3),
         "audio_codec": AudioCodec(), "audio_recogniser": AudioRecogniser(words, words, words),
-        "audio_caption": CaptionEncoder(), "audio_denoiser": CodeDenoiser(length=128), "audio_styles": Styles(),
+        "audio_caption": CaptionEncoder(), "audio_denoiser": CodeDenoiser(length=LENGTH), "audio_styles": Styles(),
         "vocoder": Vocoder(iterations=2),
         "speech_recogniser": SpeechRecogniser(" abcdefgh"), "speech_pronouncer": SpeechPronouncer(symbols),
         "speech_synthesiser": SpeechSynthesiser(symbols, ["joe", "heart"]),

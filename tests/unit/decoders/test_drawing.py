@@ -27,7 +27,7 @@ from tests.unit.decoders.spans import (
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 DRAWN = (IMAGE, VIDEO, AUDIO)
-LENGTHS = {IMAGE: 32, VIDEO: 56, AUDIO: 128}
+LENGTHS = {IMAGE: 32, VIDEO: 56, AUDIO: 130}
 TYPES = {IMAGE: "image/png", VIDEO: "video/mp4", AUDIO: "audio/wav"}
 
 

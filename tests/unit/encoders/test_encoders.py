@@ -100,7 +100,7 @@ async def test_media_become_features_of_the_pack_s_shape(runtime: Runtime, modal
     assert numbers(await encoded(stage, inline(example(modality)))).tobytes() == numbers(response).tobytes()
 
 
-@pytest.mark.parametrize(("modality", "count"), [(IMAGE, 32), (VIDEO, 56), (AUDIO, 128)])
+@pytest.mark.parametrize(("modality", "count"), [(IMAGE, 32), (VIDEO, 56), (AUDIO, 130)])
 async def test_media_become_codes_where_the_manifest_says_so(
     media_pack: Path, tmp_path: Path, modality: Modality, count: int
 ) -> None:
