@@ -17,7 +17,7 @@ from anygpt_models.audio_codec import (
     patches,
 )
 from anygpt_models.spectrogram import log_mel
-from services.trainer.audio_playing import KEYS, PLAYERS, Playing
+from services.trainer.audio_playing import KEYS, PLAYERS, Playing, by_parts
 from services.trainer.data.audio import clips
 from services.trainer.loop import train
 from services.trainer.recipe import Recipe
@@ -48,10 +48,8 @@ def run_content(recipe: Recipe) -> None:
         return unlike(model.content(mel + 0.05 * torch.randn_like(mel)), wanted)
 
     train(recipe.run("audio_content", learning_rate=2e-3), model.content, step)
-    playing = Playing.pieces(recipe.cache)
-    with torch.no_grad():
-        heard = torch.cat([model.content(some) for some in playing.mels[0].split(64)])
-        count_books(model, torch.cat([playing.contents[0], heard]))
+    pieces = Playing.pieces(recipe.cache)
+    count_books(model, torch.cat([pieces.contents[0], by_parts(model.content, pieces.mels[0])]))
     recipe.keep(model, PART)
 
 
@@ -61,8 +59,7 @@ def run_timbre(recipe: Recipe) -> None:
     Contents are as the codec hears them, or as the mean of those who play them.
     """
     playing, model = Playing.everything(recipe.cache, KEYS), recipe.part(AudioCodec, PART)
-    with torch.no_grad():
-        heard = torch.stack([torch.cat([model.content(s) for s in mels.split(64)]) for mels in playing.mels])
+    heard = torch.stack([by_parts(model.content, mels) for mels in playing.mels])
     model.timbre.requires_grad_(True)
     model.decoder.requires_grad_(True)
     learned = nn.ModuleList([model.timbre, model.decoder, nn.Linear(TIMBRE, len(PLAYERS))])
@@ -115,9 +112,11 @@ def _flutter(mel: Tensor) -> Tensor:
 def judge(recipe: Recipe) -> dict[str, float]:
     """Mean distance of log mels after a round trip through the codes: trained on, held-out recordings, and pieces."""
     model, data, found = recipe.part(AudioCodec, PART), clips(recipe.cache), {}
-    known = set(data.trained())
-    others = [row for row in data.rows(held_out=False) if row not in known]
-    rows = {"trained": sorted(known)[::4], "recordings": data.rows(held_out=True), "pieces": others[::4]}
+    rows = {
+        "trained": data.trained()[::4],
+        "recordings": data.rows(held_out=True),
+        "pieces": data.kept()[::4],
+    }
     for name, some in rows.items():
         mel = log_mel(torch.as_tensor(data.waveforms(some)))
         found[name] = float((model.decode(model.encode_mel(mel)) - levelled(mel)).abs().mean())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from anygpt_models.audio_pipeline import Styles
 from anygpt_models.caption import CaptionEncoder
 from anygpt_models.denoiser import CodeDenoiser
 from services.trainer.audio_codec import PART as CODEC
-from services.trainer.audio_playing import PLAYERS, Playing
+from services.trainer.audio_playing import PLAYERS, Playing, by_parts
 from services.trainer.data import world
 from services.trainer.data.audio import Clip
 from services.trainer.data.mixture import pick
@@ -39,17 +40,19 @@ def run_denoiser(recipe: Recipe) -> None:
     def step(_: int) -> Tensor:
         lessons = pieces.lessons(recipe.many(BATCH))
         told = [lesson.condition(caption) for lesson in lessons]
-        found = [unlike(denoiser, styles, *pair) for pair in zip(lessons, told, strict=True)]
-        return torch.stack(found).sum() + crowding(told[0].float(), lessons[0].captions)
+        return unlearned(denoiser, styles, lessons, told) + crowding(told[0].float(), lessons[0].captions)
 
     train(recipe.run("audio_denoiser", learning_rate=3e-3, warmup=100), parts, step)
     for name, part in ((CAPTION, caption), (DENOISER, denoiser), (STYLES, styles)):
         recipe.keep(part, name)
 
 
-def unlike(denoiser: CodeDenoiser, styles: Styles, lesson: Lesson, condition: Tensor) -> Tensor:
-    """How far what is composed under a condition [B, K, C] is from a lesson."""
-    return denoiser.loss(lesson.codes, styles(condition, lesson.styles), drop=0.05, counted=lesson.counted)
+def unlearned(denoiser: CodeDenoiser, styles: Styles, lessons: list[Lesson], told: list[Tensor]) -> Tensor:
+    """The loss of all lessons, each under its conditions [B, K, C]."""
+    return torch.stack([
+        denoiser.loss(lesson.codes, styles(condition, lesson.styles), drop=0.05, counted=lesson.counted)
+        for lesson, condition in zip(lessons, told, strict=True)
+    ]).sum()  # fmt: skip
 
 
 def crowding(conditions: Tensor, captions: list[str]) -> Tensor:
@@ -72,9 +75,7 @@ def run_polish(recipe: Recipe) -> None:
     def step(_: int) -> Tensor:
         lessons = pieces.lessons(recipe.many(BATCH))
         told = [blurred(lesson.condition(caption)) for lesson in lessons]
-        return torch.stack(
-            [unlike(denoiser, styles, *pair) for pair in zip(lessons, told, strict=True)]
-        ).sum()
+        return unlearned(denoiser, styles, lessons, told)
 
     parts = nn.ModuleDict({DENOISER: denoiser, STYLES: styles})
     train(recipe.run("audio_polish", learning_rate=1.5e-3, warmup=100), parts, step)
@@ -115,15 +116,19 @@ class Pieces:
     index: list[Clip]
     styles: Tensor
 
+    @cached_property
+    def music(self) -> Tensor:
+        """Rows of what an instrument plays."""
+        return torch.tensor([row for row, clip in enumerate(self.index) if clip.mood])
+
     def lessons(self, count: int) -> list[Lesson]:
         """Half of `count` examples as they are, the others for who plays, and for what is played.
 
         There a word that means nothing stands for the other, which comes from another piece, with what it adds to the
         condition of that. So who plays and what is played do not tell each other, and any two can meet.
         """
-        every = torch.arange(len(self.index))
-        music = torch.tensor([row for row, clip in enumerate(self.index) if clip.mood])
-        rows, (first, second, third, fourth) = pick(every, count // 2), pick(music, 4 * (count // 4)).chunk(4)
+        rows = torch.randint(len(self.index), (count // 2,))
+        first, second, third, fourth = pick(self.music, 4 * (count // 4)).chunk(4)
         whole = Lesson(self.codes[rows], self._captions(rows), self.styles[rows], slice(None))
         return [whole, self._who(first, second), self._what(third, fourth)]
 
@@ -162,7 +167,7 @@ def known_pieces(recipe: Recipe, styles: Styles) -> Pieces:
     An instrument has the mean of its timbres, so that its pieces differ by their content alone.
     """
     playing, codec = Playing.pieces(recipe.cache), recipe.part(AudioCodec, CODEC)
-    heard = torch.cat([codec.timbre(some) for some in playing.mels[0].split(64)])
+    heard = by_parts(codec.timbre, playing.mels[0])
     means = torch.stack([heard[playing.players == who].mean(0) for who in range(len(PLAYERS))])
     timbres, contents = codec.timbre.codes(means), codec.content_codes(playing.contents[0])
     rows = [row for row, clip in enumerate(playing.index) if clip.variation < styles.setting("count")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from services.trainer.data.mixture import pick
 PLAYERS = (*world.INSTRUMENTS, *world.SOUNDS)
 KEYS = (-2, -1, 0, 1, 2)
 """Semitones by which clips are played higher, and so faster."""
+AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,12 @@ class Playing:
     @classmethod
     def pieces(cls, cache: Path) -> Playing:
         """Music and sounds of the cache."""
-        return cls._of([_trained(clips(cache))], (0,))
+        return cls._of([trained(clips(cache))], (0,))
 
     @classmethod
     def everything(cls, cache: Path, keys: tuple[int, ...] = (0,)) -> Playing:
         """These, then exercises; a key is a number of semitones by which a clip is played faster."""
-        return cls._of([_trained(clips(cache)), _trained(exercises(cache))], keys)
+        return cls._of([trained(clips(cache)), trained(exercises(cache))], keys)
 
     @classmethod
     def _of(cls, parts: list[tuple[list[Clip], Tensor]], keys: tuple[int, ...]) -> Playing:
@@ -68,7 +70,8 @@ class Playing:
         return torch.stack([pick(torch.nonzero(self.players == who)[:, 0], 1)[0] for who in players])
 
 
-def _trained(data: Clips) -> tuple[list[Clip], Tensor]:
+def trained(data: Clips) -> tuple[list[Clip], Tensor]:
+    """The clips that a pack learns from, and their waveforms [N, 81920]."""
     rows = data.trained()
     return [data.index[row] for row in rows], torch.as_tensor(data.waveforms(rows))
 
@@ -82,7 +85,13 @@ def faster(waves: Tensor, semitones: int) -> Tensor:
 
 
 def _mels(waves: Tensor) -> Tensor:
-    return torch.cat([levelled(log_mel(fitted(some))) for some in waves.split(64)])
+    return by_parts(lambda some: levelled(log_mel(fitted(some))), waves)
+
+
+@torch.no_grad()
+def by_parts(net: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """What a net makes of many rows, `AT_ONCE` at a time, without gradients."""
+    return torch.cat([net(some) for some in rows.split(AT_ONCE)])
 
 
 def player(clip: Clip) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -11,6 +10,7 @@ from anygpt_models.audio_codec import SAMPLES, AudioCodec, levelled
 from anygpt_models.audio_recogniser import AudioRecogniser
 from anygpt_models.spectrogram import log_mel
 from services.trainer.audio_codec import PART as CODEC
+from services.trainer.audio_playing import trained
 from services.trainer.data import world
 from services.trainer.data.audio import Clip, clips, exercises
 from services.trainer.device import full_precision
@@ -31,11 +31,10 @@ def run_recogniser(recipe: Recipe) -> None:
     Who plays is learned from exercises too, as some instruments are known in one mood only: it would tell them. Moods
     are learned from contents, behind random filters, so that they are not told by who plays.
     """
-    music, practice = clips(recipe.cache), exercises(recipe.cache)
-    rows = music.trained()
-    waves = torch.as_tensor(np.concatenate([music.waveforms(rows), practice.waveforms(practice.trained())]))
-    classes = labels([*(music.index[row] for row in rows), *practice.index])
-    is_piece = torch.arange(len(waves)) < len(rows)
+    music, pieces = trained(clips(recipe.cache))
+    practice, exercised = trained(exercises(recipe.cache))
+    waves, classes = torch.cat([pieces, exercised]), labels([*music, *practice])
+    is_piece = torch.arange(len(waves)) < len(music)
     model = recipe.build(AudioRecogniser, PART, tuple(world.INSTRUMENTS), tuple(world.MOODS), world.SOUNDS)
     model.content.load_state_dict(recipe.part(AudioCodec, CODEC).content.state_dict())
     model.content.requires_grad_(False)
@@ -58,9 +57,8 @@ def run_recogniser(recipe: Recipe) -> None:
 def judge(recipe: Recipe) -> dict[str, float]:
     """Share of held-out clips that the recogniser in the pack names rightly, by class: recordings, then pieces."""
     model, data = recipe.part(AudioRecogniser, PART), clips(recipe.cache)
-    found, known = {}, set(data.trained())
-    pieces = [row for row in data.rows(held_out=False) if row not in known]
-    for which, rows in (("recordings", data.rows(held_out=True)), ("pieces", pieces)):
+    found = {}
+    for which, rows in (("recordings", data.rows(held_out=True)), ("pieces", data.kept())):
         classes = labels([data.index[row] for row in rows])
         logits = model(log_mel(torch.as_tensor(data.waveforms(rows))))
         for kind, (name, part) in enumerate(zip(("instrument", "mood", "sound"), logits, strict=True)):

@@ -34,6 +34,7 @@ from services.trainer.data.compact import (
     sound_of,
 )
 from services.trainer.data.speech import read_voice
+from services.trainer.data.stored import write_records
 from services.trainer.speech_batches import LEVELLED, as_spoken, mel_file
 from services.trainer.speech_config import VOICES
 from services.trainer.whole import written_whole
@@ -115,7 +116,7 @@ def _unpack_pictures(read: Read, data: Path) -> None:
         data / "stills.npy",
         np.stack([picture_of_bytes(read(f"stills/{row:05}.webp")) for row in range(len(points))]),
     )
-    (data / "stills.json").write_text(json.dumps(points))
+    write_records(data / "stills.json", points)
 
 
 def _clips(cache: Path) -> Files:
@@ -144,7 +145,7 @@ def _unpack_clips(read: Read, data: Path) -> None:
     for name in ("clips", "exercises"):
         document = json.loads(read(f"audio/{name}.json"))
         np.save(data / "audio" / f"{name}.npy", _samples(read, name, document))
-        (data / "audio" / f"{name}.json").write_text(json.dumps(document))
+        write_records(data / "audio" / f"{name}.json", document)
 
 
 def _samples(read: Read, name: str, document: dict[str, Any]) -> NDArray[np.int16]:
@@ -198,7 +199,7 @@ def _unpack_voices(read: Read, data: Path) -> None:
         mels, gains = [], []
         for stem in _stems(read, voice):
             shard = json.loads(read(f"{stem}.json"))
-            (folder / f"{Path(stem).name}.json").write_text(json.dumps(shard["rows"]), encoding="utf-8")
+            write_records(folder / f"{Path(stem).name}.json", shard["rows"])
             lengths = [frames(row["samples"]) for row in shard["rows"]]
             gains += shard["gains"]
             for number, (first, last) in enumerate(_pieces(lengths)):

@@ -34,7 +34,7 @@ class MelNet(nn.Module):
         """Log mels -> log mels of the same shape; the first frame is number `start` of its clip."""
         x = mel / 4.0 + 0.5
         if self.grain:
-            noise = _noise(self.grain).to(mel)[:, start : start + mel.shape[-1]]
+            noise = _noise(self.grain)[:, start : start + mel.shape[-1]].to(mel)
             x = torch.cat([x, noise.expand(len(mel), -1, -1)], dim=1)
         x = self.stem(x)
         for layer in self.layers:
@@ -46,8 +46,9 @@ class MelNet(nn.Module):
 @cache
 @torch.inference_mode(mode=False)  # what is kept may be trained through later
 def _noise(channels: int) -> Tensor:
-    """Noise [channels, LONGEST], the same at every call."""
-    return torch.randn(channels, LONGEST, generator=torch.Generator().manual_seed(0))
+    """Noise [channels, LONGEST] in the processors' memory, the same at every call and on every device."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(channels, LONGEST, generator=generator, device=generator.device)
 
 
 class _Layer(nn.Module):

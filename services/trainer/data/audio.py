@@ -81,10 +81,9 @@ class Clips:
         """Rows that a pack learns from: no recording and no combination that is kept for judging."""
         return [row for row in self.rows(held_out=False) if not _is_kept(self.index[row])]
 
-    def untrained(self) -> list[int]:
-        """All other rows."""
-        trained = set(self.trained())
-        return [row for row in range(len(self.index)) if row not in trained]
+    def kept(self) -> list[int]:
+        """Rows of the other recordings, of combinations that are kept for judging."""
+        return [row for row in self.rows(held_out=False) if _is_kept(self.index[row])]
 
     def waveforms(self, rows: list[int]) -> NDArray[np.float32]:
         """Samples of some rows in [-1, 1]."""
@@ -127,7 +126,7 @@ def _check_split(name: str, index: list[Clip]) -> None:
         if recorded[clip.caption, clip.instrument, clip.variation] > 1:
             raise wrong_split(name, f"variation {clip.variation} of {clip.caption!r} is there twice")
     for caption, found in splits.items():
-        if caption and len(found) < len((True, False)):
+        if caption and found != {True, False}:
             raise wrong_split(name, f"of {caption!r} all is held out, or nothing")
 
 

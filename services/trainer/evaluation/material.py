@@ -74,8 +74,8 @@ class Material:
             if isinstance(idea, Scene):
                 frames, _ = videos.render(self.album, [idea], 0.8 + 0.4 * torch.rand(1))
                 return Media(clip_file(frames[0], videos.FRAMES_PER_SECOND), "video")
-        kept = self.recordings.rows(held_out=True) if to_judges else self.recordings.untrained()
-        rows = [row for row in kept if _is_of(self.recordings.index[row], idea)]
+        kept = self.recordings.rows(held_out=True) + ([] if to_judges else self.recordings.kept())
+        rows = sorted(row for row in kept if _is_of(self.recordings.index[row], idea))
         return Media(sound_file(self.recordings.waveforms([rows[seed % len(rows)]])[0]), "audio")
 
     def said(self, text: str) -> Piece:
