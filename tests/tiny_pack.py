@@ -98,7 +98,7 @@ def tiny_model(options: TinyPack = TinyPack()) -> PreTrainedModel:
 
 def _save_adapter(folder: Path, like_text: bool) -> None:
     new = sum(_rows(block) for block in BLOCKS)
-    codes = {"codes": 64, "codes_after": 32, "codes_rank": 4} if like_text else {}
+    codes: dict[str, Any] = {"codes": 64, "codes_after": 32, "codes_rank": 4} if like_text else {}
     adapter = LanguageAdapter(
         tokens=new, width=HIDDEN, key_width=HIDDEN // 2, layers=2, rank=4, alpha=8.0, **codes
     )

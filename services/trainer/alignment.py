@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from services.trainer import pack
+from services.trainer.alignment_codes import run_codes
 from services.trainer.alignment_conditions import ConditionLoss
 from services.trainer.alignment_media import Conditions, Features, sources
 from services.trainer.alignment_reading import describe, keep, read
@@ -108,7 +109,7 @@ def switching(count: int) -> list[Dialogue]:
 
 STAGES = {
     "read": run_reading, "describe": run_describing, "converse": run_dialogues, "signal": run_signals,
-    "all": run_alignment, "report": run_report,
+    "all": run_alignment, "report": run_report, "codes": run_codes,
 }  # fmt: skip
 
 if __name__ == "__main__":

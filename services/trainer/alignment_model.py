@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anygpt.topology import MODALITIES, SPEECH
+from anygpt.topology import MODALITIES, TEXT, Modality
 from anygpt.vocabulary import ModalityName, Vocabulary
 from anygpt_models.lora import LanguageAdapter
 from anygpt_models.part import Part
 from anygpt_models.projection import InputProjection, OutputProjection
 from services.trainer.alignment_conditions import ConditionLoss
-from services.trainer.alignment_sequence import CODE, TEXT, Batch, Slot
+from services.trainer.alignment_sequence import Batch, Slot
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
@@ -38,10 +38,6 @@ class AlignedModel(nn.Module):
         self.into = nn.ModuleDict({str(name): part for name, part in into.items()})
         self.out = nn.ModuleDict({str(name): part for name, part in out.items()})
         adapter.lora.attach(base)
-        codes, brackets = vocabulary.codes[SPEECH], vocabulary.brackets[SPEECH]
-        self._first_code = codes.first - vocabulary.text_size
-        self._speech_end = brackets.end - vocabulary.text_size
-        self._code_count = codes.count
         self._openings = [place.begin - vocabulary.text_size for place in vocabulary.brackets.values()]
 
     def learn(self, *parts: nn.Module) -> None:
@@ -77,17 +73,24 @@ class AlignedModel(nn.Module):
     def answer_loss(self, batch: Batch, states: Tensor) -> Tensor:
         """Cross-entropy of the answers, each token among those that the grammar allows at its place."""
         learned, ids, before = batch.learned[:, 1:], batch.ids[:, 1:], states[:, :-1]
-        text, code = learned == TEXT, learned == CODE
-        logits = self.text_logits(before[text])
+        rows, text = self.rows_output(), learned == TEXT
+        logits = self.text_logits(before[text], rows)
         losses = [functional.cross_entropy(logits, self._text_targets(ids[text]), reduction="sum")]
-        if code.any():
-            targets = (ids[code] - self.vocabulary.text_size - self._first_code).clamp_max(self._code_count)
-            losses.append(functional.cross_entropy(self.code_logits(before[code]), targets, reduction="sum"))
-        return torch.stack(losses).sum() / (text | code).sum()
+        for modality, codes in self.vocabulary.codes.items():
+            if (chosen := learned == modality).any():
+                targets = (ids[chosen] - codes.first).clamp(0, codes.count)
+                targets[ids[chosen] == self.vocabulary.brackets[modality].end] = codes.count
+                logits = self.code_logits(modality, before[chosen], rows)
+                losses.append(functional.cross_entropy(logits, targets, reduction="sum"))
+        return torch.stack(losses).sum() / (learned > 0).sum()
 
-    def text_logits(self, states: Tensor) -> Tensor:
+    def rows_output(self) -> Tensor:
+        """The rows of the new tokens [tokens, width] that states are compared with."""
+        return self.adapter.rows("output", self.base.lm_head.weight)
+
+    def text_logits(self, states: Tensor, rows: Tensor) -> Tensor:
         """States [N, width] -> logits of text ids, then of the opening brackets."""
-        openings = states.float() @ self._rows_output()[self._openings].T
+        openings = states.float() @ rows[self._openings].T
         return torch.cat([self.base.lm_head(states).float(), openings], dim=1)
 
     def text_choices(self, place: int) -> int:
@@ -95,19 +98,16 @@ class AlignedModel(nn.Module):
         size = self.vocabulary.text_size
         return place if place < size else size + self._openings[place - size]
 
-    def code_logits(self, states: Tensor) -> Tensor:
-        """States [N, width] -> logits of speech codes, then of the end of speech."""
-        rows = self._rows_output()
-        codes = rows[self._first_code :][: self._code_count]
-        return states.float() @ torch.cat([codes, rows[self._speech_end, None]]).T
+    def code_logits(self, modality: Modality, states: Tensor, rows: Tensor) -> Tensor:
+        """States [N, width] -> logits of the codes of a modality, then of the end of their span."""
+        codes, size = self.vocabulary.codes[modality], self.vocabulary.text_size
+        end = self.vocabulary.brackets[modality].end - size
+        return states.float() @ torch.cat([rows[codes.first - size :][: codes.count], rows[end, None]]).T
 
-    def _rows_output(self) -> Tensor:
-        return self.adapter.rows("output", self.base.lm_head.weight)
-
-    def code_choices(self, place: int) -> int:
+    def code_choices(self, modality: Modality, place: int) -> int:
         """The id at a place of `code_logits`."""
-        row = self._first_code + place if place < self._code_count else self._speech_end
-        return self.vocabulary.text_size + row
+        codes = self.vocabulary.codes[modality]
+        return codes.first + place if place < codes.count else self.vocabulary.brackets[modality].end
 
     def _text_targets(self, ids: Tensor) -> Tensor:
         size = self.vocabulary.text_size

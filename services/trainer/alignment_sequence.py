@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -10,14 +10,22 @@ import torch
 from torch import Tensor
 
 from anygpt.pack import PromptEntry
-from anygpt.topology import MODALITIES
+from anygpt.topology import MODALITIES, SPEECH, TEXT
 from anygpt.vocabulary import ModalityName, Vocabulary
 from anygpt_models.speech_units import SpeechUnits
 from services.trainer.base_model import SPACE
 from services.trainer.data.messages import Dialogue, Part
 
-NOT_LEARNED, TEXT, CODE = 0, 1, 2
-"""How a token is predicted: not at all, among text and opening brackets, or among speech codes and their end."""
+NOT_LEARNED = 0
+"""How a token is predicted: not at all, or as one of a modality: text and opening brackets, or codes and their end."""
+
+MediaCodes = Callable[[ModalityName, str, bool], Sequence[int]]
+"""Modality, caption and whether it is an answer -> codes of a medium that shows the caption."""
+
+
+def no_codes(modality: ModalityName, caption: str, answered: bool) -> Sequence[int]:
+    """The codes of media where the vocabulary has none."""
+    raise ValueError(f"the vocabulary has no codes of {modality}")
 
 
 class Slot(NamedTuple):
@@ -49,13 +57,14 @@ class Sequencer:
 
     def __init__(
         self, vocabulary: Vocabulary, tokenizer: Any, units: SpeechUnits, prompt: PromptEntry,
-        lengths: Mapping[ModalityName, int],
+        lengths: Mapping[ModalityName, int], media_codes: MediaCodes = no_codes,
     ) -> None:  # fmt: skip
         self.vocabulary = vocabulary
         self.tokenizer = tokenizer
         self.units = units
         self.template = prompt
         self.lengths = lengths
+        self.media_codes = media_codes
         self.stop = self.tokens(prompt.after_turn)
         self._frame = {text: self.tokens(text) for text in (prompt.before_user, prompt.before_assistant)}
 
@@ -91,10 +100,11 @@ class Sequencer:
             if part.modality == "text":
                 sequence.add(self.tokens(part.content))
                 continue
-            brackets = self.vocabulary.brackets[MODALITIES[part.modality]]
+            modality = MODALITIES[part.modality]
+            brackets = self.vocabulary.brackets[modality]
             sequence.add([brackets.begin])
-            if part.modality == "speech":
-                sequence.add(self.codes(part.content))
+            if modality in self.vocabulary.codes:
+                sequence.add(self.codes(part))
             else:
                 sequence.features.append(Slot(len(sequence.ids), part.modality, part.content))
                 sequence.add([brackets.begin] * self.lengths[part.modality])
@@ -108,8 +118,8 @@ class Sequencer:
         modality = MODALITIES[part.modality]
         brackets = self.vocabulary.brackets[modality]
         sequence.add([brackets.begin], freely)
-        if part.modality == "speech":
-            sequence.add([*self.codes(part.content), brackets.end], CODE)
+        if modality in self.vocabulary.codes:
+            sequence.add([*self.codes(part, answered=True), brackets.end], modality)
             return
         sequence.signals.append(Slot(len(sequence.ids), part.modality, part.content))
         sequence.add([*self.vocabulary.signals[modality].ids, brackets.end])
@@ -120,9 +130,12 @@ class Sequencer:
         ids: list[int] = self.tokenizer.convert_tokens_to_ids(letters)
         return ids
 
-    def codes(self, text: str) -> list[int]:
-        """Words -> vocabulary ids of their speech codes."""
-        return self.vocabulary.to_ids(MODALITIES["speech"], self.units.encode(text))
+    def codes(self, part: Part, answered: bool = False) -> list[int]:
+        """Words that are spoken, or what a medium shows -> vocabulary ids of their codes."""
+        if part.modality == "speech":
+            return self.vocabulary.to_ids(SPEECH, self.units.encode(part.content))
+        codes = self.media_codes(part.modality, part.content, answered)
+        return self.vocabulary.to_ids(MODALITIES[part.modality], codes)
 
 
 @dataclass(frozen=True)

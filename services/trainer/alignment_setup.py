@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anygpt.topology import SPEECH
+from anygpt.topology import MODALITIES, SPEECH
 from anygpt.vocabulary import ModalityName, Vocabulary
 from anygpt_models.lora import LanguageAdapter
 from anygpt_models.projection import InputProjection, OutputProjection
 from anygpt_models.speech_units import SpeechUnits
 from services.trainer import pack
 from services.trainer.alignment_model import AlignedModel
-from services.trainer.alignment_sequence import Sequencer
+from services.trainer.alignment_sequence import MediaCodes, Sequencer, no_codes
 from services.trainer.alignment_words import LENGTHS, WordTargets, first_rows
 from services.trainer.base_model import base_model
 from services.trainer.data import chat
@@ -43,20 +43,27 @@ class Alignment:
     talk: Talk
 
     @classmethod
-    def open(cls, recipe: Recipe) -> Alignment:
+    def open(
+        cls, recipe: Recipe, form: pack.Form = pack.SIGNALS, media_codes: MediaCodes = no_codes
+    ) -> Alignment:
         """Load the base model, and the trained parts that the pack has; new parts start from its words."""
         base, tokenizer = base_model()
         keep_tokenizer(tokenizer, recipe.pack / "tokenizer")
         exchanges = chat.exchanges(recipe.cache, chat.greedy(base, tokenizer))
         talk = Talk.of(exchanges, common_words(recipe.cache / "data" / "speech"))
-        vocabulary = Vocabulary(pack.LAYOUT)
+        vocabulary = Vocabulary(form.layout)
         units = SpeechUnits.from_pretrained(recipe.pack / "speech_units")
-        sequencer = Sequencer(vocabulary, tokenizer, units, pack.PROMPT, dict(LENGTHS))
+        sequencer = Sequencer(vocabulary, tokenizer, units, pack.PROMPT, dict(LENGTHS), media_codes)
         embedding = base.get_input_embeddings().weight.detach()
         torch.manual_seed(0)
         adapter = _adapter(recipe.pack / "llm_adapter", base.config, sequencer, embedding)
-        into = {modality: input_projection(modality, recipe.pack, embedding.shape[1]) for modality in LENGTHS}
-        out = {modality: output_projection(modality, recipe.pack, embedding.shape[1]) for modality in LENGTHS}
+        featured = [modality for modality in LENGTHS if MODALITIES[modality] in vocabulary.signals]
+        into = {
+            modality: input_projection(modality, recipe.pack, embedding.shape[1]) for modality in featured
+        }
+        out = {
+            modality: output_projection(modality, recipe.pack, embedding.shape[1]) for modality in featured
+        }
         model = AlignedModel(base, vocabulary, adapter, into, out)
         return cls(model, sequencer, WordTargets(sequencer.tokens, embedding), talk)
 

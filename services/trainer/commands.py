@@ -33,11 +33,11 @@ def mini(
     from anygpt.errors import InvalidInput
     from anygpt.pack import packs_folder
     from services.trainer.device import device_of
-    from services.trainer.mini import run_stages, stages
+    from services.trainer.mini import all_stages, run_stages, stages
     from services.trainer.recipe import Recipe
     from services.trainer.stage_config import MINI, read_config
 
-    known = stages()
+    known = all_stages()
     if stage and stage not in known:
         raise InvalidInput(f"there is no stage {stage!r}; there are {', '.join(known)}", field="--stage")
     configs = read_config(config or MINI, known)
@@ -46,7 +46,7 @@ def mini(
         torch.set_num_threads(threads)
     recipe = Recipe(cache.expanduser(), folder or packs_folder() / "mini", resume=resume)
     with device_of(device):
-        run_stages(recipe, configs, [stage] if stage else known, minutes, steps)
+        run_stages(recipe, configs, [stage] if stage else stages(), minutes, steps)
 
 
 @train.command()
@@ -74,10 +74,10 @@ def receive(
 
 @train.command(name="list")
 def stage_names() -> None:
-    """Print the stages of the mini pack in their order."""
-    from services.trainer.mini import stages
+    """Print the stages of the mini pack in their order, then those that make another."""
+    from services.trainer.mini import all_stages
 
-    print("\n".join(stages()))
+    print("\n".join(all_stages()))
 
 
 @train.command()

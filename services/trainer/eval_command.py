@@ -30,6 +30,10 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="Folder for EVAL.md and EVAL.json; empty: the pack's.")
     ] = None,
+    beside: Annotated[
+        Path | None,
+        typer.Option(help="Folder of an evaluated pack, such as the other path's; its figures get a column."),
+    ] = None,
     cache: Annotated[Path, typer.Option(help="Folder of data sets and judges.")] = Path("~/.cache/anygpt"),
 ) -> None:
     """Measure a pack on held-out combinations, by judges that share no weights with it, with 95 % intervals.
@@ -43,7 +47,9 @@ def evaluate(
     from anygpt.pack import open_pack
     from services.trainer.evaluation import run, table
     from services.trainer.evaluation.gallery import write_gallery
+    from services.trainer.evaluation.result import Beside
 
+    other = Beside.read(beside) if beside else None
     chosen = [row for row in table.rows() if rows in row.name]
     if not chosen:
         raise InvalidInput(f"no row has {rows!r} in its name", field="--rows")
@@ -52,7 +58,7 @@ def evaluate(
         chosen, items, has_gallery=gallery is not None, minutes=minutes or math.inf, is_resumed=resume
     )
     result, shown = run.evaluate(opened, cache.expanduser(), plan)
-    result = replace(result, note=note)
+    result = replace(result, note=note, beside=other)
     for one in result.tables():
         Console().print(one)
     if out or not rows:

@@ -12,6 +12,8 @@ from services.trainer.samples import run_samples
 from services.trainer.stage_config import StageConfig
 
 Stage = Callable[[Recipe], None]
+OTHER_PATH = "alignment.codes"
+"""The stage that makes a second pack, by AnyGPT's path."""
 
 
 def stages() -> dict[str, Stage]:
@@ -32,12 +34,17 @@ def stages() -> dict[str, Stage]:
     return parts
 
 
+def all_stages() -> dict[str, Stage]:
+    """Those that make the pack, and those that are run only when they are asked for."""
+    return {**stages(), OTHER_PATH: alignment.STAGES["codes"]}
+
+
 def run_stages(
     recipe: Recipe, configs: Mapping[str, StageConfig], names: Iterable[str],
     minutes: float | None = None, steps: int | None = None,
 ) -> None:  # fmt: skip
     """Take stages in turn, each with its config, and say how long each took."""
-    known = stages()
+    known = all_stages()
     for name in names:
         print(f"stage {name}", flush=True)
         began = time.monotonic()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import typer
@@ -38,6 +39,8 @@ REPORTS = frozenset({"EVAL.md", "EVAL.json", "gallery.html"})
 MOST_BYTES = 30 * 1024 * 1024
 TEXT_SIZE = 49152
 """Rows of SmolLM2's own vocabulary."""
+MEDIA_CODES = 4096
+"""Codes of a codec of pictures, clips, music and sounds."""
 
 LAYOUT = VocabularyLayout(
     text_size=TEXT_SIZE,
@@ -53,6 +56,21 @@ LAYOUT = VocabularyLayout(
     ),
 )
 """The vocabulary of the mini pack: brackets and signals of NExT-GPT, speech codes of AnyGPT."""
+
+CODES_LAYOUT = VocabularyLayout(
+    text_size=TEXT_SIZE,
+    blocks=(
+        CodesBlock(modality="image", count=MEDIA_CODES, token="<\U0001f5bc{}>"),
+        BracketsBlock(modalities=("image",), begin="<soim>", end="<eoim>"),
+        CodesBlock(modality="video", count=MEDIA_CODES, token="<\U0001f39e{}>"),
+        BracketsBlock(modalities=("video",), begin="<sovi>", end="<eovi>"),
+        CodesBlock(modality="audio", count=MEDIA_CODES, token="<\U0001f3b6{}>"),
+        BracketsBlock(modalities=("audio",), begin="<soau>", end="<eoau>"),
+        CodesBlock(modality="speech", count=UNIT_COUNT, token="<\U0001f5e3{}>"),
+        BracketsBlock(modalities=("speech",), begin="<sosp>", end="<eosp>"),
+    ),
+)
+"""The same by AnyGPT's path alone: codes before their brackets, for every modality."""
 
 PROMPT = PromptEntry(
     before_system="<|im_start|>system\n",
@@ -111,6 +129,44 @@ MODALITIES: Mapping[ModalityName, ModalityEntry] = {
     ),
 }  # fmt: skip
 
+
+@dataclass(frozen=True)
+class Form:
+    """Which tokens a pack has, and how each modality goes in and out."""
+
+    layout: VocabularyLayout
+    modalities: Mapping[ModalityName, ModalityEntry]
+
+
+SIGNALS = Form(LAYOUT, MODALITIES)
+"""Media enter as features and leave as signals, as NExT-GPT has it; speech is codes."""
+
+
+def _in_codes(modality: ModalityName, count: int, temperature: float) -> ModalityEntry:
+    """A modality of `SIGNALS` whose media are so many codes each, in and out."""
+    entry = MODALITIES[modality]
+    assert entry.input is not None
+    assert entry.output is not None
+    return ModalityEntry(
+        input=InputEntry(path="codes", length=count, max_duration_s=entry.input.max_duration_s),
+        output=entry.output.model_copy(update={
+            "path": "codes", "min_count": count, "max_count": count,
+            "sampling": SamplingEntry(temperature=temperature, max_tokens=count),
+        }),
+    )  # fmt: skip
+
+
+CODES = Form(
+    CODES_LAYOUT,
+    {
+        **MODALITIES,
+        "image": _in_codes("image", 32, 0.0),
+        "video": _in_codes("video", 56, 0.0),
+        "audio": _in_codes("audio", 130, 0.0),
+    },
+)
+"""Everything is codes in one vocabulary, as AnyGPT has it."""
+
 _EMOJI = "trained by services.trainer on @lobehub/fluent-emoji-3d (npm, MIT)"
 _MUSIC = "trained by services.trainer on own compositions rendered with FluidR3 GM (Debian, MIT) and synthesised sounds"
 _VOICES = (
@@ -148,15 +204,15 @@ def shrink(folder: Path) -> None:
             save_file(small, path, metadata={"format": "pt"})
 
 
-def finish(folder: Path) -> Manifest:
+def finish(folder: Path, form: Form = SIGNALS) -> Manifest:
     """Make a pack of trained parts: small weights, what diffusers looks for beside them, the manifest."""
     shrink(folder)
     MaskScheduler().save_pretrained(folder / "scheduler")
     write_model_index(folder)
-    return build_manifest(folder)
+    return build_manifest(folder, form)
 
 
-def build_manifest(folder: Path) -> Manifest:
+def build_manifest(folder: Path, form: Form = SIGNALS) -> Manifest:
     """Write manifest.json over what a folder holds.
 
     Raises ValueError when it is bigger than a pack may be, or has a part of unknown origin.
@@ -177,8 +233,8 @@ def build_manifest(folder: Path) -> Manifest:
         version="1",
         licence="Apache-2.0",
         base_model=BASE_MODEL,
-        vocabulary=LAYOUT,
-        modalities=MODALITIES,
+        vocabulary=form.layout,
+        modalities=form.modalities,
         prompt=PROMPT,
         voices=_voices(folder),
         parts={name: _part(folder / name) for name in parts},
@@ -220,7 +276,11 @@ def _voices(folder: Path) -> tuple[str, ...]:
 
 def main(folder: Path) -> None:
     """Write the manifest of a pack folder and say what is in it."""
-    manifest = finish(folder)
+    tell(folder, finish(folder))
+
+
+def tell(folder: Path, manifest: Manifest) -> None:
+    """Print the parts of a pack and its size."""
     for name, part in manifest.parts.items():
         typer.echo(f"{name:28} {part.parameters:>10,}")
     total = sum((folder / path).stat().st_size for path in manifest.files)

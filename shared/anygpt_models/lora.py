@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -80,9 +80,10 @@ class LoRA(nn.ModuleList):
 
 
 class CodeRows(nn.Module):
-    """Rows of codes that are spelled as text tokens are: the token's row in the base, a shift, a low-rank step.
+    """Rows of codes: a shift and a low-rank step, for codes that are spelled as text tokens on top of the token's row.
 
-    A code that no dialogue held is understood all the same, by its token and by the shift that all share.
+    Such a code is understood even where no dialogue held it, by its token and by the shift that all share. Of others
+    `a` may begin as what their codec says of them.
     """
 
     def __init__(self, count: int, width: int, rank: int) -> None:
@@ -92,11 +93,16 @@ class CodeRows(nn.Module):
         self.b = nn.Parameter(torch.randn(rank, width) / width**0.5)
 
 
+Book = Sequence[int]
+"""Codes, their rank, then after how many other new tokens they stand; a book may stand in several places."""
+
+
 class LanguageAdapter(Part):
     """LoRA and the rows of the tokens past the base vocabulary, as one part of a pack.
 
-    `rows_input` and `rows_output` [tokens - codes, width] are in the order of their vocabulary ids; the `codes` among
-    them that are spelled as text tokens are stand after `codes_after` others, and `codes_like` says as which.
+    `rows_input` and `rows_output` [others, width] are in the order of their vocabulary ids. The `codes` among the
+    tokens that are spelled as text tokens are stand after `codes_after` others, and `codes_like` says as which; codes
+    that are not stand in `books`, each with rows of its own.
     """
 
     codes_like: Tensor
@@ -104,22 +110,30 @@ class LanguageAdapter(Part):
     @configured
     def __init__(  # noqa: PLR0913  the settings of its config.json
         self, tokens: int, width: int, key_width: int, layers: int, rank: int = 8, alpha: float = 16.0,
-        codes: int = 0, codes_after: int = 0, codes_rank: int = 16,
+        codes: int = 0, codes_after: int = 0, codes_rank: int = 16, books: Sequence[Book] = (),
     ) -> None:  # fmt: skip
         super().__init__()
-        self.rows_input = nn.Parameter(torch.randn(tokens - codes, width) * 0.02)
-        self.rows_output = nn.Parameter(torch.randn(tokens - codes, width) * 0.02)
+        others = tokens - codes - sum(count * len(places) for count, _, *places in books)
+        self.rows_input = nn.Parameter(torch.randn(others, width) * 0.02)
+        self.rows_output = nn.Parameter(torch.randn(others, width) * 0.02)
         self.lora = LoRA(layers, width, key_width, rank, alpha)
-        self.codes_after = codes_after
+        self.places = code_places(codes, codes_after, books)
         if codes:
             self.register_buffer("codes_like", torch.zeros(codes, dtype=torch.int32))
             self.codes_input = CodeRows(codes, width, codes_rank)
             self.codes_output = CodeRows(codes, width, codes_rank)
+        for number, (count, book_rank, *_) in enumerate(books):
+            self.add_module(f"book{number}_input", CodeRows(count, width, book_rank))
+            self.add_module(f"book{number}_output", CodeRows(count, width, book_rank))
+
+    def book(self, number: int, side: Side) -> CodeRows:
+        """The rows of one book."""
+        return cast(CodeRows, self.get_submodule(f"book{number}_{side}"))
 
     def rows(self, side: Side, base: Tensor) -> Tensor:
         """All new rows [tokens, width] of one side, beside the base's rows of that side."""
         tensors = {**dict(self.named_parameters()), **dict(self.named_buffers())}
-        return new_rows(tensors, self.codes_after, side, base)
+        return new_rows(tensors, self.places, side, base)
 
     @torch.no_grad()
     def install(self, model: LlamaForCausalLM) -> None:
@@ -143,11 +157,26 @@ class LanguageAdapter(Part):
         model.requires_grad_(False)
 
 
-def new_rows(tensors: Mapping[str, Tensor], codes_after: int, side: Side, base: Tensor) -> Tensor:
+def code_places(codes: int, codes_after: int, books: Sequence[Book]) -> Mapping[int, str]:
+    """Where codes stand among the new tokens -> the name of their tensors, in order."""
+    places = {codes_after: "codes"} if codes else {}
+    places |= {place: f"book{number}" for number, book in enumerate(books) for place in book[2:]}
+    return dict(sorted(places.items()))
+
+
+def new_rows(tensors: Mapping[str, Tensor], places: Mapping[int, str], side: Side, base: Tensor) -> Tensor:
     """The new rows [tokens, width] of one side from the tensors of an adapter and the base's rows."""
     own = tensors[f"rows_{side}"].float()
-    if "codes_like" not in tensors:
-        return own
-    shift, a, b = (tensors[f"codes_{side}.{name}"].float() for name in ("shift", "a", "b"))
-    codes = base[tensors["codes_like"].long()].float() + shift + a @ b
-    return torch.cat([own[:codes_after], codes, own[codes_after:]])
+    made = {name: _code_rows(tensors, name, side, base) for name in set(places.values())}
+    found, taken, length = list[Tensor](), 0, 0
+    for place, name in places.items():
+        found += [own[taken : taken + place - length], made[name]]
+        taken, length = taken + place - length, place + len(made[name])
+    return torch.cat([*found, own[taken:]])
+
+
+def _code_rows(tensors: Mapping[str, Tensor], name: str, side: Side, base: Tensor) -> Tensor:
+    shift, a, b = (tensors[f"{name}_{side}.{part}"].float() for part in ("shift", "a", "b"))
+    rows = shift + a @ b
+    like = tensors.get(f"{name}_like")
+    return rows if like is None else base[like.long()].float() + rows

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 
 from anygpt.errors import Precondition
-from anygpt_models.lora import TARGETS, Side, new_rows
+from anygpt_models.lora import TARGETS, Side, code_places, new_rows
 from anygpt_models.part import WEIGHTS, read_config
 from services.llm.model.weights import Sizes, Weights
 
@@ -22,7 +22,8 @@ class Adapter:
     tensors: Mapping[str, torch.Tensor]
     """`lora.<layer>.<q|k|v|o>.{a,b}`, and perhaps `rows_input`, `rows_output` and what codes add to them."""
     scale: float
-    codes_after: int = 0
+    places: Mapping[int, str] = field(default_factory=dict)
+    """Where codes stand among its rows -> the name of their tensors."""
 
     def rows(self, side: Side, base: torch.Tensor) -> torch.Tensor | None:
         """The pack's own rows [new tokens, hidden] beside the base's of that side; None: it has none."""
@@ -35,7 +36,7 @@ class Adapter:
                 reason="PACK_MISMATCH",
                 field="llm_adapter",
             )
-        return new_rows(self.tensors, self.codes_after, side, base)
+        return new_rows(self.tensors, self.places, side, base)
 
     def pair(self, layer: int, target: str) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Factors a [in, rank] and b [rank, out], the scale within b; None: no update."""
@@ -78,7 +79,8 @@ def load_adapter(folder: Path, sizes: Sizes) -> Adapter:
     if not path.is_file():
         raise Precondition("the adapter has no weights", reason="PACK_FILE_MISSING", field=folder.name)
     config = read_config(folder)
-    adapter = Adapter(load_file(path), config["alpha"] / config["rank"], config.get("codes_after", 0))
+    places = code_places(config.get("codes", 0), config.get("codes_after", 0), config.get("books", ()))
+    adapter = Adapter(load_file(path), config["alpha"] / config["rank"], places)
     widths = widths_of(sizes)
     for layer in range(sizes.layers):
         for target in TARGETS:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.table import Table
 
+from anygpt.errors import InvalidInput
 from services.trainer.evaluation.calibration import Calibration
 from services.trainer.evaluation.interval import Figure, beats_chance
 from services.trainer.evaluation.task import Metric
@@ -38,6 +39,28 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What another pack came to, such as the same one by another path."""
+
+    pack: str
+    sha256: str
+    figures: Mapping[str, str]
+    """Name of a metric -> its figure, and of how many items."""
+
+    @classmethod
+    def read(cls, folder: Path) -> Beside:
+        """From the EVAL.json of a pack. Raises InvalidInput when it has none."""
+        path = folder / JSON
+        if not path.is_file():
+            raise InvalidInput(f"{folder.name!r} has no {JSON}: evaluate it first", field="--beside")
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        figures = {
+            row["name"]: f"{_written(row['value'], row['unit'])} of {row['count']}" for row in kept["rows"]
+        }
+        return cls(kept["pack"], kept["sha256"], figures)
+
+
+@dataclass(frozen=True)
 class Result:
     """Everything that one run found out about a pack."""
 
@@ -49,6 +72,8 @@ class Result:
     """Replies that failed, by reason."""
     note: str = ""
     """What a reader has to know of how this pack came about."""
+    beside: Beside | None = None
+    """A pack whose figures are printed in a column of their own."""
 
     def write(self, folder: Path) -> None:
         """Write EVAL.json and EVAL.md into a folder, made where it is not there."""
@@ -65,6 +90,7 @@ class Result:
         ]
         document = facts | {
             "rows": rows, "judges": [asdict(one) for one in self.calibrations], "failures": self.failures,
+            "beside": asdict(self.beside) if self.beside else None,
         }  # fmt: skip
         (folder / JSON).write_text(json.dumps(document, indent=1) + "\n")
         (folder / MARKDOWN).write_text(self._page(facts), encoding="utf-8")
@@ -79,7 +105,8 @@ class Result:
             "no judge shares a weight with the pack. What is made of words is asked for as people do, so the model has "
             "to choose the modality too; pairs are asked with `want`.", "",
             *([self.note, ""] if self.note else []),
-            *_markdown(HEADER, [cells(one) for one in self.measured]), "",
+            *self._about_beside(),
+            *_markdown(self._header, self._rows()), "",
             "## The judges themselves", "",
             "Each on real media of held-out combinations, and on the same media with the truths shuffled.", "",
             *_markdown(("judge", "real", "shuffled"), [_judge(one) for one in self.calibrations]), "",
@@ -91,11 +118,25 @@ class Result:
             ]
         return "\n".join(lines)
 
+    @property
+    def _header(self) -> Sequence[str]:
+        return (*HEADER, self.beside.pack) if self.beside else HEADER
+
+    def _rows(self) -> list[Sequence[str]]:
+        if self.beside is None:
+            return [cells(one) for one in self.measured]
+        return [(*cells(one), self.beside.figures.get(one.metric.name, "-")) for one in self.measured]
+
+    def _about_beside(self) -> list[str]:
+        if self.beside is None:
+            return []
+        return [f"The last column is of the pack {self.beside.pack}, sha256 `{self.beside.sha256}`.", ""]
+
     def tables(self) -> list[Table]:
         """The same for a terminal."""
-        found = Table(*HEADER, title=f"{self.pack}, sha256 {self.digest[:12]}")
-        for one in self.measured:
-            found.add_row(*cells(one), style="" if one.is_reached else "yellow")
+        found = Table(*self._header, title=f"{self.pack}, sha256 {self.digest[:12]}")
+        for one, row in zip(self.measured, self._rows(), strict=True):
+            found.add_row(*row, style="" if one.is_reached else "yellow")
         judges = Table("judge", "real", "shuffled", title="the judges themselves")
         for calibration in self.calibrations:
             judges.add_row(*_judge(calibration))

@@ -9,8 +9,7 @@ from anygpt.topology import IMAGE, SPEECH, TEXT
 from anygpt.v1 import anygpt_service_pb2, types_pb2
 from anygpt_models.speech_units import SpeechUnits
 from services.gateway.prompt import PromptWriter
-from services.trainer.alignment_sequence import CODE, NOT_LEARNED, Sequencer, batches, collate
-from services.trainer.alignment_sequence import TEXT as AS_TEXT
+from services.trainer.alignment_sequence import NOT_LEARNED, Sequencer, batches, collate
 from services.trainer.alignment_words import LENGTHS, WordTargets
 from services.trainer.data import dialogues
 from services.trainer.data.messages import Dialogue, Part, Turn
@@ -71,15 +70,15 @@ def test_signals_follow_their_opening_and_are_not_learned(pack: Pack, sequencer:
     sequence = sequencer.sequence(one_turn((Part("text", "Draw a cat"),), *answer))
     start = sequence.signals[0].start
     assert sequence.ids[start : start + 4] == list(pack.vocabulary.signals[IMAGE].ids)
-    assert sequence.learned[start - 1 : start + 5] == [AS_TEXT, *[NOT_LEARNED] * 5]
-    assert sequence.learned[-1] == AS_TEXT
+    assert sequence.learned[start - 1 : start + 5] == [TEXT, *[NOT_LEARNED] * 5]
+    assert sequence.learned[-1] == TEXT
 
 
 def test_the_opening_of_a_forced_span_is_not_learned(sequencer: Sequencer) -> None:
     answer = Part("speech", "hello")
     sequence = sequencer.sequence(one_turn((Part("text", "Hello!"),), answer, forced=True))
-    assert AS_TEXT not in sequence.learned[:-1]
-    assert sequence.learned.count(CODE) == len(sequencer.units.encode("hello")) + 1
+    assert TEXT not in sequence.learned[:-1]
+    assert sequence.learned.count(SPEECH) == len(sequencer.units.encode("hello")) + 1
 
 
 def test_speech_codes_spell_what_was_said(pack: Pack, sequencer: Sequencer) -> None:

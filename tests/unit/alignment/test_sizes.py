@@ -123,7 +123,7 @@ def test_an_adapter_with_codes_is_kept_and_opened(tmp_path: Path) -> None:
     adapter.half().save_pretrained(tmp_path)
     again = LanguageAdapter.open(tmp_path)
     assert again.codes_like.tolist() == [7, 40_000, 7]
-    assert again.codes_after == 1
+    assert again.places == {1: "codes"}
 
 
 def test_merged_updates_equal_attached_ones() -> None:

@@ -4,12 +4,14 @@ import asyncio
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from anygpt.errors import InvalidInput
 from anygpt.topology import MODALITIES
 from services.trainer.data import ideas, world
 from services.trainer.data.ideas import Music, Sound
@@ -29,7 +31,7 @@ from services.trainer.evaluation.gallery import write_gallery
 from services.trainer.evaluation.interval import Observation, beats_chance, figure
 from services.trainer.evaluation.judgement import Judges, Reply, truth
 from services.trainer.evaluation.material import Material
-from services.trainer.evaluation.result import Measured, Result, cells
+from services.trainer.evaluation.result import Beside, Measured, Result, cells
 from services.trainer.evaluation.run import SPANS, Asker, Shown, Tally
 from services.trainer.evaluation.score import Score, Scores
 from services.trainer.evaluation.task import Bench, Metric, Row
@@ -186,6 +188,24 @@ def test_the_page_and_the_json_say_what_is_reached_and_what_the_judges_are_worth
     assert [row["reached"] for row in document["rows"]] == [True, False]
     assert document["sha256"] == "ab" * 32
     assert cells(bad)[2] == "30.0%"
+
+
+def test_the_figures_of_another_path_stand_in_a_column_of_their_own(tmp_path: Path) -> None:
+    both, one = (Metric(name, "pixels", 0.8) for name in ("text -> image", "text -> text"))
+    other = [Measured(both, figure([(1.0, 1.0)] * 3 + [(0.0, 1.0)]))]
+    replace(result(other), pack="mini-codes").write(tmp_path / "other")
+    mine = [Measured(metric, figure([(1.0, 1.0)] * 20)) for metric in (both, one)]
+    replace(result(mine), beside=Beside.read(tmp_path / "other")).write(tmp_path)
+    page = (tmp_path / "EVAL.md").read_text()
+    assert "| reached | mini-codes |" in page
+    assert "| yes | 75.0% of 4 |" in page
+    assert "| yes | - |" in page
+    assert json.loads((tmp_path / "EVAL.json").read_text())["beside"]["pack"] == "mini-codes"
+
+
+def test_a_pack_that_was_never_evaluated_has_nothing_to_stand_beside(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="evaluate it first"):
+        Beside.read(tmp_path)
 
 
 def test_the_gallery_is_one_page_with_its_media_inside(tmp_path: Path) -> None:

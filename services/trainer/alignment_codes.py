@@ -1,0 +1,139 @@
+"""AnyGPT's path: the same pack once more, with pictures, clips, music and sounds as codes in one vocabulary.
+
+What drew, composed and recognised media is left out but for the codecs: the language model writes the codes itself,
+and reads them. It starts from the adapter of the pack by signals, and learns in a pack of its own beside it.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from anygpt.topology import AUDIO, IMAGE, SPEECH, VIDEO
+from anygpt.vocabulary import ModalityName, Vocabulary
+from anygpt_models.lora import LanguageAdapter
+from services.trainer import pack
+from services.trainer.alignment_codecs import Codecs, CodesOfMedia
+from services.trainer.alignment_reading import keep, wanted_of
+from services.trainer.alignment_sequence import TokenSequence, batches, collate
+from services.trainer.alignment_setup import Alignment
+from services.trainer.data import dialogues, english
+from services.trainer.loop import train
+from services.trainer.processes import once
+from services.trainer.recipe import Recipe
+
+AMOUNTS = {"made": 7000, "named": 4000, "dialogues": 3000, "batch_tokens": 1024, "english": 1}
+"""Requests for one medium, questions about one, dialogues of any family; tokens and plain texts of a step."""
+MADE = {"image": 5, "video": 3, "audio": 2}
+"""How often each modality is asked for."""
+ENGLISH_WEIGHT = 1.0
+
+
+def run_codes(recipe: Recipe) -> None:
+    """Learn to write and to read the codes of media, in `<pack>-codes` beside the pack."""
+    beside = replace(recipe, pack=recipe.pack.with_name(f"{recipe.pack.name}-codes"))
+    codecs = Codecs.open(recipe)
+    once(lambda: lay_out(recipe.pack, beside.pack, codecs))
+    converse(beside, Alignment.open(beside, pack.CODES, CodesOfMedia.open(recipe, codecs)))
+    once(lambda: pack.tell(beside.pack, pack.finish(beside.pack, pack.CODES)))
+
+
+def converse(recipe: Recipe, alignment: Alignment) -> None:
+    """Learn the answers of dialogues whose media are codes, and to leave plain English as it was."""
+    amounts = recipe.amount(AMOUNTS)
+    model, groups = alignment.model, _batches(alignment, amounts)
+    model.learn(model.adapter)
+    with model.adapter.lora.left_out():
+        texts = english.texts(recipe.cache, english.sampled(model.base, alignment.sequencer.tokenizer))
+
+    def step(number: int) -> Tensor:
+        batch = collate(groups[number % len(groups)], pad=0)
+        plain = texts[torch.randint(len(texts), (amounts["english"],))]
+        answers = model.answer_loss(batch, model.hidden(batch, _nothing)[0])
+        return answers + ENGLISH_WEIGHT * model.drift_loss(plain)
+
+    train(
+        recipe.run("alignment_codes", learning_rate=1e-3, warmup=20, save_every=25, log_every=5), model, step
+    )
+    keep(recipe, model, "_adapter")
+
+
+def _batches(alignment: Alignment, amounts: Mapping[str, int]) -> list[list[TokenSequence]]:
+    writer, pick = dialogues.Writer(77, alignment.talk, held_out=False), random.Random(77)
+    ideas = {modality: wanted_of(modality) for modality in ("image", "video", "audio")}
+    made = pick.choices(list(MADE), list(MADE.values()), k=amounts["made"])
+    built = [writer.request(pick.choice(ideas[modality])) for modality in made]
+    built += [writer.of("name") for _ in range(amounts["named"])]
+    built += dialogues.build(amounts["dialogues"], 3, alignment.talk)
+    groups = list(batches([alignment.sequencer.sequence(one) for one in built], amounts["batch_tokens"]))
+    pick.shuffle(groups)
+    return groups
+
+
+def _nothing(modality: ModalityName, captions: Sequence[str]) -> Tensor:
+    raise ValueError(f"{modality} has no features: it is codes")
+
+
+def lay_out(source: Path, folder: Path, codecs: Codecs) -> None:
+    """Copy what the path needs of a pack into a folder, and give it an adapter to start from."""
+    for part in sorted(path for path in source.iterdir() if path.is_dir() and not _is_left_out(path.name)):
+        shutil.copytree(part, folder / part.name, dirs_exist_ok=True)
+    if not (folder / pack.ADAPTER).is_dir():
+        with_codes(LanguageAdapter.open(source / pack.ADAPTER), codecs).save_pretrained(folder / pack.ADAPTER)
+
+
+def _is_left_out(part: str) -> bool:
+    recognises = part.endswith("_recogniser") and not part.startswith("speech")
+    return recognises or part.endswith("_projection") or part == pack.ADAPTER
+
+
+def with_codes(signals: LanguageAdapter, codecs: Codecs) -> LanguageAdapter:
+    """The adapter of a pack by signals in the vocabulary of codes: what both have is kept.
+
+    Rows of other codes begin with what their codec says of a code; pictures and clips share theirs.
+    """
+    before, after = Vocabulary(pack.LAYOUT), Vocabulary(pack.CODES_LAYOUT)
+    place = {modality: codes.first - after.text_size for modality, codes in after.codes.items()}
+    pictures, sounds = codecs.image_digits(), codecs.audio_entries()
+    settings = dict(signals.config) | {
+        "tokens": after.size - after.text_size,
+        "codes_after": place[SPEECH],
+        "books": [[*pictures.shape, place[IMAGE], place[VIDEO]], [*sounds.shape, place[AUDIO]]],
+    }
+    adapter = LanguageAdapter(**settings)
+    adapter.load_state_dict(_kept(signals, before, after), strict=False)
+    norm = float(signals.rows_input.norm(dim=1).mean())
+    for number, facts in enumerate((pictures, sounds)):
+        _begin(adapter, number, facts, norm)
+    return adapter
+
+
+def _kept(signals: LanguageAdapter, before: Vocabulary, after: Vocabulary) -> dict[str, Tensor]:
+    """The tensors that both adapters have, with the rows of what is no code in the new order."""
+    known = _tokens(before)
+    rows = [known.index(text) for text in _tokens(after)]
+    kept = dict(signals.state_dict())
+    return kept | {name: kept[name][rows] for name in ("rows_input", "rows_output")}
+
+
+def _tokens(vocabulary: Vocabulary) -> list[str]:
+    """The texts of the new tokens that are no codes."""
+    codes = {code for place in vocabulary.codes.values() for code in place.ids}
+    texts = enumerate(vocabulary.token_texts(), vocabulary.text_size)
+    return [text for token, text in texts if token not in codes]
+
+
+def _begin(adapter: LanguageAdapter, number: int, facts: Tensor, norm: float) -> None:
+    """Codes come in about as long as other tokens, and are all as likely to go out."""
+    with torch.no_grad():
+        for side in ("input", "output"):
+            adapter.book(number, side).a.copy_(facts)
+        into, out = adapter.book(number, "input"), adapter.book(number, "output")
+        into.b.mul_(norm / (into.a @ into.b).norm(dim=1).mean())
+        out.b.zero_()
