@@ -28,9 +28,9 @@ from services.trainer.loop import train
 from services.trainer.processes import once
 from services.trainer.recipe import Recipe
 
-AMOUNTS = {"made": 7000, "named": 4000, "dialogues": 3000, "batch_tokens": 1024, "english": 1}
+AMOUNTS = {"made": 9000, "named": 2500, "dialogues": 1200, "batch_tokens": 1024, "english": 1}
 """Requests for one medium, questions about one, dialogues of any family; tokens and plain texts of a step."""
-MADE = {"image": 5, "video": 3, "audio": 2}
+MADE = {"image": 6, "video": 3, "audio": 1}
 """How often each modality is asked for."""
 ENGLISH_WEIGHT = 1.0
 
@@ -59,7 +59,9 @@ def converse(recipe: Recipe, alignment: Alignment) -> None:
         return answers + ENGLISH_WEIGHT * model.drift_loss(plain)
 
     train(
-        recipe.run("alignment_codes", learning_rate=1e-3, warmup=20, save_every=25, log_every=5), model, step
+        recipe.run("alignment_codes", learning_rate=1.2e-3, warmup=20, save_every=25, log_every=5),
+        model,
+        step,
     )
     keep(recipe, model, "_adapter")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from services.trainer import bundle, delivery
 from services.trainer.device import CPU, CUDA, device_of
-from services.trainer.mini import run_stages, stages
+from services.trainer.mini import all_stages, run_stages, stages
 from services.trainer.recipe import Recipe
 from services.trainer.stage_config import GPU, read_config
 
@@ -27,13 +27,14 @@ def main(arguments: list[str] | None = None) -> None:
     """Unpack the data, take every stage in turn, and lay what came of it into files that can be brought home."""
     chosen = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; --resume goes on from here"))
-    configs = {name: one.in_part(chosen.part) for name, one in read_config(chosen.config, stages()).items()}
+    whole = read_config(chosen.config, all_stages())
+    configs = {name: one.in_part(chosen.part) for name, one in whole.items()}
     recipe = Recipe(chosen.work, chosen.work / "packs" / "mini", resume=chosen.resume)
     if not (chosen.work / "data" / "stills.json").exists():
         _timed("data", lambda: bundle.unpack(chosen.bundle, chosen.work))
     try:
         with device_of(chosen.device):
-            run_stages(recipe, configs, chosen.stage or [name for name in configs if name not in AT_HOME])
+            run_stages(recipe, configs, chosen.stage or [name for name in stages() if name not in AT_HOME])
     finally:
         # Whatever stopped a stage: what the others made comes home.
         files = delivery.deliver(recipe.pack, chosen.work / "runs", chosen.out)

@@ -140,6 +140,7 @@ def _shapes(pack: Pack) -> Iterator[tuple[str, str]]:
         if file.suffix == ".safetensors" and not _opens(file):
             yield file.relative_to(pack.folder).as_posix(), "the file is no safetensors"
     yield from _projections(pack)
+    yield from _books(pack)
 
 
 def _projections(pack: Pack) -> Iterator[tuple[str, str]]:
@@ -162,6 +163,19 @@ def _projections(pack: Pack) -> Iterator[tuple[str, str]]:
         for name, size in sizes.items():
             if config.get(name) != size:
                 yield part, f"{name} should be {size}, is {config.get(name)}"
+
+
+def _books(pack: Pack) -> Iterator[tuple[str, str]]:
+    """Whether the codes that an adapter has rows for stand where the vocabulary has such codes."""
+    size = pack.vocabulary.text_size
+    codes = {(place.first - size, place.count) for place in pack.vocabulary.codes.values()}
+    for count, _, *places in read_config(pack.folder / "llm_adapter").get("books", ()):
+        for place in places:
+            if (place, count) not in codes:
+                yield (
+                    "llm_adapter",
+                    f"{count} codes stand after {place} tokens, where the vocabulary has none such",
+                )
 
 
 def _opens(file: Path) -> bool:

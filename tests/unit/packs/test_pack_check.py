@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from anygpt.errors import Precondition
 from anygpt.pack import MANIFEST, file_digest, open_pack, packs_folder, read_pack
-from anygpt_models.part import WEIGHTS
+from anygpt_models.part import CONFIG, WEIGHTS
 from services.trainer.pack_check import Defect, check
 from services.trainer.pack_commands import pack
 
@@ -109,6 +109,14 @@ def test_units_that_are_not_as_many_as_the_codes_of_speech_are_named(copy: Path)
         "tokens should be 1068, is 8236",
         "codes should be 1024, is 8192",
     }
+
+
+def test_rows_of_codes_that_stand_elsewhere_than_in_the_vocabulary_are_named(copy: Path) -> None:
+    path = copy / "llm_adapter" / CONFIG
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"books": [[64, 4, 10]]}))
+    listed(copy, f"llm_adapter/{CONFIG}")
+    message = "64 codes stand after 10 tokens, where the vocabulary has none such"
+    assert ("llm_adapter", message) in {(defect.field, defect.message) for defect in defects(copy)}
 
 
 def test_a_part_without_a_licence_is_named(copy: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.trainer.mini import stages
+from services.trainer.mini import all_stages
 from services.trainer.stage_config import GPU, read_config
 
 STEPS = 2
@@ -20,7 +20,7 @@ AMOUNTS = {
 def write_config(path: Path) -> Path:
     """The config of the accelerator with two steps a stage, small batches and few examples; its sizes stay."""
     lines = []
-    for name, config in read_config(GPU, stages()).items():
+    for name, config in read_config(GPU, all_stages()).items():
         lines += [f'["{name}"]', f"steps = {STEPS}", "save_every = 1", "log_every = 1"]
         if config.sizes:
             lines.append(f"sizes = {_table(config.sizes)}")
