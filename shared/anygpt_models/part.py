@@ -55,7 +55,7 @@ class Part(nn.Module):
         settings = {name: value for name, value in facts.items() if not name.startswith("_")}
         try:
             return cls(**settings)
-        except TypeError as error:
+        except (TypeError, ValueError, RuntimeError) as error:
             raise _mismatch(cls, folder, "settings") from error
 
     @classmethod

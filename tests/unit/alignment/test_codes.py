@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from services.trainer.data.messages import Dialogue, Part, Turn
 from services.trainer.pack_check import check
 from services.trainer.pack_round_trip import round_trips
 from services.trainer.recipe import Recipe
+from tests.unit.trainer.rehearsal import AMOUNTS
 from tests.unit.trainer.tiny_data import write_tiny_data
 
 MINI = packs_folder() / "mini"
@@ -131,8 +133,7 @@ def test_the_generator_reads_the_very_rows_that_were_trained(codecs: Codecs, tmp
 
 @pytest.mark.timeout(600)
 def test_the_pack_of_codes_is_trained_beside_the_pack_of_signals_and_serves(recipe: Recipe) -> None:
-    amounts = {"made": 12, "named": 6, "dialogues": 6, "batch_tokens": 256}
-    run_codes(Recipe(recipe.cache, recipe.pack, steps=2, amounts=amounts))
+    run_codes(replace(recipe, amounts=AMOUNTS["alignment.codes"]))
     made = open_pack(str(recipe.pack.with_name("mini-codes")))
     assert {made.outputs[modality].path for modality in (IMAGE, VIDEO, AUDIO, SPEECH)} == {"codes"}
     assert check(made) == []

@@ -111,11 +111,19 @@ def test_units_that_are_not_as_many_as_the_codes_of_speech_are_named(copy: Path)
     }
 
 
-def test_rows_of_codes_that_stand_elsewhere_than_in_the_vocabulary_are_named(copy: Path) -> None:
+@pytest.mark.parametrize(
+    ("book", "message"),
+    [
+        ([8, 4, 10], "8 codes stand after 10 tokens, where the vocabulary has none such"),
+        ([9000, 4, 10], f"{WEIGHTS} cannot be read: the settings are not of LanguageAdapter"),
+    ],
+)
+def test_rows_of_codes_that_the_vocabulary_has_not_are_named(
+    copy: Path, book: list[int], message: str
+) -> None:
     path = copy / "llm_adapter" / CONFIG
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"books": [[64, 4, 10]]}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"books": [book]}))
     listed(copy, f"llm_adapter/{CONFIG}")
-    message = "64 codes stand after 10 tokens, where the vocabulary has none such"
     assert ("llm_adapter", message) in {(defect.field, defect.message) for defect in defects(copy)}
 
 

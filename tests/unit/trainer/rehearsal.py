@@ -14,6 +14,7 @@ AMOUNTS = {
     "alignment.describe": {"dialogues": 20, "batch_tokens": 256},
     "alignment.converse": {"dialogues": 20, "batch_tokens": 256},
     "alignment.signal": {"chunk": 12, "chunks": 1, "batch_tokens": 256, "fit_steps": STEPS},
+    "alignment.codes": {"made": 12, "named": 6, "dialogues": 6, "batch_tokens": 256},
 }
 
 

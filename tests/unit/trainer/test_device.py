@@ -14,7 +14,7 @@ from anygpt_models.part import WEIGHTS
 from services.trainer import alignment_setup, device
 from services.trainer import base_model as base
 from services.trainer.device import device_of, here
-from services.trainer.mini import stages
+from services.trainer.mini import all_stages, stages
 from services.trainer.recipe import Recipe
 from tests.unit.trainer.rehearsal import AMOUNTS
 from tests.unit.trainer.second_device import ELSEWHERE, SecondDevice, carry
@@ -136,11 +136,12 @@ def base_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.filterwarnings("ignore:CUDA is not available")
 @pytest.mark.usefixtures("base_elsewhere", "second_device")
 def test_every_stage_of_alignment_keeps_to_the_device_in_force(tmp_path: Path) -> None:
-    cache, known = write_tiny_data(tmp_path / "cache"), stages()
+    cache, known = write_tiny_data(tmp_path / "cache"), all_stages()
     recipe = Recipe(cache, tmp_path / "pack", steps=2, options={"save_every": 1})
     for name in BEFORE_ALIGNMENT:
         known[name](recipe)
     for name, amounts in AMOUNTS.items():
         if name.startswith("alignment."):
             known[name](replace(recipe, amounts=amounts))
-    assert (tmp_path / "pack" / "llm_adapter" / WEIGHTS).exists()
+    for pack in ("pack", "pack-codes"):
+        assert (tmp_path / pack / "llm_adapter" / WEIGHTS).exists()
