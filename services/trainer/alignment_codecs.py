@@ -24,8 +24,8 @@ from services.trainer.data.scenes import SLIGHT, Album
 from services.trainer.data.world import Scene
 from services.trainer.recipe import Recipe
 
-PIECES = 2
-"""Pieces of a mood, and recordings of a sound, that answers choose from: as many as the denoiser has styles."""
+PIECES, RECORDINGS = 2, 1
+"""Pieces of a mood, and recordings of a sound, that answers choose from: what is written has to be known by heart."""
 VIEWS = 2
 """Media that show one caption when they are given."""
 FACES = 3
@@ -138,7 +138,7 @@ class CodesOfMedia:
     def _composed(self, caption: str, idea: ideas.Music | ideas.Sound) -> list[int]:
         if isinstance(idea, ideas.Music):
             return self._timbres[idea.instrument] + self.pick.choice(self._pieces[idea.mood])
-        return self.pick.choice(self._recordings[caption][:PIECES])
+        return self.pick.choice(self._recordings[caption][:RECORDINGS])
 
     @cached_property
     def _timbres(self) -> Mapping[str, list[int]]:

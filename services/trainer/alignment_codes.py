@@ -21,17 +21,20 @@ from anygpt_models.lora import LanguageAdapter
 from services.trainer import pack
 from services.trainer.alignment_codecs import Codecs, CodesOfMedia
 from services.trainer.alignment_reading import keep, wanted_of
-from services.trainer.alignment_sequence import TokenSequence, batches, collate
+from services.trainer.alignment_sequence import Batch, TokenSequence, batches, collate
 from services.trainer.alignment_setup import Alignment
 from services.trainer.data import dialogues, english
+from services.trainer.data.ideas import Idea, Music, Sound
 from services.trainer.loop import train
 from services.trainer.processes import once
 from services.trainer.recipe import Recipe
 
 AMOUNTS = {"made": 9000, "named": 2500, "dialogues": 1200, "batch_tokens": 1024, "english": 1}
 """Requests for one medium, questions about one, dialogues of any family; tokens and plain texts of a step."""
-MADE = {"image": 6, "video": 3, "audio": 1}
-"""How often each modality is asked for."""
+MADE = {"image": 12, "video": 6, "music": 1, "sound": 1}
+"""How often each kind of media is asked for."""
+MISREAD = 0.8
+"""Largest share of the codes of an answer that are others where the model reads on from them."""
 ENGLISH_WEIGHT = 1.0
 
 
@@ -55,7 +58,7 @@ def converse(recipe: Recipe, alignment: Alignment) -> None:
     def step(number: int) -> Tensor:
         batch = collate(groups[number % len(groups)], pad=0)
         plain = texts[torch.randint(len(texts), (amounts["english"],))]
-        answers = model.answer_loss(batch, model.hidden(batch, _nothing)[0])
+        answers = model.answer_loss(batch, model.hidden(misread(batch, model.vocabulary), _nothing)[0])
         return answers + ENGLISH_WEIGHT * model.drift_loss(plain)
 
     train(
@@ -68,14 +71,38 @@ def converse(recipe: Recipe, alignment: Alignment) -> None:
 
 def _batches(alignment: Alignment, amounts: Mapping[str, int]) -> list[list[TokenSequence]]:
     writer, pick = dialogues.Writer(77, alignment.talk, held_out=False), random.Random(77)
-    ideas = {modality: wanted_of(modality) for modality in ("image", "video", "audio")}
+    heard = wanted_of("audio")
+    ideas: dict[str, list[Idea]] = {
+        "image": wanted_of("image"),
+        "video": wanted_of("video"),
+        "music": [idea for idea in heard if isinstance(idea, Music)],
+        "sound": [idea for idea in heard if isinstance(idea, Sound)],
+    }
     made = pick.choices(list(MADE), list(MADE.values()), k=amounts["made"])
-    built = [writer.request(pick.choice(ideas[modality])) for modality in made]
+    built = [writer.request(pick.choice(ideas[kind])) for kind in made]
     built += [writer.of("name") for _ in range(amounts["named"])]
     built += dialogues.build(amounts["dialogues"], 3, alignment.talk)
     groups = list(batches([alignment.sequencer.sequence(one) for one in built], amounts["batch_tokens"]))
     pick.shuffle(groups)
     return groups
+
+
+def misread(batch: Batch, vocabulary: Vocabulary) -> Batch:
+    """The same answers with some of their codes of media replaced by others of the batch, in each to another extent.
+
+    Otherwise a code is learned as what follows the codes before it, and one mistake makes a picture of another thing.
+    """
+    ids = batch.ids.clone()
+    often = MISREAD * torch.rand(len(ids), 1)
+    for modality, codes in vocabulary.codes.items():
+        if modality == SPEECH:
+            continue
+        written = (batch.learned == modality) & (ids >= codes.first) & (ids < codes.first + codes.count)
+        wrong = written & (torch.rand(ids.shape) < often)
+        if wrong.any():
+            others = batch.ids[written]
+            ids[wrong] = others[torch.randint(len(others), (int(wrong.sum()),))]
+    return replace(batch, ids=ids)
 
 
 def _nothing(modality: ModalityName, captions: Sequence[str]) -> Tensor:

@@ -162,7 +162,7 @@ CODES = Form(
         **MODALITIES,
         "image": _in_codes("image", 32, 0.0),
         "video": _in_codes("video", 56, 0.0),
-        "audio": _in_codes("audio", 130, 0.0),
+        "audio": _in_codes("audio", 130, 0.5),
     },
 )
 """Everything is codes in one vocabulary, as AnyGPT has it."""

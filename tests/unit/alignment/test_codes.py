@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast
 
 from anygpt.pack import open_pack, packs_folder
-from anygpt.topology import AUDIO, IMAGE, SPEECH, VIDEO
+from anygpt.topology import AUDIO, IMAGE, SPEECH, TEXT, VIDEO
 from anygpt.vocabulary import ModalityName, Vocabulary
 from anygpt_models.audio_codec import LENGTH
 from anygpt_models.lora import LanguageAdapter, code_places
@@ -19,8 +19,8 @@ from anygpt_models.speech_units import SpeechUnits
 from services.llm.model.updates import Adapter
 from services.trainer import pack
 from services.trainer.alignment_codecs import Codecs, CodesOfMedia
-from services.trainer.alignment_codes import run_codes, with_codes
-from services.trainer.alignment_sequence import NOT_LEARNED, Sequencer
+from services.trainer.alignment_codes import MISREAD, misread, run_codes, with_codes
+from services.trainer.alignment_sequence import NOT_LEARNED, Batch, Sequencer
 from services.trainer.data.messages import Dialogue, Part, Turn
 from services.trainer.pack_check import check
 from services.trainer.pack_round_trip import round_trips
@@ -93,6 +93,23 @@ def test_media_are_written_as_codes_between_their_brackets(media: CodesOfMedia) 
     drawn = sequence.ids.index(brackets[IMAGE].begin)
     assert sequence.ids[drawn + 1 : drawn + 33] == VOCABULARY.to_ids(IMAGE, media("image", CAT, True))
     assert sequence.learned[drawn + 1 : drawn + 34] == [IMAGE] * 33
+
+
+def test_codes_are_misread_only_in_answers_and_only_as_codes_that_there_are() -> None:
+    codes, brackets = VOCABULARY.codes[IMAGE], VOCABULARY.brackets[IMAGE]
+    known = [*range(codes.first, codes.first + 500)]
+    ids = torch.tensor([[9, brackets.begin, *known, brackets.end]] * 8)
+    learned = torch.tensor([[NOT_LEARNED, TEXT, *[IMAGE] * 501]] * 8)
+    learned[0] = NOT_LEARNED
+    batch = Batch(ids, learned, [], [])
+    torch.manual_seed(0)
+    read = misread(batch, VOCABULARY).ids
+    assert torch.equal(batch.ids, ids)
+    assert torch.equal(read[0], ids[0])
+    assert torch.equal(read[:, [0, 1, -1]], ids[:, [0, 1, -1]])
+    shares = (read != ids)[1:].float().mean(1)
+    assert 0 < shares.min() < 0.3 < shares.max() <= MISREAD
+    assert set(read.unique().tolist()) <= set(ids.unique().tolist())
 
 
 def test_an_adapter_of_codes_keeps_what_both_vocabularies_have(codecs: Codecs) -> None:
