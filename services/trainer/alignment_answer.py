@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -115,23 +115,22 @@ class Answerer:
     def _choose(self, answers: list[Answer], states: Tensor) -> list[int]:
         rows = self.model.rows_output()
         text = self.model.text_logits(states, rows).argmax(1).tolist()
-        codes = {
+        codes: dict[Modality | None, list[int]] = {
             modality: self.model.code_logits(modality, states, rows).argmax(1).tolist()
             for modality in self.vocabulary.codes
             if any(answer.open == modality for answer in answers)
         }
         return [
-            self._next(answer, text[place], {modality: found[place] for modality, found in codes.items()})
-            for place, answer in enumerate(answers)
+            self._next(answer, codes.get(answer.open, text)[place]) for place, answer in enumerate(answers)
         ]
 
-    def _next(self, answer: Answer, text: int, codes: Mapping[Modality, int]) -> int:
+    def _next(self, answer: Answer, likeliest: int) -> int:
         if answer.done:
             return self.sequencer.stop[0]
         if answer.open is None:
-            return self.model.text_choices(text)
-        if answer.open in codes:
-            return self.model.code_choices(answer.open, codes[answer.open])
+            return self.model.text_choices(likeliest)
+        if answer.open in self.vocabulary.codes:
+            return self.model.code_choices(answer.open, likeliest)
         signals, brackets = self.vocabulary.signals[answer.open], self.vocabulary.brackets[answer.open]
         return signals.first + answer.count if answer.count < signals.count else brackets.end
 

@@ -13,14 +13,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from anygpt.vocabulary import ModalityName
-from anygpt_models.audio_codec import LEVELS, AudioCodec, levelled
+from anygpt_models.audio_codec import AudioCodec, levelled
 from anygpt_models.fsq import FiniteScalarQuantiser
 from anygpt_models.image_codec import ImageCodec, with_backdrop
 from anygpt_models.spectrogram import log_mel
 from anygpt_models.video_codec import MotionCodec, VideoCodec
-from services.trainer.data import audio, ideas, videos, world
-from services.trainer.data.mixture import CANONICAL_COLOUR, palette
-from services.trainer.data.scenes import SLIGHT, Album
+from services.trainer.alignment_media import FACES
+from services.trainer.data import audio, ideas, videos
+from services.trainer.data.mixture import CANONICAL_COLOUR
+from services.trainer.data.scenes import SLIGHT, Album, backgrounds
 from services.trainer.data.world import Scene
 from services.trainer.recipe import Recipe
 
@@ -28,7 +29,6 @@ PIECES, RECORDINGS = 2, 1
 """Pieces of a mood, and recordings of a sound, that answers choose from: what is written has to be known by heart."""
 VIEWS = 2
 """Media that show one caption when they are given."""
-FACES = 3
 ENTRIES = (24, 8)
 """Numbers that tell an entry of the two books of audio, of the 64 that it has."""
 
@@ -58,7 +58,7 @@ class Codecs:
         """What a code of audio says: the entry of either book, or the digits of a timbre, [4096, 64]."""
         entries = [book[:, :count] for book, count in zip(self.audio.books, ENTRIES, strict=True)]
         spread = [entry / entry.square().sum(1).mean().sqrt().clamp_min(1e-6) for entry in entries]
-        return torch.cat([*spread, _digits(FiniteScalarQuantiser(LEVELS))], dim=1)
+        return torch.cat([*spread, _digits(self.audio.timbre.quantiser)], dim=1)
 
 
 def _digits(quantiser: FiniteScalarQuantiser) -> Tensor:
@@ -97,7 +97,7 @@ class CodesOfMedia:
         if scene.kind not in self._answered:
             plain = self.album.render([Scene(scene.kind, CANONICAL_COLOUR)])
             self._answered[scene.kind] = self.codecs.image.encode(plain)[0].tolist()
-        backdrop = palette()[list(world.COLOURS).index(scene.colour)][None]
+        backdrop = backgrounds([scene.colour]) * 2 - 1
         codes: list[int] = with_backdrop(torch.tensor([self._answered[scene.kind]]), backdrop)[0].tolist()
         return codes + (self._moved(scene.motion) if scene.motion else [])
 

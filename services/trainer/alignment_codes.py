@@ -94,10 +94,10 @@ def misread(batch: Batch, vocabulary: Vocabulary) -> Batch:
     """
     ids = batch.ids.clone()
     often = MISREAD * torch.rand(len(ids), 1)
-    for modality, codes in vocabulary.codes.items():
+    for modality in vocabulary.codes:
         if modality == SPEECH:
             continue
-        written = (batch.learned == modality) & (ids >= codes.first) & (ids < codes.first + codes.count)
+        written = (batch.learned == modality) & (batch.ids != vocabulary.brackets[modality].end)
         wrong = written & (torch.rand(ids.shape) < often)
         if wrong.any():
             others = batch.ids[written]
