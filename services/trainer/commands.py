@@ -17,6 +17,7 @@ def mini(
     stage: Annotated[str, typer.Option(help="One stage, e.g. image.codec; empty: all, in order.")] = "",
     minutes: Annotated[float | None, typer.Option(help="Budget of each stage; empty: the config's.")] = None,
     steps: Annotated[int | None, typer.Option(help="Budget of each stage; empty: the config's.")] = None,
+    part: Annotated[float, typer.Option(help="Share of the config's minutes.", min=0.001)] = 1.0,
     config: Annotated[Path | None, typer.Option(help="TOML with a table for each stage.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
     threads: Annotated[int, typer.Option(help="CPU threads; 0: all cores.")] = 0,
@@ -34,18 +35,19 @@ def mini(
     from anygpt.pack import packs_folder
     from services.trainer.device import device_of
     from services.trainer.mini import all_stages, run_stages, stages
+    from services.trainer.processes import joined
     from services.trainer.recipe import Recipe
     from services.trainer.stage_config import MINI, read_config
 
     known = all_stages()
     if stage and stage not in known:
         raise InvalidInput(f"there is no stage {stage!r}; there are {', '.join(known)}", field="--stage")
-    configs = read_config(config or MINI, known)
+    configs = {name: one.in_part(part) for name, one in read_config(config or MINI, known).items()}
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; --resume goes on from here"))
     if threads:
         torch.set_num_threads(threads)
     recipe = Recipe(cache.expanduser(), folder or packs_folder() / "mini", resume=resume)
-    with device_of(device):
+    with joined(), device_of(device):
         run_stages(recipe, configs, [stage] if stage else stages(), minutes, steps)
 
 

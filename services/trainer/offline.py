@@ -16,6 +16,7 @@ from pathlib import Path
 from services.trainer import bundle, delivery
 from services.trainer.device import CPU, CUDA, device_of
 from services.trainer.mini import all_stages, run_stages, stages
+from services.trainer.processes import joined
 from services.trainer.recipe import Recipe
 from services.trainer.stage_config import GPU, read_config
 
@@ -33,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not (chosen.work / "data" / "stills.json").exists():
         _timed("data", lambda: bundle.unpack(chosen.bundle, chosen.work))
     try:
-        with device_of(chosen.device):
+        with joined(), device_of(chosen.device):
             run_stages(recipe, configs, chosen.stage or [name for name in stages() if name not in AT_HOME])
     finally:
         # Whatever stopped a stage: what the others made comes home.

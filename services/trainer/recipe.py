@@ -20,7 +20,7 @@ from anygpt.errors import InvalidInput
 from anygpt_models.part import Part
 from services.trainer.device import CPU, CUDA, device_of
 from services.trainer.loop import Run
-from services.trainer.processes import once
+from services.trainer.processes import joined, once
 
 Model = TypeVar("Model", bound=Part)
 Net = TypeVar("Net", bound=nn.Module)
@@ -107,5 +107,5 @@ def main(stages: Mapping[str, Callable[[Recipe], None]]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; --resume goes on from here"))
     torch.set_num_threads(chosen.threads)
     recipe = Recipe(chosen.cache, chosen.pack, chosen.minutes, chosen.steps, chosen.resume)
-    with device_of(chosen.device):
+    with joined(), device_of(chosen.device):
         stages[chosen.stage](recipe)

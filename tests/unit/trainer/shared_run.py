@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from services.trainer.loop import Run, train
+from services.trainer.processes import joined
 
 SHARDS = 4
 
@@ -29,4 +30,5 @@ def learn(folder: Path, steps: int) -> dict[str, Tensor]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    learn(Path(sys.argv[1]), int(sys.argv[2]))
+    with joined():
+        learn(Path(sys.argv[1]), int(sys.argv[2]))
