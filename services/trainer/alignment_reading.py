@@ -100,14 +100,19 @@ def _pool(
     modality: ModalityName, count: int, features: Features, words: WordTargets
 ) -> tuple[Tensor, Tensor]:
     """Features of media [N, n, width] and the words they should become [N, n, model width]."""
-    captions = [ideas.caption(idea) for idea in wanted_of(modality)]
+    captions = [ideas.caption(idea) for idea in shown_in(modality)]
     chosen = [captions[int(place)] for place in torch.randint(len(captions), (count,))]
     drawn = [features(modality, chosen[i : i + 50]) for i in range(0, len(chosen), 50)]
     return torch.cat(drawn), torch.stack([words(modality, caption) for caption in chosen])
 
 
+def shown_in(modality: ModalityName) -> list[Idea]:
+    """All that media may show: in a clip a thing may also stay where it is."""
+    return [*wanted_of(modality), *(wanted_of("image") if modality == "video" else ())]
+
+
 def wanted_of(modality: ModalityName) -> list[Idea]:
-    """All that the world has in a modality, but for the combinations that are kept for judging."""
+    """All that the world makes in a modality, but for the combinations that are kept for judging."""
     return [idea for idea in _all_of(modality) if not is_held_out(idea)]
 
 

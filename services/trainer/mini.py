@@ -10,6 +10,7 @@ from services.trainer.processes import once
 from services.trainer.recipe import Recipe
 from services.trainer.samples import run_samples
 from services.trainer.stage_config import StageConfig
+from services.trainer.video_animated import run_animated
 
 Stage = Callable[[Recipe], None]
 OTHER_PATH = "alignment.codes"
@@ -22,6 +23,7 @@ def stages() -> dict[str, Stage]:
     for name in ("codec", "tokens", "decoder", "recogniser"):
         parts[f"image.{name}"] = image.STAGES[name]
     parts |= {f"video.{name}": stage for name, stage in video.STAGES.items()}
+    parts["video.animated"] = run_animated
     for name in ("denoiser", "steady"):
         parts[f"image.{name}"] = image.STAGES[name]
     parts |= {f"speech.{name}": stage for name, stage in speech.STAGES.items()}

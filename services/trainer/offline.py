@@ -20,8 +20,8 @@ from services.trainer.processes import joined
 from services.trainer.recipe import Recipe
 from services.trainer.stage_config import GPU, read_config
 
-AT_HOME = {"speech.data", "speech.judge", "audio.data", "audio.judge"}
-"""Stages whose work is in the bundle, or that judge by data which is not."""
+AT_HOME = {"video.animated", "speech.data", "speech.judge", "audio.data", "audio.judge"}
+"""Stages whose work is in the bundle, and those whose data are not."""
 
 
 def main(arguments: list[str] | None = None) -> None:

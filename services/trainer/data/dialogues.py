@@ -30,6 +30,10 @@ from services.trainer.data.talk import Talk
 from services.trainer.data.wording import VERBS, Wording
 from services.trainer.data.world import Scene, with_article
 
+IN_PLACE = 0.2
+"""Share of the clips asked about in which the thing stays where it is."""
+STAYS = "It stays in place."
+
 
 def build(count: int, seed: int, talk: Talk, held_out: bool = False) -> list[Dialogue]:
     """Distinct dialogues in a random order; held-out ones use wordings that training never sees."""
@@ -144,18 +148,19 @@ class Writer(Wording):
     # Requests about media
 
     def _name(self) -> Dialogue:
-        modality, idea, media = self.given()
+        modality, idea, media = self.given(IN_PLACE)
         request = (media, self.say(f"name_{modality}")) if self.pick.random() < 0.8 else (media,)
         return self._made("name", self.mixed(request), (named(idea),))
 
     def _name_aloud(self) -> Dialogue:
-        modality, idea, media = self.given()
+        modality, idea, media = self.given(IN_PLACE)
         ask = self.say("hear_aloud" if modality == "audio" else "name_aloud")
         return self._made("name_aloud", self.mixed((media, ask)), (spoken(named(idea).content),))
 
     def _detail(self) -> Dialogue:
-        _, idea, media = self.given()
-        table, answer = self._fact(idea)
+        modality, idea, media = self.given(IN_PLACE)
+        stays = modality == "video" and isinstance(idea, Scene) and not idea.motion
+        table, answer = ("motion", STAYS) if stays and self.pick.random() < 0.5 else self._fact(idea)
         return self._made("detail", self.mixed((media, self.say(table))), (Part("text", answer),))
 
     def _fact(self, idea: Idea) -> tuple[str, str]:
@@ -242,7 +247,7 @@ class Writer(Wording):
         return self._made("mixed", (request,), answers[table])
 
     def _described(self) -> Dialogue:
-        _, idea, media = self.given()
+        _, idea, media = self.given(IN_PLACE)
         text = named(idea)
         return self._made(
             "described", self.mixed((media, self.say("describe_and"))), (text, spoken(text.content))

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from services.trainer.data.npm import Package, fetch
 from services.trainer.data.stored import array, records, write_records
@@ -42,6 +44,12 @@ def pictures(cache: Path) -> Pictures:
         write_records(names, [name for name, _ in found])
     points: list[str] = records(names, list[str])
     return Pictures(array(path, (len(points), SIZE, SIZE, 4), np.uint8), points)
+
+
+def premultiplied(rgba: Tensor) -> Tensor:
+    """Pixels uint8 [..., 4, H, W] -> float in 0..1 with alpha multiplied in."""
+    picture = rgba.float() / 255
+    return torch.cat([picture[..., :3, :, :] * picture[..., 3:, :, :], picture[..., 3:, :, :]], dim=-3)
 
 
 def _decoded(archive: Path) -> list[tuple[str, NDArray[np.uint8]]]:

@@ -69,8 +69,7 @@ class Album:
 
     def rgba(self, rows: Tensor) -> Tensor:
         """Pictures with alpha multiplied in, float [B, 4, 128, 128] in 0..1."""
-        picture = self.pixels[rows].float() / 255
-        return torch.cat([picture[:, :3] * picture[:, 3:], picture[:, 3:]], dim=1)
+        return images.premultiplied(self.pixels[rows])
 
     def render(self, scenes: list[world.Scene], jitter: Jitter = CANONICAL, variants: int = 1) -> Tensor:
         """Still scenes as pixels [B, 3, 128, 128] in -1..1; faces pick one of their first variants at random."""

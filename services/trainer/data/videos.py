@@ -62,15 +62,25 @@ def render(
     album: Album, scenes: list[world.Scene], strengths: Tensor | None = None, size: int = 128
 ) -> tuple[Tensor, Tensor]:
     """Moving scenes -> frames [B, 24, 3, size, size] in -1..1, and their motion against the key frame [B, 24, 2, 3]."""
+    rows = [album.rows[scene.kind][0] for scene in scenes]
+    return moved(album.rgba(torch.tensor(rows))[:, None], scenes, strengths, size)
+
+
+def moved(
+    rgba: Tensor, scenes: list[world.Scene], strengths: Tensor | None = None, size: int = 128
+) -> tuple[Tensor, Tensor]:
+    """As `render`, of given things [B, 24, 4, H, W], or [B, 1, 4, H, W] for those that look the same in all frames."""
     strong = torch.ones(len(scenes)) if strengths is None else strengths
     poses = torch.stack(
         [motion_poses(scene.motion, float(s)) for scene, s in zip(scenes, strong, strict=True)]
     )
-    rows = [album.rows[scene.kind][0] for scene in scenes]
-    rgba = album.rgba(torch.tensor(rows))
-    rgba = functional.interpolate(rgba, (size, size), mode="area") if size != rgba.shape[-1] else rgba
+    if size != rgba.shape[-1]:
+        small = functional.interpolate(rgba.flatten(0, 1), (size, size), mode="area")
+        rgba = small.unflatten(0, rgba.shape[:2])
     colours = backgrounds([scene.colour for scene in scenes])
     frames = place(
-        rgba.repeat_interleave(FRAMES, 0), colours.repeat_interleave(FRAMES, 0), poses.flatten(0, 1)
+        rgba.expand(-1, FRAMES, -1, -1, -1).flatten(0, 1),
+        colours.repeat_interleave(FRAMES, 0),
+        poses.flatten(0, 1),
     )
     return frames.unflatten(0, (len(scenes), FRAMES)), relative_poses(poses)

@@ -73,13 +73,14 @@ class Wording:
             if self.held_out or not is_held_out(found):
                 return found
 
-    def given(self) -> tuple[ModalityName, Idea, Part]:
-        """A picture, a clip or a sound as a part of a request."""
+    def given(self, in_place: float = 0.0) -> tuple[ModalityName, Idea, Part]:
+        """A picture, a clip or a sound as a part of a request; in a share of the clips the thing stays where it is."""
         modality = self.pick.choices(MEDIA, (5, 3, 4))[0]
         if modality == "audio":
             idea: Idea = self.music() if self.pick.random() < 0.75 else Sound(self.pick.choice(world.SOUNDS))
         else:
-            idea = self.scene(moving=modality == "video", faces=0.25)
+            moving = modality == "video" and self.pick.random() >= in_place
+            idea = self.scene(moving=moving, faces=0.25)
         return modality, idea, Part(modality, ideas.caption(idea))
 
     def idea_words(self, idea: Idea) -> str:

@@ -11,6 +11,7 @@ from anygpt.vocabulary import ModalityName
 from services.trainer.data import ideas, world
 from services.trainer.data.ideas import Idea, Music
 from services.trainer.data.wording import VERBS, Wording
+from services.trainer.data.world import Scene
 from services.trainer.evaluation.asking import Question, Turn
 from services.trainer.evaluation.interval import Observation
 from services.trainer.evaluation.judgement import CHANCES, Judges, Reply, truth
@@ -64,16 +65,37 @@ class AttributeRow(Row):
         return [_observed(bench.judges, reply, question.expected, attribute) for attribute in self.attributes]
 
     def _question(self, material: Material, sampler: Sampler, wording: Wording, place: int) -> Question:
-        idea = self._draw(sampler)
+        idea = self._idea(material, sampler)
         words, meant = self._ask(wording, idea)
         pieces: tuple[Piece, ...] = (words,)
         if self.source == "speech":
             pieces = (material.said(words),)
         elif self.source != "text":
-            pieces = (material.shown(idea, place), words)
+            pieces = (self._shown(material, idea, place), words)
         shown = words if self.source in ("text", "speech") else f"{words} [{ideas.caption(idea)}]"
         want = () if self.is_free else (self.target,)
         return Question((Turn(pieces, want),), Asked(meant, self.target), shown)
+
+    def _idea(self, material: Material, sampler: Sampler) -> Idea:
+        return self._draw(sampler)
+
+    def _shown(self, material: Material, idea: Idea, place: int) -> Piece:
+        return material.shown(idea, place)
+
+
+class AnimatedRow(AttributeRow):
+    """Clips of things that move by themselves; half of these things stay where they are."""
+
+    def __init__(self, name: str, ask: Ask, targets: Mapping[str, float | None]) -> None:
+        super().__init__(name, ("video", "text"), moving, ask, targets)
+
+    def _idea(self, material: Material, sampler: Sampler) -> Idea:
+        kinds = [kind for kind in world.OBJECTS if kind in material.animations.rows]
+        return sampler.scene(moving=sampler.pick.random() < 0.5, objects=kinds)
+
+    def _shown(self, material: Material, idea: Idea, place: int) -> Piece:
+        assert isinstance(idea, Scene)
+        return material.animated(idea, place)
 
 
 class FreeRow(AttributeRow):

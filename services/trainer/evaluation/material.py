@@ -13,6 +13,7 @@ import torch
 
 from anygpt.client import Media, Piece
 from services.trainer.data import audio, examples, videos, world
+from services.trainer.data.animations import Animations, animations
 from services.trainer.data.ideas import Idea, Music, Sound
 from services.trainer.data.scenes import SLIGHT, Album
 from services.trainer.data.sentences import build_sentences
@@ -35,6 +36,11 @@ class Material:
     def album(self) -> Album:
         """The pictures of the world."""
         return Album.open(self.cache)
+
+    @cached_property
+    def animations(self) -> Animations:
+        """Things of the world that move by themselves."""
+        return animations(self.cache)
 
     @cached_property
     def recordings(self) -> audio.Clips:
@@ -77,6 +83,13 @@ class Material:
         kept = self.recordings.rows(held_out=True) + ([] if to_judges else self.recordings.kept())
         rows = sorted(row for row in kept if _is_of(self.recordings.index[row], idea))
         return Media(sound_file(self.recordings.waveforms([rows[seed % len(rows)]])[0]), "audio")
+
+    def animated(self, scene: Scene, seed: int) -> Piece:
+        """A clip of a thing that moves by itself, where it is or as the scene says."""
+        rows = self.animations.rows[scene.kind]
+        alive = self.animations.played([rows[seed % len(rows)]], [0])
+        frames, _ = videos.moved(alive, [scene], torch.tensor([0.8 + 0.4 * random.Random(seed).random()]))
+        return Media(clip_file(frames[0], videos.FRAMES_PER_SECOND), "video")
 
     def said(self, text: str) -> Piece:
         """Words as a spoken message."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from anygpt.vocabulary import ModalityName
 from services.trainer.data import ideas
 from services.trainer.evaluation import attributes as a
-from services.trainer.evaluation.attributes import Ask, AttributeRow, Draw, FreeRow
+from services.trainer.evaluation.attributes import AnimatedRow, Ask, AttributeRow, Draw, FreeRow
 from services.trainer.evaluation.codec import CodecRow
 from services.trainer.evaluation.conversation import ReferenceRow, SwitchingRow
 from services.trainer.evaluation.english import PerplexityRow
@@ -34,6 +34,7 @@ def _understanding() -> list[Row]:
             a.naming("name_video"),
             {"kind": 0.75, "motion": 0.9},
         ),
+        AnimatedRow("animation -> text", a.naming("name_video"), {"kind": 0.75, "motion": 0.9}),
     ]
 
 

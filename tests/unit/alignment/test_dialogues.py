@@ -11,7 +11,8 @@ from anygpt_models.speech_text import spoken
 from services.trainer.alignment import switching
 from services.trainer.alignment_reading import wanted_of
 from services.trainer.data import chat, dialogues, ideas, world
-from services.trainer.data.messages import ANNOUNCED, MEDIA, Dialogue, meant
+from services.trainer.data.dialogues import STAYS
+from services.trainer.data.messages import ANNOUNCED, MEDIA, Dialogue, Part, meant
 from services.trainer.data.phrases import wordings
 from services.trainer.data.split import is_held_out, shows_held_out
 from services.trainer.data.talk import Talk
@@ -49,9 +50,22 @@ def test_every_medium_is_a_thing_of_the_world(built: list[Dialogue]) -> None:
         if part.modality in MEDIA:
             idea = ideas.by_caption()[part.content]
             if isinstance(idea, world.Scene):
-                assert part.modality == ("video" if idea.motion else "image")
+                assert part.modality == ("video" if idea.motion else "image") or in_place(part)
             else:
                 assert part.modality == "audio"
+
+
+def test_clips_of_things_that_stay_are_asked_about_and_never_made(built: list[Dialogue]) -> None:
+    turns = [turn for dialogue in built for turn in dialogue.turns]
+    assert any(in_place(part) for turn in turns for part in turn.request)
+    assert not any(in_place(part) for turn in turns for part in turn.answer)
+    told = {turn.answer for turn in turns if any(in_place(part) for part in turn.request)}
+    assert (Part("text", STAYS),) in told
+    assert any(part.content.endswith("background.") for answer in told for part in answer)
+
+
+def in_place(part: Part) -> bool:
+    return part.modality == "video" and not getattr(ideas.by_caption()[part.content], "motion", "")
 
 
 def test_pictures_and_clips_are_always_announced_as_they_are_in_service(built: list[Dialogue]) -> None:

@@ -8,9 +8,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from anygpt.errors import Precondition
-from services.trainer.data import audio, examples, images, tools
+from services.trainer.data import animations, audio, examples, images, tools
 
 GLOSSES = """  1 This software and database is being provided to you
 001 03 n 01 dog 0 | a companion; "the old dog lay in front of the fire and did not move at all"; "good dog"
@@ -35,6 +36,47 @@ def test_examples_of_wordnet_are_whole_sentences(tmp_path: Path) -> None:
         "The old dog lay in front of the fire and did not move at all.",
         "Where did the cat go after it had eaten all of the fish?",
     ]
+
+
+def animation(shades: list[int]) -> bytes:
+    frames = [Image.new("RGBA", (32, 32), (shade, 0, 0, 255)) for shade in shades]
+    file = io.BytesIO()
+    frames[0].save(
+        file, "webp", save_all=True, append_images=frames[1:], duration=42, lossless=True, exact=True
+    )
+    return file.getvalue()
+
+
+def packages_of(folder: Path, files: dict[str, bytes]) -> None:
+    folder.mkdir(parents=True)
+    for package in animations.PACKAGES:
+        with tarfile.open(folder / package.archive, "w:gz") as tar:
+            for name, data in files.items() if package == animations.PACKAGES[1] else ():
+                entry = tarfile.TarInfo(f"package/assets/{name}.webp")
+                entry.size = len(data)
+                tar.addfile(entry, io.BytesIO(data))
+
+
+def test_animations_are_those_of_the_world_that_move_evenly_in_24_frames(tmp_path: Path) -> None:
+    packages_of(tmp_path / "data" / "npm", {
+        "1f431": animation([*range(0, 240, 5)]), "2602-fe0f": animation([0, 255]),
+        "1f436": animation([9]), "1f1ec-1f1f8": animation([0, 255]),
+    })  # fmt: skip
+    found = animations.animations(tmp_path)
+    assert found.code_points == ["1f431", "2602"]
+    assert found.rows == {"cat": [0], "umbrella": [1]}
+    assert found.pixels[0, :, 0, 0, 0].tolist() == [*range(0, 240, 10)]
+    assert found.pixels[1, :, 0, 0, 0].tolist() == [0] * 12 + [255] * 12
+    told = json.loads((tmp_path / "data" / "npm" / "provenance.json").read_text())
+    assert {entry["licence"] for entry in told} == {"MIT"}
+    assert len(told) == len(animations.PACKAGES)
+
+
+def test_an_animation_goes_round_and_round(tmp_path: Path) -> None:
+    packages_of(tmp_path / "data" / "npm", {"1f431": animation([*range(0, 240, 5)])})
+    played = animations.animations(tmp_path).played([0, 0], [0, 23])
+    assert (played[0, :, 0, 0, 0] * 255).round().int().tolist() == [*range(0, 240, 10)]
+    assert (played[1, :, 0, 0, 0] * 255).round().int().tolist() == [230, *range(0, 230, 10)]
 
 
 def test_where_a_package_comes_from_is_told_once(tmp_path: Path) -> None:

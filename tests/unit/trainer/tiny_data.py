@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.data import audio, images, world
+from services.trainer.data import audio, images, videos, world
 from services.trainer.data.audio import Clip
 from services.trainer.data.chat import questions
 from services.trainer.data.english import LENGTH
@@ -21,6 +21,7 @@ from services.trainer.speech_config import VOICES
 OTHERS = 60
 """Pictures of what the world does not name."""
 SENTENCES = 60
+ANIMATED = ("cat", "rocket", "sad face")
 VARIATIONS = 2
 """Of each piece and sound; the last one is held out."""
 WORDS = ("house", "water", "morning", "river", "yellow", "music", "window", "garden", "paper", "winter")
@@ -32,6 +33,7 @@ def write_tiny_data(cache: Path) -> Path:
     (data / "speech").mkdir(parents=True)
     (data / "audio").mkdir()
     _pictures(data)
+    _animations(data)
     _clips(data / "audio")
     (data / "speech" / "words.json").write_text(json.dumps([*WORDS]))
     (data / "speech" / "lexicon.json").write_text(json.dumps({word: word for word in WORDS}))
@@ -77,6 +79,17 @@ def _pictures(data: Path) -> None:
         picture[inside] = (*draw.integers(0, 256, 3), 255)
     np.save(data / "stills.npy", pixels)
     (data / "stills.json").write_text(json.dumps(points))
+
+
+def _animations(data: Path) -> None:
+    """Two things and a face that turn round, as the first pictures of `_pictures` look."""
+    points = [world.code_points(kind)[0] for kind in ANIMATED]
+    known, stills = json.loads((data / "stills.json").read_text()), np.load(data / "stills.npy")
+    alive = [
+        [np.rot90(stills[known.index(point)], turn // 6) for turn in range(videos.FRAMES)] for point in points
+    ]
+    np.save(data / "animations.npy", np.array(alive))
+    (data / "animations.json").write_text(json.dumps(points))
 
 
 def _clips(folder: Path) -> None:
