@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import distributed
 
 from services.trainer.curve import Curve
 from services.trainer.loop import PARAMETERS
+from services.trainer.processes import joined
 from tests.unit.trainer.shared_run import learn
 
 STEPS = 20
@@ -48,6 +50,19 @@ def test_two_processes_give_the_loss_curve_and_the_weights_of_one(tmp_path: Path
     for name in one:
         if name.startswith("model."):
             torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-6)
+
+
+def test_a_process_has_left_its_group_before_it_ends(tmp_path: Path) -> None:
+    with joined():
+        distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+        distributed.barrier()
+    assert not distributed.is_initialized()
+
+
+def test_work_that_nobody_shares_leaves_no_group() -> None:
+    with joined():
+        pass
+    assert not distributed.is_initialized()
 
 
 def test_a_run_keeps_a_table_of_what_it_trains(tmp_path: Path) -> None:
