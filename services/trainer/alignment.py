@@ -20,6 +20,7 @@ from services.trainer.alignment_reading import describe, keep, read
 from services.trainer.alignment_report import run_report
 from services.trainer.alignment_sequence import TokenSequence, batches, collate
 from services.trainer.alignment_setup import Alignment
+from services.trainer.alignment_sheets import answered
 from services.trainer.alignment_signals import signal
 from services.trainer.data import dialogues, english
 from services.trainer.data.messages import Dialogue
@@ -87,7 +88,8 @@ def converse(recipe: Recipe, alignment: Alignment) -> None:
         plain = texts[torch.randint(len(texts), (amounts["english"],))]
         return answers + CONDITION_WEIGHT * conditions + ENGLISH_WEIGHT * model.drift_loss(plain)
 
-    train(recipe.run("alignment", learning_rate=8e-4, warmup=20, save_every=25, log_every=5), model, step)
+    run = recipe.run("alignment", learning_rate=8e-4, warmup=20, save_every=25, log_every=5)
+    train(run, model, step, answered(recipe, alignment))
     keep(recipe, model, "")
 
 

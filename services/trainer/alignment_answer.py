@@ -11,8 +11,7 @@ from torch.nn import functional
 
 from anygpt.topology import MODALITIES, MODALITY_NAMES, SPEECH, Modality
 from anygpt.vocabulary import ModalityName
-from services.trainer.alignment_media import Features
-from services.trainer.alignment_model import AlignedModel
+from services.trainer.alignment_model import AlignedModel, MediaVectors
 from services.trainer.alignment_sequence import Sequencer, TokenSequence, collate
 from services.trainer.data.messages import Part
 from services.trainer.device import mixed_precision
@@ -34,7 +33,7 @@ class Answer:
 class Answerer:
     """Answers prompts with the likeliest tokens that the grammar allows."""
 
-    def __init__(self, model: AlignedModel, sequencer: Sequencer, media: Features) -> None:
+    def __init__(self, model: AlignedModel, sequencer: Sequencer, media: MediaVectors) -> None:
         self.model = model
         self.sequencer = sequencer
         self.media = media
@@ -44,6 +43,8 @@ class Answerer:
     @torch.no_grad()
     def answer(self, prompts: Sequence[TokenSequence], opening: ModalityName | None = None) -> list[Answer]:
         """Answer each prompt; with `opening`, as if a client had asked for a span of that modality at once."""
+        from transformers import DynamicCache  # seconds, which a list of stages need not take
+
         answers = [Answer() for _ in prompts]
         longest = max(len(prompt.ids) for prompt in prompts)
         padded = [_padded(prompt, longest) for prompt in prompts]
@@ -51,17 +52,12 @@ class Answerer:
         first = self.vocabulary.brackets[MODALITIES[opening]].begin if opening else None
         with mixed_precision():
             inputs = self.model.embedded(collate(padded, pad=0), self.media)
-            cache = None
+            cache = DynamicCache()
             for step in range(MOST_TOKENS):
                 places = (mask.cumsum(1) - 1).clamp_min(0)[:, -inputs.shape[1] :]
-                out = self.model.base.model(
-                    inputs_embeds=inputs,
-                    attention_mask=mask,
-                    position_ids=places,
-                    past_key_values=cache,
-                    use_cache=True,
-                )
-                cache, states = out.past_key_values, out.last_hidden_state[:, -1]
+                # By place: transformers 5.24 calls the cache `cache`, and earlier ones `past_key_values`.
+                out = self.model.base.model(None, mask, places, cache, inputs, use_cache=True)
+                states = out.last_hidden_state[:, -1]
                 if step:
                     self._keep_signals(answers, states + inputs[:, -1])
                 tokens = self._choose(answers, states) if step or first is None else [first] * len(answers)

@@ -90,16 +90,16 @@ class CodesOfMedia:
         idea = ideas.by_caption()[caption]
         if not isinstance(idea, Scene):
             return self._composed(caption, idea) if answered else self._recorded(caption)
-        return self._drawn(idea) if answered else self._seen(modality, caption, idea)
+        return self._drawn(modality, idea) if answered else self._seen(modality, caption, idea)
 
-    def _drawn(self, scene: Scene) -> list[int]:
+    def _drawn(self, modality: ModalityName, scene: Scene) -> list[int]:
         """The thing before the colour that tells most of it, then the colour, then the motion."""
         if scene.kind not in self._answered:
             plain = self.album.render([Scene(scene.kind, CANONICAL_COLOUR)])
             self._answered[scene.kind] = self.codecs.image.encode(plain)[0].tolist()
         backdrop = backgrounds([scene.colour]) * 2 - 1
         codes: list[int] = with_backdrop(torch.tensor([self._answered[scene.kind]]), backdrop)[0].tolist()
-        return codes + (self._moved(scene.motion) if scene.motion else [])
+        return codes + (self._moved(scene.motion) if modality == "video" else [])
 
     @cache  # noqa: B019  one of these lives as long as a run
     def _moved(self, motion: str) -> list[int]:
@@ -111,7 +111,7 @@ class CodesOfMedia:
     def _seen(self, modality: ModalityName, caption: str, scene: Scene) -> list[int]:
         views = self._given[modality, caption]
         if len(views) < VIEWS:
-            views.append(self._film(scene) if scene.motion else self._picture(scene))
+            views.append(self._film(scene) if modality == "video" else self._picture(scene))
             return views[-1]
         return self.pick.choice(views)
 

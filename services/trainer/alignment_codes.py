@@ -23,6 +23,7 @@ from services.trainer.alignment_codecs import Codecs, CodesOfMedia
 from services.trainer.alignment_reading import keep, wanted_of
 from services.trainer.alignment_sequence import Batch, TokenSequence, batches, collate
 from services.trainer.alignment_setup import Alignment
+from services.trainer.alignment_sheets import answered
 from services.trainer.data import dialogues, english
 from services.trainer.data.ideas import Idea, Music, Sound
 from services.trainer.loop import train
@@ -61,11 +62,8 @@ def converse(recipe: Recipe, alignment: Alignment) -> None:
         answers = model.answer_loss(batch, model.hidden(misread(batch, model.vocabulary), _nothing)[0])
         return answers + ENGLISH_WEIGHT * model.drift_loss(plain)
 
-    train(
-        recipe.run("alignment_codes", learning_rate=1.2e-3, warmup=20, save_every=25, log_every=5),
-        model,
-        step,
-    )
+    run = recipe.run("alignment_codes", learning_rate=1.2e-3, warmup=20, save_every=25, log_every=5)
+    train(run, model, step, answered(recipe, alignment, _nothing))
     keep(recipe, model, "_adapter")
 
 

@@ -10,7 +10,7 @@ import copy
 import math
 import random
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from services.trainer.alignment_media import Features, sources
 from services.trainer.alignment_model import AlignedModel
 from services.trainer.alignment_sequence import TokenSequence, batches, collate
 from services.trainer.alignment_setup import Alignment
+from services.trainer.alignment_sheets import answered, worded
 from services.trainer.alignment_words import WordTargets
 from services.trainer.data import dialogues, ideas, world
 from services.trainer.data.ideas import Idea, Music, Sound
@@ -40,9 +41,9 @@ def read(recipe: Recipe, alignment: Alignment) -> None:
     features, amounts = Features(sources(recipe), alignment.words), recipe.amount(READ)
     short = replace(recipe, steps=min(amounts["steps"], recipe.steps), minutes=math.inf)
     for modality in features.sources:
-        drawn, targets = _pool(modality, amounts[modality], features, alignment.words)
+        pool = Pool.of(modality, amounts[modality], features, alignment.words)
         run = short.run(f"alignment_{modality}_input", learning_rate=2e-3)
-        _fit(run, alignment.model.into[modality], drawn, targets)
+        _fit(run, alignment.model.into[modality], pool)
     keep(recipe, alignment.model, "_input_projection")
 
 
@@ -62,7 +63,7 @@ def describe(recipe: Recipe, alignment: Alignment) -> None:
         return model.answer_loss(batch, model.hidden(batch, features)[0])
 
     run = recipe.run("alignment_describe", learning_rate=6e-4, warmup=10, save_every=25, log_every=5)
-    train(run, model, step)
+    train(run, model, step, answered(recipe, alignment))
     with torch.no_grad():
         for weight, first in zip(model.into.parameters(), before.parameters(), strict=True):
             weight.lerp_(first, 0.5)
@@ -76,15 +77,15 @@ def keep(recipe: Recipe, model: AlignedModel, ending: str) -> None:
             recipe.keep(part, name)
 
 
-def _fit(run: Run, projection: nn.Module, given: Tensor, wanted: Tensor) -> None:
-    """Regress `wanted` from `given`, row by row; errors count against the spread of what is wanted."""
-    scale = wanted.std()
+def _fit(run: Run, projection: nn.Module, pool: Pool) -> None:
+    """Regress words from features, row by row; errors count against the spread of what is wanted."""
+    given, wanted, scale = pool.features, pool.words, pool.words.std()
 
     def step(_: int) -> Tensor:
         rows = torch.randint(len(given), (64,))
         return distance(projection(given[rows]) / scale, wanted[rows] / scale)
 
-    train(run, projection, step)
+    train(run, projection, step, worded(lambda rows: projection(given[rows]), wanted, pool.captions))
 
 
 def _batches(alignment: Alignment, amounts: Mapping[str, int]) -> list[list[TokenSequence]]:
@@ -96,14 +97,21 @@ def _batches(alignment: Alignment, amounts: Mapping[str, int]) -> list[list[Toke
     return groups
 
 
-def _pool(
-    modality: ModalityName, count: int, features: Features, words: WordTargets
-) -> tuple[Tensor, Tensor]:
-    """Features of media [N, n, width] and the words they should become [N, n, model width]."""
-    captions = [ideas.caption(idea) for idea in shown_in(modality)]
-    chosen = [captions[int(place)] for place in torch.randint(len(captions), (count,))]
-    drawn = [features(modality, chosen[i : i + 50]) for i in range(0, len(chosen), 50)]
-    return torch.cat(drawn), torch.stack([words(modality, caption) for caption in chosen])
+@dataclass(frozen=True)
+class Pool:
+    """Features of media [N, n, width], the words they should become [N, n, model width], and their captions."""
+
+    features: Tensor
+    words: Tensor
+    captions: list[str]
+
+    @classmethod
+    def of(cls, modality: ModalityName, count: int, features: Features, words: WordTargets) -> Pool:
+        """So many media of all that a modality may show."""
+        captions = [ideas.caption(idea) for idea in shown_in(modality)]
+        chosen = [captions[int(place)] for place in torch.randint(len(captions), (count,))]
+        drawn = [features(modality, chosen[i : i + 50]) for i in range(0, len(chosen), 50)]
+        return cls(torch.cat(drawn), torch.stack([words(modality, caption) for caption in chosen]), chosen)
 
 
 def shown_in(modality: ModalityName) -> list[Idea]:

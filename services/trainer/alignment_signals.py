@@ -12,6 +12,7 @@ import random
 import time
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,6 +27,7 @@ from services.trainer.alignment_media import Conditions, Features, sources
 from services.trainer.alignment_model import gathered
 from services.trainer.alignment_sequence import TokenSequence, batches, collate
 from services.trainer.alignment_setup import Alignment
+from services.trainer.alignment_sheets import decoded
 from services.trainer.data import dialogues, world
 from services.trainer.data.ideas import Sound
 from services.trainer.data.messages import Dialogue
@@ -33,6 +35,7 @@ from services.trainer.data.split import shows_held_out
 from services.trainer.device import here, mixed_precision
 from services.trainer.loop import Run, train
 from services.trainer.recipe import Recipe
+from services.trainer.sheet import Sample
 from services.trainer.whole import written_whole
 
 AMOUNTS = {"chunk": 480, "chunks": 40, "batch_tokens": 1024, "fit_steps": 4000}
@@ -63,7 +66,8 @@ def signal(recipe: Recipe, alignment: Alignment) -> None:
         run = short.run(f"alignment_{modality}_output", learning_rate=1e-3, bf16=False)
         projection = alignment.model.out[modality]
         assert isinstance(projection, Part)
-        _fit(run, projection, modality, found, loss)
+        project = partial(_projected, projection, found.vectors)
+        _fit(run, projection, modality, found, loss, decoded(recipe, modality, project, found.captions))
         recipe.keep(projection, f"{modality}_output_projection")
 
 
@@ -149,7 +153,15 @@ def _dialogue(writer: dialogues.Writer, pick: random.Random) -> Dialogue:
     )
 
 
-def _fit(run: Run, projection: Part, modality: ModalityName, found: Signals, loss: ConditionLoss) -> None:
+def _projected(projection: Part, signals: Tensor, rows: Tensor) -> Tensor:
+    condition: Tensor = projection(signals[rows])
+    return condition
+
+
+def _fit(
+    run: Run, projection: Part, modality: ModalityName, found: Signals, loss: ConditionLoss,
+    sample: Sample | None,
+) -> None:  # fmt: skip
     """Regress the conditions of captions from signals, row by row."""
     given = found.vectors
     noise = NOISE * given.std()
@@ -159,4 +171,4 @@ def _fit(run: Run, projection: Part, modality: ModalityName, found: Signals, los
         projected = projection(given[rows] + noise * torch.randn_like(given[rows]))
         return loss(modality, projected, [found.captions[row] for row in rows.tolist()])
 
-    train(run, projection, step)
+    train(run, projection, step, sample)

@@ -20,6 +20,8 @@ Tokens = Callable[[str], list[int]]
 
 LENGTHS: Mapping[ModalityName, int] = {"image": 4, "video": 8, "audio": 8}
 """Embeddings that a media part has in the prompt."""
+STILL = "still"
+"""Stands for the motion of a thing that stays where it is."""
 _BRACKET_WORDS = {"image": " picture", "video": " video", "audio": " music", "speech": " voice"}
 
 
@@ -46,7 +48,7 @@ class WordTargets:
                 colour, ground = self._halves(idea.colour)[:1], self._halves("background")[:1]
                 if modality == "image":
                     return [*noun, *colour, *ground]
-                motion = self._halves(world.MOTIONS[idea.motion])
+                motion = self._halves(world.MOTIONS.get(idea.motion, STILL))
                 return [*noun, *motion, *self._halves("on")[:1], *self._halves("a")[:1], *colour, *ground]
 
     def _halves(self, words: str) -> tuple[Tensor, Tensor]:

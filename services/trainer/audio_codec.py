@@ -21,9 +21,12 @@ from services.trainer.audio_playing import KEYS, PLAYERS, Playing, by_parts
 from services.trainer.data.audio import clips
 from services.trainer.loop import train
 from services.trainer.recipe import Recipe
+from services.trainer.sheet import Cell, Sheet, before
 
 PART = "audio_codec"
 ROUNDS = 10
+SHOWN = 12
+"""Clips of a sheet."""
 LEVELS = 8
 """A code is read as four digits of eight levels; see `in_order`."""
 BATCH, CROP = 16, 32 * STRIDE
@@ -47,7 +50,13 @@ def run_content(recipe: Recipe) -> None:
         mel, wanted = stretched(playing.mels[key, chosen], playing.contents[key, playing.rows[chosen]])
         return unlike(model.content(mel + 0.05 * torch.randn_like(mel)), wanted)
 
-    train(recipe.run("audio_content", learning_rate=2e-3), model.content, step)
+    def sample() -> Sheet:
+        rows = range(0, len(playing.index), len(playing.index) // SHOWN)
+        known, heard = playing.contents[0, playing.rows[rows]], by_parts(model.content, playing.mels[0, rows])
+        told = f"contents {float((known - heard).abs().mean()):.3f} nepers off"
+        return Sheet(told, [Cell(before(*pair)) for pair in zip(known, heard, strict=True)], columns=2)
+
+    train(recipe.run("audio_content", learning_rate=2e-3), model.content, step, sample)
     pieces = Playing.pieces(recipe.cache)
     count_books(model, torch.cat([pieces.contents[0], by_parts(model.content, pieces.mels[0])]))
     recipe.keep(model, PART)
@@ -76,7 +85,15 @@ def run_timbre(recipe: Recipe) -> None:
         naming = functional.cross_entropy(learned[2](numbers).float(), who)
         return unlike(made, wanted) + NAMING * naming
 
-    train(recipe.run("audio_timbre", learning_rate=2e-3, warmup=100), learned, step)
+    def sample() -> Sheet:
+        data = clips(recipe.cache)
+        rows = data.kept()[:: max(1, len(data.kept()) // SHOWN)]
+        mel = log_mel(torch.as_tensor(data.waveforms(rows)))
+        pairs = zip(levelled(mel), model.decode(model.encode_mel(mel)), rows, strict=True)
+        cells = [Cell(before(wanted, found), data.index[row].caption) for wanted, found, row in pairs]
+        return Sheet("held-out pieces before and after their codes", cells, columns=2)
+
+    train(recipe.run("audio_timbre", learning_rate=2e-3, warmup=100), learned, step, sample)
     recipe.keep(model, PART)
     judge(recipe)
 

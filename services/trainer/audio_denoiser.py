@@ -11,14 +11,19 @@ from torch import Tensor, nn
 from anygpt_models.audio_codec import LENGTH, PER_STEP, AudioCodec
 from anygpt_models.audio_pipeline import Styles
 from anygpt_models.caption import CaptionEncoder
-from anygpt_models.denoiser import CodeDenoiser
+from anygpt_models.denoiser import CodeDenoiser, Sampling
 from services.trainer.audio_codec import PART as CODEC
+from services.trainer.audio_codec import SHOWN
 from services.trainer.audio_playing import PLAYERS, Playing, by_parts
 from services.trainer.data import world
 from services.trainer.data.audio import Clip
+from services.trainer.data.ideas import Music, caption
 from services.trainer.data.mixture import pick
+from services.trainer.data.split import is_held_out
+from services.trainer.device import here
 from services.trainer.loop import train
 from services.trainer.recipe import Recipe
+from services.trainer.sheet import Cell, Sample, Sheet
 
 CAPTION, DENOISER, STYLES = "audio_caption", "audio_denoiser", "audio_styles"
 COUNT = 3
@@ -42,7 +47,8 @@ def run_denoiser(recipe: Recipe) -> None:
         told = [lesson.condition(caption) for lesson in lessons]
         return unlearned(denoiser, styles, lessons, told) + crowding(told[0].float(), lessons[0].captions)
 
-    train(recipe.run("audio_denoiser", learning_rate=3e-3, warmup=100), parts, step)
+    sample = composed(recipe, Composing(caption, denoiser, styles))
+    train(recipe.run("audio_denoiser", learning_rate=3e-3, warmup=100), parts, step, sample)
     for name, part in ((CAPTION, caption), (DENOISER, denoiser), (STYLES, styles)):
         recipe.keep(part, name)
 
@@ -78,9 +84,42 @@ def run_polish(recipe: Recipe) -> None:
         return unlearned(denoiser, styles, lessons, told)
 
     parts = nn.ModuleDict({DENOISER: denoiser, STYLES: styles})
-    train(recipe.run("audio_polish", learning_rate=1.5e-3, warmup=100), parts, step)
+    sample = composed(recipe, Composing(caption, denoiser, styles))
+    train(recipe.run("audio_polish", learning_rate=1.5e-3, warmup=100), parts, step, sample)
     recipe.keep(denoiser, DENOISER)
     recipe.keep(styles, STYLES)
+
+
+@dataclass(frozen=True)
+class Composing:
+    """The parts that make codes of captions."""
+
+    caption: CaptionEncoder
+    denoiser: CodeDenoiser
+    styles: Styles
+
+    def codes(self, captions: list[str]) -> Tensor:
+        """Codes [B, 130], each with a seed of its own."""
+        seeds = [torch.Generator(here()).manual_seed(seed) for seed in range(len(captions))]
+        told = self.caption.encode(captions)
+        return self.denoiser.generate(
+            self.styles(told, self.styles.draw(seeds)), seeds, Sampling(16, 1.0, 0.0)
+        )
+
+
+def composed(recipe: Recipe, composing: Composing) -> Sample:
+    """What is composed of held-out captions and of sounds."""
+    codec = recipe.part(AudioCodec, CODEC)
+    pieces = [Music(instrument, mood) for instrument in world.INSTRUMENTS for mood in world.MOODS]
+    captions = [caption(piece) for piece in pieces if is_held_out(piece)]
+    captions = captions[: SHOWN - 4] + [world.sound_caption(sound) for sound in world.SOUNDS[:4]]
+
+    def sample() -> Sheet:
+        mels = codec.decode(composing.codes(captions))
+        cells = [Cell(*pair) for pair in zip(mels, captions, strict=True)]
+        return Sheet(f"{len(captions)} captions composed", cells, columns=3)
+
+    return sample
 
 
 def blurred(conditions: Tensor) -> Tensor:

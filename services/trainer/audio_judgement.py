@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from anygpt_models.audio_pipeline import AudioPipeline
@@ -18,6 +17,7 @@ from services.trainer import judge_audio
 from services.trainer.data import world
 from services.trainer.data.audio import clips
 from services.trainer.recipe import Recipe
+from services.trainer.sheet import Cell, Sheet
 
 Waves = NDArray[np.float32]
 PIECES = list(product(world.INSTRUMENTS, world.MOODS))
@@ -70,15 +70,7 @@ def judged(waves: Waves, recogniser: AudioRecogniser) -> dict[str, float]:
 
 def picture(waves: Waves, path: Path) -> None:
     """Draw the mels of waveforms [N, S] as one PNG."""
-    mels = log_mel(torch.as_tensor(waves)).cpu().numpy()
-    figure = Figure(figsize=(16, 2.2 * -(-len(mels) // 4)))
-    for index, mel in enumerate(mels):
-        axes = figure.add_subplot(-(-len(mels) // 4), 4, index + 1)
-        axes.imshow(mel, origin="lower", aspect="auto", vmin=-7.0, vmax=2.5)
-        axes.set_axis_off()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.tight_layout(pad=0.2)
-    figure.savefig(path, dpi=60)
+    Sheet("", [Cell(mel) for mel in log_mel(torch.as_tensor(waves))], columns=4).save(path)
 
 
 def _share(heard: Sequence[object], asked: Callable[[str, str], object]) -> float:

@@ -10,12 +10,14 @@ from anygpt_models.audio_codec import SAMPLES, AudioCodec, levelled
 from anygpt_models.audio_recogniser import AudioRecogniser
 from anygpt_models.spectrogram import log_mel
 from services.trainer.audio_codec import PART as CODEC
+from services.trainer.audio_codec import SHOWN
 from services.trainer.audio_playing import trained
 from services.trainer.data import world
 from services.trainer.data.audio import Clip, clips, exercises
 from services.trainer.device import full_precision
 from services.trainer.loop import train
 from services.trainer.recipe import Recipe
+from services.trainer.sheet import Cell, Sheet
 
 PART = "audio_recogniser"
 SEMITONES = 3.0
@@ -48,7 +50,16 @@ def run_recogniser(recipe: Recipe) -> None:
         player, mood, sound = (unlikely(*pair) for pair in zip(found, classes[chosen].unbind(1), strict=True))
         return (player + sound + mood * is_piece[chosen]).mean()
 
-    train(recipe.run(PART, learning_rate=2e-3, warmup=100, weight_decay=0.05), model, step)
+    def sample() -> Sheet:
+        data = clips(recipe.cache)
+        rows = data.kept()[:: max(1, len(data.kept()) // SHOWN)]
+        heard = torch.as_tensor(data.waveforms(rows))
+        names = (" ".join(name for name in names if name) for names in model.name(heard))
+        shown = zip(levelled(log_mel(heard)), names, rows, strict=True)
+        cells = [Cell(mel, f"{data.index[row].caption}: heard {name}") for mel, name, row in shown]
+        return Sheet(f"{len(rows)} held-out pieces named", cells, columns=3)
+
+    train(recipe.run(PART, learning_rate=2e-3, warmup=100, weight_decay=0.05), model, step, sample)
     recipe.keep(model, PART)
     judge(recipe)
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from anygpt_models.caption import CaptionEncoder
 from anygpt_models.denoiser import CodeDenoiser, Sampling
 from anygpt_models.image_codec import ImageCodec, with_backdrop
-from anygpt_models.image_pipeline import to_uint8
 from anygpt_models.motion import FRAMES
 from anygpt_models.video_codec import MotionCodec
 from services.trainer.data import composed, videos, world
@@ -24,6 +21,7 @@ from services.trainer.image_codec import PART as CODEC
 from services.trainer.image_codec import canonical_codes
 from services.trainer.loop import Run, train
 from services.trainer.recipe import Recipe
+from services.trainer.sheet import Cell, Sheet
 
 CAPTION, IMAGE, MOTION = "image_caption", "image_denoiser", "video_denoiser"
 VARIANTS = 3
@@ -125,17 +123,17 @@ def learn(run: Run, drawing: Drawing, targets: Targets, count: int, noise: float
         condition = condition + noise * torch.randn_like(condition)
         return image.loss(stills, condition) + 0.2 * motion.loss(moves, condition[-len(moves) :])
 
-    def sample(_: int) -> None:
+    def sample() -> Sheet:
         told, pick = [world.caption(scene) for scene in world.scenes()[::31][:96]], random.Random(0)
         if drawing.codec.setting("things") > 1:
             told[::2] = [composed.caption(composed.draw(pick, held_out=True)) for _ in told[::2]]
         condition = caption.encode(told)
         seeds = [torch.Generator().manual_seed(seed) for seed in range(len(told))]
         codes = image.generate(condition, seeds, Sampling())
-        contact_sheet(drawing.codec.decode(codes), run.folder / "sheet.png", columns=16)
+        drawn = zip(drawing.codec.decode(codes), told, strict=True)
+        return Sheet(f"{len(told)} captions drawn", [Cell(*pair) for pair in drawn], columns=12)
 
     train(run, nn.ModuleList([caption, image, motion]), step, sample)
-    sample(run.steps)
 
 
 def remember(denoiser: CodeDenoiser, stills: Tensor) -> None:
@@ -160,10 +158,3 @@ def spoken(scene: world.Scene) -> str:
     said = world.caption(scene)
     bare = scene.colour == "white" and bool(torch.rand(()) < 0.5)
     return said.removesuffix(" on a white background") if bare else said
-
-
-def contact_sheet(pixels: Tensor, path: Path, columns: int) -> None:
-    """Pictures [N, 3, H, W] in -1..1 as one PNG."""
-    rows = [torch.cat(list(row), dim=2) for row in pixels.split(columns) if len(row) == columns]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(to_uint8(torch.cat(rows, dim=1))).save(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -20,6 +19,7 @@ from services.trainer.data.world import COLOURS
 from services.trainer.device import mixed_precision
 from services.trainer.loop import train
 from services.trainer.recipe import Recipe, channels_last
+from services.trainer.sheet import Cell, Sample, Sheet, above
 
 PART = "image_codec"
 TOKENS = {"backdrops": len(COLOURS), "others": 3, "composed": 2048}
@@ -41,14 +41,14 @@ def run_codec(recipe: Recipe) -> None:
         found = autoencoder.decode(latents + 0.05 * torch.randn_like(latents))
         return unlike(found, layers, after) + 1e-4 * latents.float().square().mean()
 
-    def sample(done: int) -> None:
+    def sample() -> Sheet:
         found = over(
             autoencoder.decode(autoencoder.encode(examples)), canonical_backdrop().expand(len(examples), 3)
         )
-        print(f"step {done}: {psnr(found, examples):.2f} dB on held-out pictures")
+        told = f"{psnr(found, examples):.2f} dB on held-out pictures"
+        return Sheet(told, compared(examples[:24], found), columns=12)
 
     train(recipe.run("image_autoencoder", learning_rate=2e-3, sample_every=150), autoencoder, step, sample)
-    sample(-1)
     recipe.keep(codec, PART)
 
 
@@ -146,17 +146,23 @@ def decoder_only(tokeniser: ImageTokeniser) -> None:
     tokeniser.places_in.requires_grad_(False)
 
 
-def quality(codec: ImageCodec, mixture: Mixture) -> Callable[[int], None]:
-    """Prints how well known and held-out pictures survive their codes."""
+def quality(codec: ImageCodec, mixture: Mixture) -> Sample:
+    """How well known and held-out pictures survive their codes."""
     known, examples = (
         mixture.before(rows, canonical_backdrop()) for rows in (mixture.known[::6], mixture.held_out[:64])
     )
 
-    def sample(done: int) -> None:
-        seen, held = (psnr(codec.decode(codec.encode(pixels)), pixels) for pixels in (known, examples))
-        print(f"step {done}: {seen:.2f} dB on known pictures, {held:.2f} dB on held-out ones", flush=True)
+    def sample() -> Sheet:
+        seen, held = (codec.decode(codec.encode(pixels)) for pixels in (known, examples))
+        told = f"{psnr(seen, known):.2f} dB on known pictures, {psnr(held, examples):.2f} dB on held-out ones"
+        return Sheet(told, [*compared(known[:24], seen), *compared(examples[:12], held)], columns=12)
 
     return sample
+
+
+def compared(wanted: Tensor, found: Tensor) -> list[Cell]:
+    """Pictures above what became of them."""
+    return [Cell(above(*pair)) for pair in zip(wanted, found, strict=False)]
 
 
 @torch.no_grad()

@@ -19,6 +19,7 @@ from services.trainer.image_codec import PART as CODEC
 from services.trainer.image_codec import canonical_codes
 from services.trainer.loop import train
 from services.trainer.recipe import Recipe, channels_last
+from services.trainer.sheet import Cell, Sheet
 
 PART = "image_recogniser"
 EMOTIONS = ("", *world.EMOTIONS)
@@ -48,20 +49,25 @@ def run_recogniser(recipe: Recipe) -> None:
             functional.cross_entropy(colour, colours) + functional.cross_entropy(emotion, emotions[kinds])
         )
 
-    def sample(done: int) -> None:
+    def sample() -> Sheet:
         pixels, kinds, colours = examples(album, draws, 300)
         kind, colour, emotion = (logits.argmax(1) for logits in model(pixels))
         right = [
             float((a == b).float().mean())
             for a, b in ((kind, kinds), (colour, colours), (emotion, emotions[kinds]))
         ]
-        print(
-            f"step {done}: right kind {right[0]:.3f}, colour {right[1]:.3f}, emotion {right[2]:.3f} on new crops"
-        )
+        told = f"right kind {right[0]:.3f}, colour {right[1]:.3f}, emotion {right[2]:.3f} on new crops"
+        return Sheet(told, named(pixels[:32], model))
 
     train(recipe.run(PART, learning_rate=1e-3, warmup=100, sample_every=100), model, step, sample)
-    sample(-1)
     recipe.keep(model, PART)
+
+
+def named(pixels: Tensor, model: ImageRecogniser) -> list[Cell]:
+    """Pictures over what they are taken for."""
+    return [
+        Cell(picture, ", ".join(names)) for picture, names in zip(pixels, model.name(pixels), strict=True)
+    ]
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from services.trainer.device import mixed_precision, on_processors, untouched_ra
 from services.trainer.frozen import check_frozen, frozen_digest
 from services.trainer.parameter_table import table, trained_rows
 from services.trainer.processes import Processes, Step
+from services.trainer.sheet import SAMPLES, Sample
 
 Steps = Iterator[tuple[Progress, Tensor]]
 PARAMETERS = "parameters.txt"
@@ -54,6 +55,10 @@ class Run:
         """The file that a resume reads."""
         return self.folder / "checkpoint.safetensors"
 
+    def is_sampled(self, step: int) -> bool:
+        """Whether samples are drawn after a step, though it may not be the last."""
+        return bool(self.sample_every) and step % self.sample_every == 0
+
     def done(self, progress: Progress) -> float:
         """Share of the budget that is spent, 0..1."""
         spent: float = max(progress.step / self.steps, progress.seconds / (60 * self.minutes))
@@ -66,8 +71,10 @@ class Run:
         return self.learning_rate * warm * fading
 
 
-def train(run: Run, model: nn.Module, step: Step, sample: Callable[[int], None] | None = None) -> Progress:
+def train(run: Run, model: nn.Module, step: Step, sample: Sample | None = None) -> Progress:
     """Minimise `step` over the trainable weights of `model`; with `resume`, go on from the last checkpoint.
+
+    What `sample` shows is drawn every `sample_every` steps and at the end.
 
     A budget in steps gives the same curve with and without a stop; a budget in minutes depends on the machine.
     """
@@ -102,7 +109,7 @@ def train(run: Run, model: nn.Module, step: Step, sample: Callable[[int], None] 
 
 def _recorded(
     run: Run, model: nn.Module, optimiser: torch.optim.Optimizer, steps: Steps, start: Progress,
-    sample: Callable[[int], None] | None,
+    sample: Sample | None,
 ) -> Progress:  # fmt: skip
     """Take every step, and keep curve, checkpoints, samples and a table of what is trained."""
     progress, curve = start, Curve(run.folder)
@@ -116,11 +123,13 @@ def _recorded(
                     curve.add(progress.step, progress.seconds, loss.item())
                 if progress.step % run.save_every == 0:
                     checkpoint.save(run.saved, model, optimiser, progress)
-                if sample and run.sample_every and progress.step % run.sample_every == 0:
-                    _sampled(model, sample, progress.step)
+                if sample and run.is_sampled(progress.step):
+                    _sampled(run, model, sample, progress)
         finally:
             checkpoint.save(run.saved, model, optimiser, progress)
     curve.plot()
+    if sample and not run.is_sampled(progress.step):
+        _sampled(run, model, sample, progress)
     return progress
 
 
@@ -159,12 +168,14 @@ def _steps(
         yield progress, loss
 
 
-def _sampled(model: nn.Module, sample: Callable[[int], None], step: int) -> None:
+def _sampled(run: Run, model: nn.Module, sample: Sample, progress: Progress) -> None:
     """Let a recipe look at the model without a trace in the run's randomness."""
     model.eval()
     with torch.no_grad(), untouched_randomness():
-        sample(step)
+        sheet = sample()
     model.train()
+    print(f"{run.folder.name} step {progress.step}: {sheet.told}", flush=True)
+    sheet.save(run.folder / SAMPLES)
 
 
 @contextmanager

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from anygpt_models.spectrogram import log_mel
 from anygpt_models.speech_language import SpeechLanguage
 from anygpt_models.speech_recogniser import GAP, STRIDE, SYMBOLS_PER_STEP, SpeechRecogniser, spelled, steps_of
 from anygpt_models.speech_text import ALPHABET
@@ -14,6 +17,7 @@ from services.trainer.data.speech import COMMA, END, read_voice
 from services.trainer.loop import train
 from services.trainer.pronunciations import inventory, unstressed
 from services.trainer.recipe import Recipe
+from services.trainer.sheet import Cell, Sheet
 from services.trainer.speech_batches import (
     Batches,
     Heard,
@@ -32,6 +36,8 @@ from services.trainer.word_errors import word_error_rate
 
 TIMED_STEPS = 1000
 """CTC alone takes long to leave its all-blank start; the phoneme of each step leads it out and then fades away."""
+SHOWN = 4
+"""Sentences of each voice on a sheet."""
 LETTER_WEIGHT, TIMING_WEIGHT = 0.3, 0.5
 
 
@@ -84,9 +90,21 @@ def run_recogniser(recipe: Recipe) -> None:
         recipe.run("speech_recogniser", learning_rate=2e-3, warmup=200),
         listener,
         lambda step: listener.loss(spliced(batches.draw()), step),
+        lambda: heard_so_far(recipe, listener.recogniser),
     )
     recipe.keep(listener.recogniser, "speech_recogniser")
     judge_recogniser(recipe)
+
+
+def heard_so_far(recipe: Recipe, recogniser: SpeechRecogniser) -> Sheet:
+    """Sentences that no recogniser learned from, and what is heard; none where they have not been spoken."""
+    language, cells = SpeechLanguage.from_pretrained(recipe.pack / "speech_language"), []
+    for voice in VOICES:
+        for utterance, samples in islice(read_voice(data_folder(recipe) / "held_out" / voice), SHOWN):
+            wave = torch.as_tensor(samples.astype("float32") / 32768.0)
+            heard = read(recogniser.listen(wave), recogniser.setting("phonemes"), language)
+            cells.append(Cell(log_mel(wave), f"said: {utterance.text}\nheard: {heard}"))
+    return Sheet(f"{len(cells)} held-out sentences heard", cells, columns=2)
 
 
 def judge_recogniser(recipe: Recipe) -> dict[str, float]:

@@ -13,8 +13,12 @@ from services.trainer.data.speech import Utterance, common_words, lexicon, read_
 from services.trainer.loop import train
 from services.trainer.pronunciations import inventory, pronunciation_loss, pronunciations
 from services.trainer.recipe import Recipe
+from services.trainer.sheet import Cell, Sheet, before
 from services.trainer.speech_batches import Batches, Spoken, balanced, load_spoken, phrase_pieces, stacked
 from services.trainer.speech_config import VOICES, data_folder
+
+SHOWN = 12
+"""Samples of a sheet."""
 
 
 def run_pronouncer(recipe: Recipe) -> None:
@@ -29,9 +33,17 @@ def run_pronouncer(recipe: Recipe) -> None:
         recipe.run("speech_pronouncer", learning_rate=3e-3, warmup=200),
         pronouncer,
         lambda _: pronunciation_loss(pronouncer, source.draw(recipe.many(16))),
+        lambda: pronounced_so_far(pronouncer, _utterances(recipe, "held_out")),
     )
     recipe.keep(pronouncer, "speech_pronouncer")
     judge_pronouncer(recipe)
+
+
+def pronounced_so_far(pronouncer: SpeechPronouncer, held_out: list[Utterance]) -> Sheet:
+    """Sentences that were never read to it, and how it would say them."""
+    texts = [utterance.text for utterance in held_out[:SHOWN]]
+    cells = [Cell(None, f"{text}\n{' '.join(pronouncer.pronounce(text))}") for text in texts]
+    return Sheet(f"{len(cells)} held-out sentences pronounced", cells, columns=3)
 
 
 def judge_pronouncer(recipe: Recipe) -> float:
@@ -65,16 +77,14 @@ def run_synthesiser(recipe: Recipe) -> None:
         recipe.run("speech_synthesiser", learning_rate=2e-3, warmup=200),
         synthesiser,
         lambda _: synthesis_loss(synthesiser, batches.draw()),
+        lambda: said_so_far(synthesiser, usable[:: max(1, len(usable) // SHOWN)]),
     )
     recipe.keep(synthesiser, "speech_synthesiser")
 
 
 def synthesis_loss(synthesiser: SpeechSynthesiser, rows: list[Spoken]) -> Tensor:
     """Distance of mels and of their slopes over time, and of log durations."""
-    ids = [torch.tensor([synthesiser.symbols.index(s) + 1 for s in row.utterance.symbols]) for row in rows]
-    symbols = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
-    seconds = [torch.tensor(row.utterance.seconds) * SAMPLE_RATE / HOP for row in rows]
-    lengths = torch.nn.utils.rnn.pad_sequence(seconds, batch_first=True)
+    symbols, lengths = _read(synthesiser, rows)
     mel, frames = stacked([row.mel for row in rows])
     said, log_frames = synthesiser(symbols, torch.tensor([row.voice for row in rows]), whole_frames(lengths))
     count = min(said.shape[-1], mel.shape[-1])
@@ -87,6 +97,25 @@ def synthesis_loss(synthesiser: SpeechSynthesiser, rows: list[Spoken]) -> Tensor
     )
     mean: Tensor = error.abs().sum() / keep.sum() / error.shape[1]
     return mean + 0.5 * slope + 0.3 * timing
+
+
+def said_so_far(synthesiser: SpeechSynthesiser, rows: list[Spoken]) -> Sheet:
+    """Phrases as the voices said them, and beside each how it is said here, in the same times."""
+    symbols, lengths = _read(synthesiser, rows)
+    said, _ = synthesiser(symbols, torch.tensor([row.voice for row in rows]), whole_frames(lengths))
+    cells = [
+        Cell(before(row.mel, mel[:, : row.mel.shape[-1]]), row.utterance.text)
+        for row, mel in zip(rows, said, strict=True)
+    ]
+    return Sheet(f"{len(cells)} phrases said", cells, columns=2)
+
+
+def _read(synthesiser: SpeechSynthesiser, rows: list[Spoken]) -> tuple[Tensor, Tensor]:
+    """Numbers of symbols [B, N], and how many frames each lasts [B, N]."""
+    ids = [torch.tensor([synthesiser.symbols.index(s) + 1 for s in row.utterance.symbols]) for row in rows]
+    seconds = [torch.tensor(row.utterance.seconds) * SAMPLE_RATE / HOP for row in rows]
+    pad = torch.nn.utils.rnn.pad_sequence
+    return pad(ids, batch_first=True), pad(seconds, batch_first=True)
 
 
 FLOOR = -8.0

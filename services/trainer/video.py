@@ -18,6 +18,7 @@ from services.trainer.data.scenes import Album
 from services.trainer.image_codec import psnr
 from services.trainer.loop import train
 from services.trainer.recipe import Recipe, main
+from services.trainer.sheet import Cell, Sheet, above, strip
 
 SIZE = 32
 PART = "motion_codec"
@@ -25,7 +26,7 @@ PART = "motion_codec"
 
 def run_codec(recipe: Recipe) -> None:
     """Learn the motion codes themselves, from maps that are known: the six motions and any mixture of moves."""
-    codec, count = recipe.build(MotionCodec, PART), recipe.many(48)
+    codec, count, album = recipe.build(MotionCodec, PART), recipe.many(48), Album.open(recipe.cache)
     codec.encoder.requires_grad_(False)
     codec.to_levels.requires_grad_(False)
 
@@ -34,7 +35,14 @@ def run_codec(recipe: Recipe) -> None:
         affine, field = codec.moved(codec.poses(maps))
         return 10 * functional.mse_loss(affine, maps) + field.square().mean()
 
-    train(recipe.run("motion_codec", learning_rate=3e-3, bf16=False), codec, step)
+    def sample() -> Sheet:
+        frames, maps = videos.render(
+            album, [world.Scene("rocket", "blue", motion) for motion in world.MOTIONS]
+        )
+        found = codec.decode(frames[:, KEY_FRAME], codec.encode_poses(maps))
+        return Sheet(f"{psnr(found, frames):.2f} dB by codes of known maps", filmed(frames, found), columns=1)
+
+    train(recipe.run("motion_codec", learning_rate=3e-3, bf16=False), codec, step, sample)
     recipe.keep(codec, PART)
 
 
@@ -52,16 +60,14 @@ def run_sight(recipe: Recipe) -> None:
         wanted = codec.poses(maps).tanh()
         return functional.mse_loss(codec(frames + 0.03 * torch.randn_like(frames)).float().tanh(), wanted)
 
-    def sample(done: int) -> None:
+    def sample() -> Sheet:
         frames, maps, _labels = clips(album, 12, size=128)
         told = codec.decode(frames[:, KEY_FRAME], codec.encode_poses(maps))
         shown = codec.decode(frames[:, KEY_FRAME], codec.encode(frames))
-        print(
-            f"step {done}: {psnr(told, frames):.2f} dB by known maps, {psnr(shown, frames):.2f} dB by sight"
-        )
+        figures = f"{psnr(told, frames):.2f} dB by known maps, {psnr(shown, frames):.2f} dB by sight"
+        return Sheet(figures, filmed(frames, shown)[:6], columns=1)
 
     train(recipe.run("motion_sight", learning_rate=2e-3, sample_every=200), codec, step, sample)
-    sample(-1)
     recipe.keep(codec, PART)
 
 
@@ -78,13 +84,20 @@ def run_recogniser(recipe: Recipe) -> None:
         noise = 0.1 * torch.rand(len(frames), 1, 1, 1, 1) * torch.randn_like(frames)
         return functional.cross_entropy(model(frames + noise).float(), labels)
 
-    def sample(done: int) -> None:
+    def sample() -> Sheet:
         frames, _maps, labels = clips(album, 70)
-        print(f"step {done}: right motion {float((model(frames).argmax(1) == labels).float().mean()):.3f}")
+        right = float((model(frames).argmax(1) == labels).float().mean())
+        names = [name or "stays" for name in model.name(frames[::5])]
+        strips = [Cell(strip(clip), name) for clip, name in zip(frames[::5], names, strict=True)]
+        return Sheet(f"right motion {right:.3f}", strips, columns=2)
 
     train(recipe.run("motion_recogniser", learning_rate=1e-3, sample_every=100), model, step, sample)
-    sample(-1)
     recipe.keep(model, "motion_recogniser")
+
+
+def filmed(wanted: Tensor, found: Tensor) -> list[Cell]:
+    """Frames of clips above what became of them."""
+    return [Cell(above(strip(one), strip(other))) for one, other in zip(wanted, found, strict=True)]
 
 
 def named_maps(count: int) -> Tensor:

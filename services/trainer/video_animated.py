@@ -17,9 +17,10 @@ from torch.nn import functional
 from anygpt_models.image_recogniser import ImageRecogniser
 from anygpt_models.video_recogniser import MotionRecogniser, VideoRecogniser
 from services.trainer.animated_cast import Cast
-from services.trainer.image_recogniser import PART, examples
+from services.trainer.image_recogniser import PART, examples, named
 from services.trainer.loop import train
 from services.trainer.recipe import Recipe
+from services.trainer.sheet import Sheet
 
 MOTION_PART = "motion_recogniser"
 NAMING = 0.2
@@ -38,11 +39,7 @@ def run_animated(recipe: Recipe) -> None:
     def step(_: int) -> Tensor:
         return lesson.pictures(2 * count) + lesson.clips(count)
 
-    def sample(done: int) -> None:
-        print(f"step {done}: {lesson.report()}")
-
-    train(recipe.run("animated", learning_rate=5e-4, sample_every=200), learning, step, sample)
-    sample(-1)
+    train(recipe.run("animated", learning_rate=5e-4, sample_every=200), learning, step, lesson.sheet)
     recipe.keep(image, PART)
     recipe.keep(motion, MOTION_PART)
 
@@ -76,28 +73,28 @@ class Lesson:
     def pictures(self, count: int) -> Tensor:
         """Loss on frames of animations, on the stills of the same, and on pictures of everything."""
         alive, still, kinds = self.cast.frames(count)
-        features, named = self.sight.picture(torch.cat([alive, still]))
+        features, logits = self.sight.picture(torch.cat([alive, still]))
         wanted = self.before.picture(still)[0].repeat(2, 1, 1)
         others, _, _ = examples(self.cast.album, self.cast.draws, count)
         kept = functional.mse_loss(self.sight.picture(others)[0], self.before.picture(others)[0])
-        naming = functional.cross_entropy(named, kinds.repeat(2))
+        naming = functional.cross_entropy(logits, kinds.repeat(2))
         return functional.mse_loss(features, wanted) + kept + NAMING * naming
 
     def clips(self, count: int) -> Tensor:
         """Loss on animations and on stills that move alike."""
         alive, still, motions = self.cast.clips(count)
         noise = 0.1 * torch.rand(count, 1, 1, 1, 1) * torch.randn_like(alive)
-        features, named = self.sight.clip(torch.cat([alive + noise, still]))
+        features, logits = self.sight.clip(torch.cat([alive + noise, still]))
         wanted = self.before.clip(still)[0].repeat(2, 1, 1)
-        naming = functional.cross_entropy(named, motions.repeat(2))
+        naming = functional.cross_entropy(logits, motions.repeat(2))
         return functional.mse_loss(features, wanted) + NAMING * naming
 
-    @torch.no_grad()
-    def report(self) -> str:
+    def sheet(self) -> Sheet:
         """How far features of animations are from those of stills and how many are named, and were before."""
-        frames = _compared(self.sight.picture, self.before.picture, *self.cast.frames(200))
+        seen = self.cast.frames(200)
+        frames = _compared(self.sight.picture, self.before.picture, *seen)
         clips = _compared(self.sight.clip, self.before.clip, *self.cast.clips(70))
-        return f"frames {frames}; clips {clips}"
+        return Sheet(f"frames {frames}; clips {clips}", named(seen[0][:32], self.sight.image))
 
 
 Look = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -107,7 +104,7 @@ def _compared(now: Look, before: Look, alive: Tensor, still: Tensor, classes: Te
     wanted = before(still)[0]
     told = []
     for look in (now, before):
-        features, named = look(alive)
-        right = float((named.argmax(1) == classes).float().mean())
+        features, logits = look(alive)
+        right = float((logits.argmax(1) == classes).float().mean())
         told.append(f"{float(functional.mse_loss(features, wanted)):.3f} off, {right:.3f} right")
     return f"{told[0]} (before: {told[1]})"

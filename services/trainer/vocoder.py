@@ -15,8 +15,11 @@ from services.trainer.data.audio import clips
 from services.trainer.device import full_precision
 from services.trainer.loop import train
 from services.trainer.recipe import Recipe
+from services.trainer.sheet import Cell, Sheet, before
 
 PART = "vocoder"
+FAINT = 1e-4
+"""Added to magnitudes that are drawn: nothing is below it."""
 CROP = 64
 """Frames of a training crop: a second."""
 
@@ -33,7 +36,14 @@ def run_vocoder(recipe: Recipe) -> None:
         linear, mel = spectra(sources, recipe.many(24))
         return spectral_loss(model.linear(mel), linear)
 
-    train(recipe.run(PART, learning_rate=2e-3), model, step)
+    def sample() -> Sheet:
+        linear, mel = spectra(sources, 12)
+        found = model.linear(mel)
+        heard = zip(linear, found, strict=True)
+        cells = [Cell(before(*((each + FAINT).log() for each in pair))) for pair in heard]
+        return Sheet(f"spectral convergence {spectral_convergence(found, linear):.3f}", cells, columns=6)
+
+    train(recipe.run(PART, learning_rate=2e-3), model, step, sample)
     recipe.keep(model, PART)
     judge(recipe)
 

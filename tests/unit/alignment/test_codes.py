@@ -52,7 +52,13 @@ def media(recipe: Recipe, codecs: Codecs) -> CodesOfMedia:
 
 @pytest.mark.parametrize(
     ("modality", "caption"),
-    [("image", CAT), ("video", "a cat rising on a red background"), ("audio", PIANO), ("audio", RAIN)],
+    [
+        ("image", CAT),
+        ("video", "a cat rising on a red background"),
+        ("video", CAT),
+        ("audio", PIANO),
+        ("audio", RAIN),
+    ],
 )
 def test_media_have_as_many_codes_as_the_manifest_says(
     media: CodesOfMedia, modality: ModalityName, caption: str

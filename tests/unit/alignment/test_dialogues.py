@@ -9,7 +9,7 @@ from anygpt.pack import open_pack
 from anygpt.topology import MODALITY_NAMES
 from anygpt_models.speech_text import spoken
 from services.trainer.alignment import switching
-from services.trainer.alignment_reading import wanted_of
+from services.trainer.alignment_reading import shown_in, wanted_of
 from services.trainer.data import chat, dialogues, ideas, world
 from services.trainer.data.dialogues import STAYS
 from services.trainer.data.messages import ANNOUNCED, MEDIA, Dialogue, Part, meant
@@ -125,7 +125,8 @@ def test_no_training_shows_a_combination_that_is_kept_for_judging(built: list[Di
     judged = dialogues.build(300, 1, talk, held_out=True)
     assert any(shows_held_out(dialogue) for dialogue in judged)
     for modality in ("image", "video", "audio"):
-        assert not [idea for idea in wanted_of(modality) if is_held_out(idea)]
+        assert not [idea for idea in shown_in(modality) if is_held_out(idea)]
+    assert set(shown_in("video")) - set(wanted_of("video")) == set(wanted_of("image"))
 
 
 def test_what_was_shown_in_the_turn_before_is_asked_about_in_the_next(built: list[Dialogue]) -> None:

@@ -110,6 +110,7 @@ def test_every_built_dialogue_is_a_short_sequence(sequencer: Sequencer, talk: Ta
     [
         ("image", "a happy face on a white background"),
         ("video", "a hippopotamus moving left on a blue background"),
+        ("video", "a hippopotamus on a blue background"),
         ("audio", "happy piano music"),
         ("audio", "the sound of waves"),
     ],

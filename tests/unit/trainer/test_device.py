@@ -16,6 +16,7 @@ from services.trainer import base_model as base
 from services.trainer.device import device_of, here
 from services.trainer.mini import all_stages, stages
 from services.trainer.recipe import Recipe
+from services.trainer.sheet import SAMPLES
 from tests.unit.trainer.rehearsal import AMOUNTS
 from tests.unit.trainer.second_device import ELSEWHERE, SecondDevice, carry
 from tests.unit.trainer.tiny_data import write_tiny_data
@@ -115,6 +116,12 @@ def test_every_stage_keeps_to_the_device_in_force(tmp_path: Path, second_device:
     for name in WALKED:
         known[name](recipe)
     assert len(list((tmp_path / "pack").iterdir())) > 15
+    assert without_samples(cache) == set()
+
+
+def without_samples(cache: Path) -> set[str]:
+    """Runs that show nothing of what they learned."""
+    return {run.name for run in (cache / "runs").iterdir() if not (run / SAMPLES).exists()}
 
 
 @pytest.fixture

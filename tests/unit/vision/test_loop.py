@@ -16,6 +16,7 @@ from torch.nn import functional
 from services.trainer.checkpoint import Progress
 from services.trainer.curve import Curve
 from services.trainer.loop import Run, train
+from services.trainer.sheet import Sheet
 
 LEARN = """
 import sys, time
@@ -70,7 +71,12 @@ def test_looking_at_samples_leaves_no_trace_in_the_run(tmp_path: Path) -> None:
         torch.manual_seed(0)
         model = nn.Linear(4, 1)
         run = Run(folder, steps=12, sample_every=3 if looks else 0)
-        train(run, model, lambda _: model(torch.randn(8, 4)).square().mean(), lambda _: print(torch.randn(3)))
+        train(
+            run,
+            model,
+            lambda _: model(torch.randn(8, 4)).square().mean(),
+            lambda: Sheet(str(torch.randn(3)), []),
+        )
         return model.weight.detach().clone()
 
     assert torch.equal(weights(tmp_path / "a", looks=True), weights(tmp_path / "b", looks=False))
