@@ -26,10 +26,11 @@ PACKAGES = tuple(Package(f"@lobehub/fluent-emoji-anim-{number}", "1.0.0", "MIT")
 
 @dataclass(frozen=True)
 class Animations:
-    """RGBA pixels uint8 [N, 24, 128, 128, 4], alpha not multiplied in; kind and code point of each."""
+    """RGBA pixels uint8 [N, 24, 128, 128, 4], alpha not multiplied in; code point and package of each."""
 
     pixels: NDArray[np.uint8]
     code_points: list[str]
+    packages: list[str]
 
     @cached_property
     def rows(self) -> dict[str, list[int]]:
@@ -52,19 +53,24 @@ def animations(cache: Path) -> Animations:
     path, names = cache / "data" / "animations.npy", cache / "data" / "animations.json"
     if not names.exists():
         found = sorted(
-            (entry for package in PACKAGES for entry in _decoded(fetch(cache, package))),
+            (
+                (point, package.name, pixels)
+                for package in PACKAGES
+                for point, pixels in _decoded(cache, package)
+            ),
             key=lambda entry: entry[0],
         )
-        np.save(path, np.stack([pixels for _, pixels in found]))
-        write_records(names, [name for name, _ in found])
-    points: list[str] = records(names, list[str])
-    return Animations(array(path, (len(points), FRAMES, SIZE, SIZE, 4), np.uint8), points)
+        np.save(path, np.stack([pixels for *_, pixels in found]))
+        write_records(names, [(point, package) for point, package, _ in found])
+    known: list[tuple[str, str]] = records(names, list[tuple[str, str]])
+    pixels = array(path, (len(known), FRAMES, SIZE, SIZE, 4), np.uint8)
+    return Animations(pixels, [point for point, _ in known], [package for _, package in known])
 
 
-def _decoded(archive: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """The animations of an archive; a file of one frame is none."""
+def _decoded(cache: Path, package: Package) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """The animations of a package; a file of one frame is none."""
     wanted = {point for kind in world.kinds() for point in world.code_points(kind)}
-    with tarfile.open(archive) as tar:
+    with tarfile.open(fetch(cache, package)) as tar:
         for member in tar:
             point = Path(member.name).stem.removesuffix("-fe0f")
             file = tar.extractfile(member) if point in wanted and member.name.endswith(".webp") else None

@@ -64,6 +64,7 @@ def test_animations_are_those_of_the_world_that_move_evenly_in_24_frames(tmp_pat
     })  # fmt: skip
     found = animations.animations(tmp_path)
     assert found.code_points == ["1f431", "2602"]
+    assert found.packages == ["@lobehub/fluent-emoji-anim-2"] * 2
     assert found.rows == {"cat": [0], "umbrella": [1]}
     assert found.pixels[0, :, 0, 0, 0].tolist() == [*range(0, 240, 10)]
     assert found.pixels[1, :, 0, 0, 0].tolist() == [0] * 12 + [255] * 12

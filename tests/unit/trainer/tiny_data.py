@@ -89,7 +89,7 @@ def _animations(data: Path) -> None:
         [np.rot90(stills[known.index(point)], turn // 6) for turn in range(videos.FRAMES)] for point in points
     ]
     np.save(data / "animations.npy", np.array(alive))
-    (data / "animations.json").write_text(json.dumps(points))
+    (data / "animations.json").write_text(json.dumps([(point, "numpy") for point in points]))
 
 
 def _clips(folder: Path) -> None:

@@ -1,0 +1,78 @@
+"""Music, sounds and speech, as examples: as many as there are."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import asdict
+from importlib.metadata import metadata
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anygpt.errors import Precondition
+from services.trainer.data import audio
+from services.trainer.data.npm import Package
+from services.trainer.data.speech import HibariVoice, JoeVoice, read_voice
+from services.trainer.evaluation.files import sound_file
+from services.trainer.export.example import DataSet, Example, Split
+
+VOICES = {voice.name: voice.package for voice in (HibariVoice, JoeVoice)}
+
+
+def _clips(cache: Path, split: Split, pick: random.Random) -> Iterator[Example]:
+    """Recordings in a random order, those of exercises too, which have no caption; sounds are made of nothing."""
+    clips, exercises = audio.clips(cache), audio.exercises(cache)
+    trained = set(clips.trained())
+    rows = [(clips, row) for row in range(len(clips.index)) if (row in trained) == (split == "train")]
+    rows += [(exercises, row) for row in range(len(exercises.index))] if split == "train" else []
+    pick.shuffle(rows)
+    for data, row in rows:
+        clip = data.index[row]
+        made = ["fluid-soundfont-gm/FluidR3_GM.sf2"] if clip.instrument else []
+        yield Example("wav", sound_file(data.waveforms([row])[0]), clip.caption, asdict(clip), made)
+
+
+def _sentences(cache: Path, split: Split, pick: random.Random) -> Iterator[Example]:
+    """Both voices in turn, each in the order in which it read."""
+    folders = {name: cache / "data" / "speech" / split / name for name in VOICES}
+    if missing := [name for name, folder in folders.items() if not (folder / "000.json").exists()]:
+        raise Precondition(
+            f"{missing[0]} has said nothing yet: anygpt train mini --stage speech.data",
+            reason="DATA_MISSING", field="speech",
+        )  # fmt: skip
+    reading = {name: read_voice(folder) for name, folder in folders.items()}
+    while reading:
+        for name in [*reading]:
+            said = next(reading[name], None)
+            if said is None:
+                del reading[name]
+                continue
+            utterance, samples = said
+            shows = {"voice": name, "symbols": utterance.symbols, "seconds": utterance.seconds}
+            yield Example("wav", sound_file(_floats(samples)), utterance.text, shows, [VOICES[name]])
+
+
+def _floats(samples: NDArray[np.int16]) -> NDArray[np.float32]:
+    return samples.astype(np.float32) / 32768.0
+
+
+def _voices() -> list[Package]:
+    """The packages of the voices, as they are installed."""
+    facts = [metadata(package).json for package in VOICES.values()]
+    return [
+        Package(
+            str(one["name"]), str(one["version"]), str(one.get("license_expression") or one.get("license"))
+        )
+        for one in facts
+    ]
+
+
+HEARD = {
+    "audio": DataSet(
+        lambda: [Package("fluid-soundfont-gm", "3.1", "MIT")],
+        "pieces by instrument and mood, and two recordings of each other piece and sound", _clips,
+    ),
+    "speech": DataSet(_voices, "sentences: what is held out is read by no voice in training", _sentences),
+}  # fmt: skip
