@@ -12,6 +12,7 @@ from anygpt_models.audio_codec import LENGTH, PER_STEP, AudioCodec
 from anygpt_models.audio_pipeline import Styles
 from anygpt_models.caption import CaptionEncoder
 from anygpt_models.denoiser import CodeDenoiser, Sampling
+from services.trainer import pack
 from services.trainer.audio_codec import PART as CODEC
 from services.trainer.audio_codec import SHOWN
 from services.trainer.audio_playing import PLAYERS, Playing, by_parts
@@ -22,6 +23,7 @@ from services.trainer.data.mixture import pick
 from services.trainer.data.split import is_held_out
 from services.trainer.device import here
 from services.trainer.loop import train
+from services.trainer.processes import once
 from services.trainer.recipe import Recipe
 from services.trainer.sheet import Cell, Sample, Sheet
 
@@ -51,6 +53,7 @@ def run_denoiser(recipe: Recipe) -> None:
     train(recipe.run("audio_denoiser", learning_rate=3e-3, warmup=100), parts, step, sample)
     for name, part in ((CAPTION, caption), (DENOISER, denoiser), (STYLES, styles)):
         recipe.keep(part, name)
+    once(lambda: pack.write_scheduler(recipe.pack))
 
 
 def unlearned(denoiser: CodeDenoiser, styles: Styles, lessons: list[Lesson], told: list[Tensor]) -> Tensor:

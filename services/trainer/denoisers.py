@@ -13,6 +13,7 @@ from anygpt_models.denoiser import CodeDenoiser, Sampling
 from anygpt_models.image_codec import ImageCodec, with_backdrop
 from anygpt_models.motion import FRAMES
 from anygpt_models.video_codec import MotionCodec
+from services.trainer import pack
 from services.trainer.data import composed, videos, world
 from services.trainer.data.draws import SceneDraws
 from services.trainer.data.mixture import Mixture, palette
@@ -20,6 +21,7 @@ from services.trainer.data.scenes import Album
 from services.trainer.image_codec import PART as CODEC
 from services.trainer.image_codec import canonical_codes
 from services.trainer.loop import Run, train
+from services.trainer.processes import once
 from services.trainer.recipe import Recipe
 from services.trainer.sheet import Cell, Sheet
 
@@ -85,6 +87,7 @@ def run_denoiser(recipe: Recipe) -> None:
     learn(run, Drawing(caption, image, motion, codec), targets, recipe.many(64))
     for name, part in ((CAPTION, caption), (IMAGE, image), (MOTION, motion)):
         recipe.keep(part, name)
+    once(lambda: pack.write_scheduler(recipe.pack))
 
 
 def run_steady(recipe: Recipe) -> None:

@@ -26,8 +26,10 @@ def stages() -> dict[str, Stage]:
     parts["video.animated"] = run_animated
     for name in ("denoiser", "steady"):
         parts[f"image.{name}"] = image.STAGES[name]
-    parts |= {f"speech.{name}": stage for name, stage in speech.STAGES.items()}
+    parts |= {f"speech.{name}": stage for name, stage in speech.STAGES.items() if name != "judge"}
     parts |= {f"audio.{name}": stage for name, stage in audio.STAGES.items()}
+    # What is said is heard through the vocoder of the audio stages.
+    parts["speech.judge"] = speech.STAGES["judge"]
     parts["samples"] = run_samples
     parts |= {
         f"alignment.{name}": alignment.STAGES[name] for name in ("read", "describe", "converse", "signal")

@@ -207,9 +207,14 @@ def shrink(folder: Path) -> None:
 def finish(folder: Path, form: Form = SIGNALS) -> Manifest:
     """Make a pack of trained parts: small weights, what diffusers looks for beside them, the manifest."""
     shrink(folder)
-    MaskScheduler().save_pretrained(folder / "scheduler")
+    write_scheduler(folder)
     write_model_index(folder)
     return build_manifest(folder, form)
+
+
+def write_scheduler(folder: Path) -> None:
+    """Write the schedule of masks, without which no pipeline draws from a folder."""
+    MaskScheduler().save_pretrained(folder / "scheduler")
 
 
 def build_manifest(folder: Path, form: Form = SIGNALS) -> Manifest:
