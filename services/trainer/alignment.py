@@ -89,7 +89,7 @@ def converse(recipe: Recipe, alignment: Alignment) -> None:
         return answers + CONDITION_WEIGHT * conditions + ENGLISH_WEIGHT * model.drift_loss(plain)
 
     run = recipe.run("alignment", learning_rate=8e-4, warmup=20, save_every=25, log_every=5)
-    train(run, model, step, answered(recipe, alignment))
+    train(run, model, step, answered(alignment, features))
     keep(recipe, model, "")
 
 

@@ -63,7 +63,7 @@ def converse(recipe: Recipe, alignment: Alignment) -> None:
         return answers + ENGLISH_WEIGHT * model.drift_loss(plain)
 
     run = recipe.run("alignment_codes", learning_rate=1.2e-3, warmup=20, save_every=25, log_every=5)
-    train(run, model, step, answered(recipe, alignment, _nothing))
+    train(run, model, step, answered(alignment, _nothing))
     keep(recipe, model, "_adapter")
 
 

@@ -63,7 +63,7 @@ def describe(recipe: Recipe, alignment: Alignment) -> None:
         return model.answer_loss(batch, model.hidden(batch, features)[0])
 
     run = recipe.run("alignment_describe", learning_rate=6e-4, warmup=10, save_every=25, log_every=5)
-    train(run, model, step, answered(recipe, alignment))
+    train(run, model, step, answered(alignment, features))
     with torch.no_grad():
         for weight, first in zip(model.into.parameters(), before.parameters(), strict=True):
             weight.lerp_(first, 0.5)

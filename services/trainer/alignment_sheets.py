@@ -13,7 +13,6 @@ from anygpt_models.image_pipeline import ImagePipeline
 from anygpt_models.spectrogram import log_mel
 from anygpt_models.video_pipeline import VideoPipeline
 from services.trainer.alignment_answer import Answerer
-from services.trainer.alignment_media import Features, sources
 from services.trainer.alignment_model import MediaVectors
 from services.trainer.alignment_setup import Alignment
 from services.trainer.data import dialogues
@@ -31,14 +30,13 @@ Projected = Callable[[Tensor], Tensor]
 """Numbers of examples -> what a projection makes of them."""
 
 
-def answered(recipe: Recipe, alignment: Alignment, media: MediaVectors | None = None) -> Sample:
+def answered(alignment: Alignment, media: MediaVectors) -> Sample:
     """What the model answers to requests in wordings that it has never seen."""
     written = dialogues.build(8 * SHOWN, 5, alignment.talk, held_out=True)
     asked = [one for one in written if one.family != "chat" and not one.forced and not shows_held_out(one)][
         :SHOWN
     ]
-    seen = media or Features(sources(recipe), alignment.words)
-    answerer = Answerer(alignment.model, alignment.sequencer, seen)
+    answerer = Answerer(alignment.model, alignment.sequencer, media)
 
     def sample() -> Sheet:
         answers = answerer.answer([alignment.sequencer.prompt(dialogue) for dialogue in asked])
