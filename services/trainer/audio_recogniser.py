@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from anygpt_models.audio_codec import SAMPLES, AudioCodec, levelled
-from anygpt_models.audio_recogniser import AudioRecogniser
+from anygpt_models.audio_recogniser import NONE, AudioRecogniser
 from anygpt_models.spectrogram import log_mel
 from services.trainer.audio_codec import PART as CODEC
 from services.trainer.audio_codec import SHOWN
@@ -54,7 +54,7 @@ def run_recogniser(recipe: Recipe) -> None:
         data = clips(recipe.cache)
         rows = data.kept()[:: max(1, len(data.kept()) // SHOWN)]
         heard = torch.as_tensor(data.waveforms(rows))
-        names = (" ".join(name for name in names if name) for names in model.name(heard))
+        names = (" ".join(name for name in names if name != NONE) for names in model.name(heard))
         shown = zip(levelled(log_mel(heard)), names, rows, strict=True)
         cells = [Cell(mel, f"{data.index[row].caption}: heard {name}") for mel, name, row in shown]
         return Sheet(f"{len(rows)} held-out pieces named", cells, columns=3)
