@@ -34,7 +34,7 @@ class Example:
 class DataSet:
     """Where a data set comes from, what its splits keep apart, and its examples of a split, drawn by a seed."""
 
-    sources: Callable[[], Sequence[Package]]
+    sources: Callable[[Path], Sequence[Package]]
     apart: str
     examples: Callable[[Path, Split, random.Random], Iterator[Example]]
 
@@ -46,7 +46,7 @@ class DataSet:
         counts = {split: self._write(cache, folder, split, count, seed) for split in SPLITS}
         card = {
             "name": folder.name, "seed": seed, "counts": counts, "apart": self.apart,
-            "sources": [asdict(source) for source in self.sources()],
+            "sources": [asdict(source) for source in self.sources(cache)],
         }  # fmt: skip
         (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
         return counts

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
 from dataclasses import asdict
-from importlib.metadata import metadata
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from services.trainer.evaluation.files import sound_file
 from services.trainer.export.example import DataSet, Example, Split
 
 VOICES = {voice.name: voice.package for voice in (HibariVoice, JoeVoice)}
+LICENCES = {"hibari": "Apache-2.0", "joe": "MIT"}
 
 
 def _clips(cache: Path, split: Split, pick: random.Random) -> Iterator[Example]:
@@ -58,20 +59,19 @@ def _floats(samples: NDArray[np.int16]) -> NDArray[np.float32]:
     return samples.astype(np.float32) / 32768.0
 
 
-def _voices() -> list[Package]:
-    """The packages of the voices, as they are installed."""
-    facts = [metadata(package).json for package in VOICES.values()]
-    return [
-        Package(
-            str(one["name"]), str(one["version"]), str(one.get("license_expression") or one.get("license"))
-        )
-        for one in facts
-    ]
+def _voices(cache: Path) -> list[Package]:
+    """The packages of the voices, as their utterances say."""
+    return [_package(cache / "data" / "speech" / "train" / name / "provenance.json", name) for name in VOICES]
+
+
+def _package(provenance: Path, voice: str) -> Package:
+    told = json.loads(provenance.read_text(encoding="utf-8"))
+    return Package(told["package"], told["version"], LICENCES[voice])
 
 
 HEARD = {
     "audio": DataSet(
-        lambda: [Package("fluid-soundfont-gm", "3.1", "MIT")],
+        lambda _: [Package("fluid-soundfont-gm", "3.1", "MIT")],
         "pieces by instrument and mood, and two recordings of each other piece and sound", _clips,
     ),
     "speech": DataSet(_voices, "sentences: what is held out is read by no voice in training", _sentences),

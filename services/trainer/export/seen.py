@@ -82,7 +82,7 @@ def _stills(album: Album, kinds: Sequence[str]) -> list[str]:
 
 
 SEEN = {
-    "image": DataSet(lambda: [images.STILLS], COMBINATIONS, _pictures),
-    "video": DataSet(lambda: [images.STILLS], COMBINATIONS, _clips),
-    "animation": DataSet(lambda: PACKAGES, COMBINATIONS, _animations),
+    "image": DataSet(lambda _: [images.STILLS], COMBINATIONS, _pictures),
+    "video": DataSet(lambda _: [images.STILLS], COMBINATIONS, _clips),
+    "animation": DataSet(lambda _: PACKAGES, COMBINATIONS, _animations),
 }
