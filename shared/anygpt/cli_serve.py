@@ -58,7 +58,8 @@ def serve(
         # What is wrong with the pack is told before seconds go into loading what would use it.
         open_pack(settings.pack)
     found = main.find_services(services or [])
-    asyncio.run(main.serve(found, settings, lambda at: print(f"ready on {settings.host}:{at}", flush=True)))
+    # In one write: what another thread flushes between a line and its end would stand in the same line.
+    asyncio.run(main.serve(found, settings, lambda at: typer.echo(f"ready on {settings.host}:{at}")))
 
 
 def init(bus: Bus = None, store: Store = None) -> None:

@@ -17,6 +17,8 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import typer
+
 from anygpt.main import Runtime, Service, serve
 from anygpt.settings import ServiceSettings
 from anygpt.stage import Call, Stage
@@ -78,4 +80,4 @@ if __name__ == "__main__":
     signal.signal(signal.SIGWINCH, lambda *_: tidy())
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     services = [paced(service, float(sys.argv[2])) for service in find(sys.argv[1])]
-    asyncio.run(serve(services, ServiceSettings(), lambda port: print(f"ready on {port}", flush=True)))
+    asyncio.run(serve(services, ServiceSettings(), lambda port: typer.echo(f"ready on {port}")))

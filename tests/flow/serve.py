@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
+import typer
+
 from anygpt.logs import start_logging
 from anygpt.main import Service, serve
 from anygpt.settings import ServiceSettings
@@ -21,6 +23,4 @@ def find(names: str) -> list[Service]:
 
 if __name__ == "__main__":
     start_logging()
-    asyncio.run(
-        serve(find(sys.argv[1]), ServiceSettings(), lambda port: print(f"ready on {port}", flush=True))
-    )
+    asyncio.run(serve(find(sys.argv[1]), ServiceSettings(), lambda port: typer.echo(f"ready on {port}")))

@@ -27,6 +27,8 @@ FIELDS = {"request", "tenant", "stage", "trace"}
 def lines(service: Service) -> list[dict[str, Any]]:
     """All lines of the log but the one that says where it listens; every one is JSON."""
     texts = service.log.read_text().splitlines()
+    other = [place for place, text in enumerate(texts) if not text.startswith(("{", "ready on "))]
+    assert not other, [texts[max(0, place - 1) : place + 3] for place in other]
     return [json.loads(text) for text in texts if not text.startswith("ready on ")]
 
 
