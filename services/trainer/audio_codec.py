@@ -19,6 +19,7 @@ from anygpt_models.audio_codec import (
 from anygpt_models.spectrogram import log_mel
 from services.trainer.audio_playing import KEYS, PLAYERS, Playing, by_parts
 from services.trainer.data.audio import clips
+from services.trainer.data.spread import spread
 from services.trainer.loop import train
 from services.trainer.recipe import Recipe
 from services.trainer.sheet import Cell, Sheet, before
@@ -51,7 +52,7 @@ def run_content(recipe: Recipe) -> None:
         return unlike(model.content(mel + 0.05 * torch.randn_like(mel)), wanted)
 
     def sample() -> Sheet:
-        rows = range(0, len(playing.index), len(playing.index) // SHOWN)
+        rows = spread([*range(len(playing.index))], SHOWN)
         known, heard = playing.contents[0, playing.rows[rows]], by_parts(model.content, playing.mels[0, rows])
         told = f"contents {float((known - heard).abs().mean()):.3f} nepers off"
         return Sheet(told, [Cell(before(*pair)) for pair in zip(known, heard, strict=True)], columns=2)
@@ -87,7 +88,7 @@ def run_timbre(recipe: Recipe) -> None:
 
     def sample() -> Sheet:
         data = clips(recipe.cache)
-        rows = data.kept()[:: max(1, len(data.kept()) // SHOWN)]
+        rows = spread(data.kept(), SHOWN)
         mel = log_mel(torch.as_tensor(data.waveforms(rows)))
         pairs = zip(levelled(mel), model.decode(model.encode_mel(mel)), rows, strict=True)
         cells = [Cell(before(wanted, found), data.index[row].caption) for wanted, found, row in pairs]

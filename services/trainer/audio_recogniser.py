@@ -14,6 +14,7 @@ from services.trainer.audio_codec import SHOWN
 from services.trainer.audio_playing import trained
 from services.trainer.data import world
 from services.trainer.data.audio import Clip, clips, exercises
+from services.trainer.data.spread import spread
 from services.trainer.device import full_precision
 from services.trainer.loop import train
 from services.trainer.recipe import Recipe
@@ -52,7 +53,7 @@ def run_recogniser(recipe: Recipe) -> None:
 
     def sample() -> Sheet:
         data = clips(recipe.cache)
-        rows = data.kept()[:: max(1, len(data.kept()) // SHOWN)]
+        rows = spread(data.kept(), SHOWN)
         heard = torch.as_tensor(data.waveforms(rows))
         names = (" ".join(name for name in names if name != NONE) for names in model.name(heard))
         shown = zip(levelled(log_mel(heard)), names, rows, strict=True)

@@ -34,7 +34,8 @@ from services.trainer.data.compact import (
     sound_of,
 )
 from services.trainer.data.speech import read_voice
-from services.trainer.data.stored import write_records
+from services.trainer.data.spread import spread
+from services.trainer.data.stored import floats, write_records
 from services.trainer.speech_batches import LEVELLED, as_spoken, mel_file
 from services.trainer.speech_config import VOICES
 from services.trainer.whole import written_whole
@@ -129,7 +130,7 @@ def _clips(cache: Path) -> Files:
 def _recorded(folder: Path, name: str, clips: audio.Clips, most: int) -> Files:
     """Clips as mels, `most` of them sample by sample too."""
     document = json.loads((folder / f"{name}.json").read_text())
-    exact = clips.exact_rows[:: max(1, len(clips.exact_rows) // max(1, most))][:most]
+    exact = spread(clips.exact_rows, most)
     yield f"audio/{name}.json", json.dumps(document | {"exact": exact}).encode()
     yield f"audio/{name}.xz", samples_as_bytes(clips.samples[exact].reshape(-1))
     for start in range(0, len(clips.index), _CLIPS_AT_ONCE):
@@ -177,7 +178,7 @@ def _shard(folder: Path, path: Path, number: int) -> Files:
     rows = json.loads(path.read_text(encoding="utf-8"))
     waveform, start, mels, gains = load_file(path.with_suffix(".safetensors"))["waveform"], 0, [], []
     for row in rows:
-        wave = torch.as_tensor(waveform[start : start + row["samples"]].astype(np.float32) / 32768.0)
+        wave = torch.as_tensor(floats(waveform[start : start + row["samples"]]))
         start += row["samples"]
         mels.append(log_mel(wave))
         gains.append(float((levelled(wave).abs().max() / wave.abs().max().clamp(min=1e-6)).log()))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from anygpt_models.speech_text import spoken
 from anygpt_models.text_to_speech import TextToSpeech
 from services.trainer.data.speech import read_voice
+from services.trainer.data.stored import floats
 from services.trainer.recipe import Recipe
 from services.trainer.speech_config import VOICES, data_folder
 from services.trainer.word_errors import word_error_rate
@@ -48,7 +49,7 @@ def run_judge(recipe: Recipe, count: int = 40) -> dict[str, float]:
     rates = {}
     for voice in VOICES:
         held_out = list(read_voice(data_folder(recipe) / "held_out" / voice))[:count]
-        original = {entry.text: samples.astype(np.float32) / 32768.0 for entry, samples in held_out}
+        original = {entry.text: floats(samples) for entry, samples in held_out}
         rates[f"{voice} itself"] = judge.rate(original, original.__getitem__)
         said = {text: speech.synthesise(speech.units.encode(text), voice) for text in original}
         rates[f"{voice} in the pack"] = judge.rate(said, said.__getitem__)

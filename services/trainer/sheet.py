@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from anygpt_models.image_pipeline import to_uint8
+from services.trainer.data.spread import spread
 
 SAMPLES = "samples.png"
 """In a run's folder."""
@@ -74,7 +75,7 @@ def before(first: Tensor, second: Tensor) -> Tensor:
 
 def strip(frames: Tensor, count: int = 6) -> Tensor:
     """Some frames of a clip [T, 3, H, W], side by side."""
-    return _joined(frames[:: max(1, len(frames) // count)][:count], -1)
+    return _joined(spread(frames, count), -1)
 
 
 def _joined(parts: Sequence[Tensor] | Tensor, axis: int) -> Tensor:

@@ -17,6 +17,7 @@ from torch.nn import functional
 from anygpt_models.spectrogram import HOP, MELS, SAMPLE_RATE, SILENCE, log_mel
 from anygpt_models.speech_recogniser import levelled
 from services.trainer.data.speech import COMMA, GAP, Utterance, check_apart, read_utterances, read_voice
+from services.trainer.data.stored import floats
 from services.trainer.device import here
 from services.trainer.pronunciations import unstressed
 
@@ -65,7 +66,7 @@ def as_spoken(mels: Iterable[Tensor]) -> dict[str, Tensor]:
 
 def _mels(folder: Path, level: bool) -> Iterator[Tensor]:
     for _, samples in read_voice(folder):
-        waveform = torch.as_tensor(samples.astype(np.float32) / 32768.0)
+        waveform = torch.as_tensor(floats(samples))
         yield log_mel(levelled(waveform) if level else waveform)
 
 

@@ -14,6 +14,7 @@ from anygpt_models.speech_recogniser import GAP, STRIDE, SYMBOLS_PER_STEP, Speec
 from anygpt_models.speech_text import ALPHABET
 from anygpt_models.transcriber import read
 from services.trainer.data.speech import COMMA, END, read_voice
+from services.trainer.data.stored import floats
 from services.trainer.loop import train
 from services.trainer.pronunciations import inventory, unstressed
 from services.trainer.recipe import Recipe
@@ -101,7 +102,7 @@ def heard_so_far(recipe: Recipe, recogniser: SpeechRecogniser) -> Sheet:
     language, cells = SpeechLanguage.from_pretrained(recipe.pack / "speech_language"), []
     for voice in VOICES:
         for utterance, samples in islice(read_voice(data_folder(recipe) / "held_out" / voice), SHOWN):
-            wave = torch.as_tensor(samples.astype("float32") / 32768.0)
+            wave = torch.as_tensor(floats(samples))
             heard = read(recogniser.listen(wave), recogniser.setting("phonemes"), language)
             cells.append(Cell(log_mel(wave), f"said: {utterance.text}\nheard: {heard}"))
     return Sheet(f"{len(cells)} held-out sentences heard", cells, columns=2)
@@ -115,7 +116,7 @@ def judge_recogniser(recipe: Recipe) -> dict[str, float]:
     for voice in VOICES:
         pairs, letter_pairs = [], []
         for utterance, samples in read_voice(data_folder(recipe) / "held_out" / voice):
-            heard = recogniser.listen(torch.as_tensor(samples.astype("float32") / 32768.0))
+            heard = recogniser.listen(torch.as_tensor(floats(samples)))
             pairs.append((utterance.text, read(heard, recogniser.setting("phonemes"), language)))
             letter_pairs.append((utterance.text, spelled(heard.letters.argmax(dim=-1).tolist())))
         rates[voice] = word_error_rate(pairs)

@@ -10,6 +10,7 @@ from anygpt_models.spectrogram import HOP, SAMPLE_RATE
 from anygpt_models.speech_pronouncer import SpeechPronouncer
 from anygpt_models.speech_synthesiser import SCALE, SpeechSynthesiser, whole_frames
 from services.trainer.data.speech import Utterance, common_words, lexicon, read_utterances
+from services.trainer.data.spread import spread
 from services.trainer.loop import train
 from services.trainer.pronunciations import inventory, pronunciation_loss, pronunciations
 from services.trainer.recipe import Recipe
@@ -77,7 +78,7 @@ def run_synthesiser(recipe: Recipe) -> None:
         recipe.run("speech_synthesiser", learning_rate=2e-3, warmup=200),
         synthesiser,
         lambda _: synthesis_loss(synthesiser, batches.draw()),
-        lambda: said_so_far(synthesiser, usable[:: max(1, len(usable) // SHOWN)]),
+        lambda: said_so_far(synthesiser, spread(usable, SHOWN)),
     )
     recipe.keep(synthesiser, "speech_synthesiser")
 

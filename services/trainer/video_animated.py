@@ -54,12 +54,12 @@ class Sight:
     def picture(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Pixels -> features [B, 4, 256], and logits of the kind."""
         features = self.image.features(pixels).float()
-        return features, self.image.kind(features[:, [0, 3]].flatten(1))
+        return features, self.image.classes(features)[0]
 
     def clip(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Frames -> features [B, 4, 256], and logits of the motion."""
         features = self.motion.features(frames).float()
-        return features, self.motion.motion(features.flatten(1))
+        return features, self.motion.classes(features)
 
 
 @dataclass(frozen=True)

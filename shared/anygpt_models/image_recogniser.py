@@ -58,7 +58,10 @@ class ImageRecogniser(Part):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Pixels -> logits of kind, colour and emotion."""
-        features = self.features(pixels)
+        return self.classes(self.features(pixels))
+
+    def classes(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features -> logits of kind, colour and emotion."""
         return (
             self.kind(features[:, [0, 3]].flatten(1)),
             self.colour(features[:, 1]),

@@ -41,7 +41,11 @@ class MotionRecogniser(Part):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Frames -> logits of the motion."""
-        logits: Tensor = self.motion(self.features(frames).flatten(1))
+        return self.classes(self.features(frames))
+
+    def classes(self, features: Tensor) -> Tensor:
+        """Features -> logits of the motion."""
+        logits: Tensor = self.motion(features.flatten(1))
         return logits
 
     @torch.no_grad()

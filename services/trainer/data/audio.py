@@ -22,7 +22,7 @@ from services.trainer.data.composer import STEP_SECONDS, STEPS, Note, compose, e
 from services.trainer.data.ideas import Music
 from services.trainer.data.sounds import synthesise
 from services.trainer.data.split import is_held_out
-from services.trainer.data.stored import STRICT, array, records, write_records, wrong_split
+from services.trainer.data.stored import STRICT, array, floats, records, write_records, wrong_split
 
 SAMPLES = round(STEPS * STEP_SECONDS * SAMPLE_RATE)
 """81,920 samples, 5.12 s."""
@@ -88,7 +88,7 @@ class Clips:
 
     def waveforms(self, rows: list[int]) -> NDArray[np.float32]:
         """Samples of some rows in [-1, 1]."""
-        return self.samples[rows].astype(np.float32) / 32768.0
+        return floats(self.samples[rows])
 
 
 def clips(cache: Path) -> Clips:

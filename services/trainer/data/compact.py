@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from anygpt_models.spectrogram import griffin_lim, pseudo_inverse
+from services.trainer.data.stored import floats
 
 QUIETEST, LOUDEST = -7.0, 2.5
 """Log mels beyond these are drawn black and white."""
@@ -52,7 +53,7 @@ def sound_of(mels: Tensor) -> NDArray[np.int16]:
 
 def samples_as_bytes(samples: NDArray[np.int16]) -> bytes:
     """Samples [S] by mu-law, 8 bits each, and packed."""
-    wave = samples.astype(np.float32) / 32768.0
+    wave = floats(samples)
     companded = np.sign(wave) * np.log1p(MU * np.abs(wave)) / np.log1p(MU)
     return lzma.compress(np.round(companded * 127).astype(np.int8).tobytes(), preset=9)
 

@@ -69,6 +69,11 @@ def waveform(path: Path, samples: int) -> NDArray[np.int16]:
     return found
 
 
+def floats(samples: NDArray[np.int16]) -> NDArray[np.float32]:
+    """Samples of 16 bits in [-1, 1]."""
+    return samples.astype(np.float32) / 32768.0
+
+
 def wrong_split(name: str, what: str) -> InvalidInput:
     """The error for an example that is in two splits, or in none."""
     return InvalidInput(f"{name}: {what}", reason="DATA_SPLIT", field=name)

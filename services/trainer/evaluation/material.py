@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from anygpt.client import Media, Piece
@@ -19,6 +18,7 @@ from services.trainer.data.scenes import SLIGHT, Album
 from services.trainer.data.sentences import build_sentences
 from services.trainer.data.speech import HibariVoice, Phonemiser, Voice, common_words, utter
 from services.trainer.data.split import is_held_out
+from services.trainer.data.stored import floats
 from services.trainer.data.world import Scene
 from services.trainer.evaluation.files import Samples, clip_file, picture_file, sound_file
 
@@ -66,7 +66,7 @@ class Material:
         """Words as a person says them, samples [S] at 16 kHz."""
         found = utter(self._voice[0], text, self._voice[1], seed=0)
         assert found is not None
-        return found[1].astype(np.float32) / 32768.0
+        return floats(found[1])
 
     def shown(self, idea: Idea, seed: int, to_judges: bool = False) -> Piece:
         """A picture, a clip or a recording of an idea, another for another seed.

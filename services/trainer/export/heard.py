@@ -8,13 +8,11 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from anygpt.errors import Precondition
 from services.trainer.data import audio
 from services.trainer.data.npm import Package
 from services.trainer.data.speech import HibariVoice, JoeVoice, read_voice
+from services.trainer.data.stored import floats
 from services.trainer.evaluation.files import sound_file
 from services.trainer.export.example import DataSet, Example, Split
 
@@ -52,11 +50,7 @@ def _sentences(cache: Path, split: Split, pick: random.Random) -> Iterator[Examp
                 continue
             utterance, samples = said
             shows = {"voice": name, "symbols": utterance.symbols, "seconds": utterance.seconds}
-            yield Example("wav", sound_file(_floats(samples)), utterance.text, shows, [VOICES[name]])
-
-
-def _floats(samples: NDArray[np.int16]) -> NDArray[np.float32]:
-    return samples.astype(np.float32) / 32768.0
+            yield Example("wav", sound_file(floats(samples)), utterance.text, shows, [VOICES[name]])
 
 
 def _voices(cache: Path) -> list[Package]:
