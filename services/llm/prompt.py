@@ -99,10 +99,10 @@ class PromptReader:
         entry = self._entry(features.modality, "features", field)
         tensor = features.tensor
         shape = tuple(tensor.shape)
-        if len(shape) != 2 or shape[1] != entry.width or shape[0] != (entry.length or max(shape[0], 1)):
-            raise InvalidInput(
-                f"features are [{entry.length or 'n'}, {entry.width}]", reason="FEATURES_SHAPE", field=field
-            )
+        counts = entry.counts or ((entry.length,) if entry.length else ())
+        if len(shape) != 2 or shape[1] != entry.width or not shape[0] or (counts and shape[0] not in counts):
+            told = " or ".join(map(str, counts)) or "n"
+            raise InvalidInput(f"features are [{told}, {entry.width}]", reason="FEATURES_SHAPE", field=field)
         dtype = DTYPES.get(tensor.dtype)
         if dtype is None or len(tensor.data) != shape[0] * shape[1] * dtype.itemsize:
             raise InvalidInput("the tensor's data does not fit its type and shape", field=field)

@@ -87,9 +87,10 @@ class CodesOfMedia:
 
     def __call__(self, modality: ModalityName, caption: str, answered: bool) -> Sequence[int]:
         """One medium's codes."""
-        idea = ideas.by_caption()[caption]
-        if not isinstance(idea, Scene):
+        idea = ideas.meaning(caption)
+        if isinstance(idea, ideas.Music | ideas.Sound):
             return self._composed(caption, idea) if answered else self._recorded(caption)
+        assert isinstance(idea, Scene)
         return self._drawn(modality, idea) if answered else self._seen(modality, caption, idea)
 
     def _drawn(self, modality: ModalityName, scene: Scene) -> list[int]:

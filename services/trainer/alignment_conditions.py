@@ -15,12 +15,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from anygpt.vocabulary import ModalityName
-from services.trainer.data import ideas, world
+from anygpt_models.layout import MOST_THINGS
+from services.trainer.data import composed, ideas, world
+from services.trainer.data.composed import Composition
 from services.trainer.data.messages import media
 from services.trainer.data.split import is_held_out
 from services.trainer.data.world import Scene
 
 CHOICE_WEIGHT, TEMPERATURE = 0.3, 0.05
+LAYOUT_WEIGHT = 0.5
 OTHER_KINDS = 12
 """Other things on the same background that a scene has to be told from."""
 SAMPLE = 512
@@ -46,7 +49,26 @@ class ConditionLoss:
         self._spreads: dict[ModalityName, Spread] = {}
 
     def __call__(self, modality: ModalityName, projected: Tensor, captions: Sequence[str]) -> Tensor:
-        """Projected signals [N, queries, width] and what each stands for -> a scalar."""
+        """Projected signals [N, queries, width] and what each stands for -> a scalar.
+
+        Those of pictures that may be scenes have the queries of each thing, then a vector for each thing's layout.
+        """
+        single = self._spread(modality).middle.shape[0]
+        if projected.shape[1] == single:
+            return self._alone(modality, projected, captions)
+        rows, shown, layouts = [], [], []
+        for row, caption in enumerate(captions):
+            idea = ideas.meaning(caption)
+            things = idea.things if isinstance(idea, Composition) else ()
+            rows += [(row, place) for place in range(len(things) or 1)]
+            shown += composed.each_alone(idea) if isinstance(idea, Composition) else [caption]
+            layouts.append(composed.numbered([*things, *[None] * (MOST_THINGS - len(things))]).vectors())
+        told, where = projected.split([MOST_THINGS * single, MOST_THINGS], dim=1)
+        each = told.unflatten(1, (MOST_THINGS, single))[tuple(torch.tensor(rows).T)]
+        placing = functional.mse_loss(where.float(), torch.stack(layouts))
+        return self._alone(modality, each, shown) + LAYOUT_WEIGHT * placing
+
+    def _alone(self, modality: ModalityName, projected: Tensor, captions: Sequence[str]) -> Tensor:
         spread = self._spread(modality)
         places = {caption: place for place, caption in enumerate(dict.fromkeys(captions))}
         for caption in neighbours(captions):

@@ -16,14 +16,20 @@ from torch import Tensor
 from anygpt.vocabulary import ModalityName
 from anygpt_models.audio_recogniser import AudioRecogniser
 from anygpt_models.caption import CaptionEncoder
+from anygpt_models.composition import apart, standing
 from anygpt_models.image_codec import ImageCodec
 from anygpt_models.image_recogniser import ImageRecogniser
+from anygpt_models.layout import MOST_THINGS
+from anygpt_models.scene_recogniser import LayoutRecogniser, SceneRecogniser
 from anygpt_models.video_recogniser import MotionRecogniser, VideoRecogniser
 from services.trainer.alignment_words import WordTargets
-from services.trainer.data import audio, ideas, videos
+from services.trainer.data import audio, composed, ideas, videos
+from services.trainer.data.composed import Composition
 from services.trainer.data.scenes import SLIGHT, Album
 from services.trainer.data.world import Scene
 from services.trainer.device import full_precision, untouched_randomness
+from services.trainer.image_recogniser import softened
+from services.trainer.pack import SCENES
 from services.trainer.recipe import Recipe
 
 CAPTION_PARTS: Mapping[ModalityName, str] = {
@@ -84,8 +90,13 @@ def _pictures(recipe: Recipe, album: Album) -> Source:
     """Pictures as they are drawn, a third of them as the codec gives them back."""
     recogniser = recipe.part(ImageRecogniser, "image_recogniser")
     codec = recipe.part(ImageCodec, "image_codec")
+    layout = recipe.part(LayoutRecogniser, SCENES) if _has(recipe, SCENES) else None
 
     def see(captions: Sequence[str]) -> Tensor:
+        shown = [ideas.meaning(caption) for caption in captions]
+        scenes = [idea for idea in shown if isinstance(idea, Composition)]
+        if scenes:
+            return torch.stack(_scenes(SceneRecogniser(recogniser, layout), album, scenes))
         pixels = album.render([_scene(caption) for caption in captions], SLIGHT, FACES)
         coded = torch.rand(len(pixels)) < 1 / 3
         if coded.any():
@@ -93,6 +104,17 @@ def _pictures(recipe: Recipe, album: Album) -> Source:
         return recogniser.features(pixels)
 
     return see
+
+
+def _scenes(recogniser: SceneRecogniser, album: Album, scenes: Sequence[Composition]) -> list[Tensor]:
+    """Features of scenes whose things are found where they stand; where one is not found, as if it were."""
+    pixels = softened(composed.render(album, list(scenes)))
+    poses = standing(pixels, MOST_THINGS)
+    for row, scene in enumerate(scenes):
+        if int((poses[row, :, 2] > 0).sum()) != len(scene.things) or not apart(pixels[row, None]):
+            poses[row] = 0
+            poses[row, : len(scene.things)] = composed.numbered(scene.things).poses()
+    return recogniser.things(pixels, poses)
 
 
 def _clips(recipe: Recipe, album: Album) -> Source:
@@ -133,7 +155,7 @@ def _recordings(recipe: Recipe, held_out: bool) -> Source:
 
 
 def _scene(caption: str) -> Scene:
-    idea = ideas.by_caption()[caption]
+    idea = ideas.meaning(caption)
     assert isinstance(idea, Scene)
     return idea
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anygpt.topology import MODALITIES, TEXT, Modality
+from anygpt.topology import TEXT, Modality
 from anygpt.vocabulary import ModalityName, Vocabulary
 from anygpt_models.lora import LanguageAdapter
 from anygpt_models.part import Part
@@ -60,7 +60,7 @@ class AlignedModel(nn.Module):
             vectors = media(modality, [slot.caption for _, slot in slots])
             if vectors.shape[-1] != embeddings.shape[-1]:
                 vectors = self.into[modality](vectors)
-            rows, places = _index(slots, vectors.shape[1])
+            rows, places = _index(slots)
             embeddings = embeddings.index_put((rows, places), vectors.to(embeddings.dtype))
         return embeddings
 
@@ -139,7 +139,7 @@ class AlignedModel(nn.Module):
         self, modality: ModalityName, slots: Sequence[tuple[int, Slot]], states: Tensor, embeddings: Tensor
     ) -> Tensor:
         """Hidden state plus input embedding at the signal tokens, [slots, count, width]."""
-        rows, places = _index(slots, self.vocabulary.signals[MODALITIES[modality]].count)
+        rows, places = _index(slots)
         return (states + embeddings)[rows, places]
 
     def parts(self) -> dict[str, Part]:
@@ -151,14 +151,15 @@ class AlignedModel(nn.Module):
 
 
 def gathered(slots: Sequence[tuple[int, Slot]]) -> list[tuple[ModalityName, list[tuple[int, Slot]]]]:
-    """Slots of a batch by modality, in the order in which they come."""
-    found: dict[ModalityName, list[tuple[int, Slot]]] = {}
+    """Slots of a batch by modality and length, in the order in which they come."""
+    found: dict[tuple[ModalityName, int], list[tuple[int, Slot]]] = {}
     for row, slot in slots:
-        found.setdefault(slot.modality, []).append((row, slot))
-    return list(found.items())
+        found.setdefault((slot.modality, slot.length), []).append((row, slot))
+    return [(modality, alike) for (modality, _), alike in found.items()]
 
 
-def _index(slots: Sequence[tuple[int, Slot]], count: int) -> tuple[Tensor, Tensor]:
+def _index(slots: Sequence[tuple[int, Slot]]) -> tuple[Tensor, Tensor]:
+    count = slots[0][1].length
     rows = torch.tensor([row for row, _ in slots])[:, None].expand(-1, count)
     places = torch.tensor([slot.start for _, slot in slots])[:, None] + torch.arange(count)
     return rows, places

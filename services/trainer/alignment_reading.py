@@ -34,6 +34,8 @@ READ = {"image": 10_000, "video": 1500, "audio": 1500, "steps": 3000}
 DESCRIBED = {"dialogues": 6000, "batch_tokens": 512}
 ABOUT_MEDIA = {"name": 5, "detail": 4, "to_music": 4, "described": 1, "name_aloud": 1}
 """Families of dialogues whose answer depends on what a medium shows, and how often each comes."""
+ABOUT_SCENES = {"scene_named": 5, "scene_asked": 3}
+"""The same for composed scenes."""
 
 
 def read(recipe: Recipe, alignment: Alignment) -> None:
@@ -90,8 +92,9 @@ def _fit(run: Run, projection: nn.Module, pool: Pool) -> None:
 
 def _batches(alignment: Alignment, amounts: Mapping[str, int]) -> list[list[TokenSequence]]:
     writer, pick = dialogues.Writer(9, alignment.talk, held_out=False), random.Random(9)
-    families = pick.choices(list(ABOUT_MEDIA), list(ABOUT_MEDIA.values()), k=amounts["dialogues"])
-    sequences = [alignment.sequencer.sequence(writer.of(name)) for name in families]
+    families = {**ABOUT_MEDIA, **(ABOUT_SCENES if alignment.talk.scenes else {})}
+    names = pick.choices(list(families), list(families.values()), k=amounts["dialogues"])
+    sequences = [alignment.sequencer.sequence(writer.of(name)) for name in names]
     groups = list(batches(sequences, amounts["batch_tokens"]))
     pick.shuffle(groups)
     return groups

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,6 +19,8 @@ from services.trainer.data.messages import Dialogue, Part
 NOT_LEARNED = 0
 """How a token is predicted: not at all, or as one of a modality: text and opening brackets, or codes and their end."""
 
+Length = Callable[[ModalityName, str], int]
+"""Modality, caption -> how many embeddings a medium that shows it has in the prompt."""
 MediaCodes = Callable[[ModalityName, str, bool], Sequence[int]]
 """Modality, caption and whether it is an answer -> codes of a medium that shows the caption."""
 
@@ -29,11 +31,12 @@ def no_codes(modality: ModalityName, caption: str, answered: bool) -> Sequence[i
 
 
 class Slot(NamedTuple):
-    """Where media stand in a sequence, and what they show."""
+    """Where media stand in a sequence, what they show, and how many tokens they take."""
 
     start: int
     modality: ModalityName
     caption: str
+    length: int
 
 
 @dataclass
@@ -57,13 +60,13 @@ class Sequencer:
 
     def __init__(
         self, vocabulary: Vocabulary, tokenizer: Any, units: SpeechUnits, prompt: PromptEntry,
-        lengths: Mapping[ModalityName, int], media_codes: MediaCodes = no_codes,
+        length: Length, media_codes: MediaCodes = no_codes,
     ) -> None:  # fmt: skip
         self.vocabulary = vocabulary
         self.tokenizer = tokenizer
         self.units = units
         self.template = prompt
-        self.lengths = lengths
+        self.length = length
         self.media_codes = media_codes
         self.stop = self.tokens(prompt.after_turn)
         self._frame = {text: self.tokens(text) for text in (prompt.before_user, prompt.before_assistant)}
@@ -106,8 +109,9 @@ class Sequencer:
             if modality in self.vocabulary.codes:
                 sequence.add(self.codes(part))
             else:
-                sequence.features.append(Slot(len(sequence.ids), part.modality, part.content))
-                sequence.add([brackets.begin] * self.lengths[part.modality])
+                length = self.length(part.modality, part.content)
+                sequence.features.append(Slot(len(sequence.ids), part.modality, part.content, length))
+                sequence.add([brackets.begin] * length)
             sequence.add([brackets.end])
         sequence.add(self.stop)
 
@@ -121,8 +125,9 @@ class Sequencer:
         if modality in self.vocabulary.codes:
             sequence.add([*self.codes(part, answered=True), brackets.end], modality)
             return
-        sequence.signals.append(Slot(len(sequence.ids), part.modality, part.content))
-        sequence.add([*self.vocabulary.signals[modality].ids, brackets.end])
+        signals = self.vocabulary.signals[modality].ids
+        sequence.signals.append(Slot(len(sequence.ids), part.modality, part.content, len(signals)))
+        sequence.add([*signals, brackets.end])
 
     def spelled_alike(self) -> list[int]:
         """For each speech unit the text token that is spelled as it is."""

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from anygpt.topology import MODALITIES, SPEECH
 from anygpt.vocabulary import ModalityName, Vocabulary
+from anygpt_models.layout import MOST_THINGS, PLACES, SIZES, TINTS, Layout
 from anygpt_models.lora import LanguageAdapter
 from anygpt_models.projection import InputProjection, OutputProjection
 from anygpt_models.speech_units import SpeechUnits
 from services.trainer import pack
 from services.trainer.alignment_model import AlignedModel
 from services.trainer.alignment_sequence import MediaCodes, Sequencer, no_codes
-from services.trainer.alignment_words import LENGTHS, WordTargets, first_rows
+from services.trainer.alignment_words import LENGTHS, WordTargets, first_rows, length
 from services.trainer.base_model import base_model
 from services.trainer.data import chat
 from services.trainer.data.speech import common_words
@@ -50,22 +51,27 @@ class Alignment:
         base, tokenizer = base_model()
         keep_tokenizer(tokenizer, recipe.pack / "tokenizer")
         exchanges = chat.exchanges(recipe.cache, chat.greedy(base, tokenizer))
-        talk = Talk.of(exchanges, common_words(recipe.cache / "data" / "speech"))
+        scenes = form is pack.SIGNALS and (recipe.pack / pack.SCENES).is_dir()
+        talk = Talk.of(exchanges, common_words(recipe.cache / "data" / "speech"), scenes)
         vocabulary = Vocabulary(form.layout)
         units = SpeechUnits.from_pretrained(recipe.pack / "speech_units")
-        sequencer = Sequencer(vocabulary, tokenizer, units, pack.PROMPT, dict(LENGTHS), media_codes)
+        sequencer = Sequencer(vocabulary, tokenizer, units, pack.PROMPT, length, media_codes)
         embedding = base.get_input_embeddings().weight.detach()
         torch.manual_seed(0)
         adapter = _adapter(recipe.pack / "llm_adapter", base.config, sequencer, embedding)
         featured = [modality for modality in LENGTHS if MODALITIES[modality] in vocabulary.signals]
+        words = WordTargets(sequencer.tokens, embedding)
         into = {
             modality: input_projection(modality, recipe.pack, embedding.shape[1]) for modality in featured
         }
+        if scenes:
+            into["image"] = reading_layouts(into["image"], words)
         out = {
-            modality: output_projection(modality, recipe.pack, embedding.shape[1]) for modality in featured
+            modality: output_projection(modality, recipe.pack, embedding.shape[1], scenes)
+            for modality in featured
         }
         model = AlignedModel(base, vocabulary, adapter, into, out)
-        return cls(model, sequencer, WordTargets(sequencer.tokens, embedding), talk)
+        return cls(model, sequencer, words, talk)
 
 
 def keep_tokenizer(tokenizer: Any, folder: Path) -> None:
@@ -85,12 +91,33 @@ def input_projection(modality: ModalityName, pack_folder: Path, width: int) -> I
     return InputProjection(FEATURE_WIDTH, width, LENGTHS[modality], INPUT_WIDTH)
 
 
-def output_projection(modality: ModalityName, pack_folder: Path, width: int) -> OutputProjection:
-    """The pack's projection of one modality's signals, or a new one."""
+@torch.no_grad()
+def reading_layouts(projection: InputProjection, words: WordTargets) -> InputProjection:
+    """A projection that reads layouts as well; one that did not begins with the words for them, which are linear."""
+    if projection.setting("layout"):
+        return projection
+    wider = projection.with_layout(pack.LAYOUT_LENGTH)
+    facts = torch.cartesian_prod(
+        *(torch.arange(len(table) + more) for table, more in ((PLACES, 0), (SIZES, 0), (TINTS, 1)))
+    )
+    layouts = Layout(facts[:, 0], facts[:, 1], facts[:, 2], torch.ones(len(facts), dtype=torch.bool))
+    given = torch.cat([layouts.vectors(), torch.ones(len(facts), 1)], dim=1)
+    found = torch.linalg.lstsq(given, words.layouts(layouts).flatten(1), driver="gelsd").solution
+    wider.layout.weight.copy_(found[:-1].T)
+    wider.layout.bias.copy_(found[-1])
+    return wider
+
+
+def output_projection(
+    modality: ModalityName, pack_folder: Path, width: int, scenes: bool = False
+) -> OutputProjection:
+    """The pack's projection of one modality's signals, or a new one; with scenes, one for several things."""
     part = pack_folder / f"{modality}_output_projection"
-    if (part / "config.json").exists():
-        return OutputProjection.from_pretrained(part, torch_dtype=torch.float32)
-    return OutputProjection(width, CONDITION_WIDTH, QUERIES, OUTPUT_WIDTH, layers=1, feed_forward=256)
+    queries = MOST_THINGS * (QUERIES + 1) if scenes and modality == "image" else QUERIES
+    if not (part / "config.json").exists():
+        return OutputProjection(width, CONDITION_WIDTH, queries, OUTPUT_WIDTH, layers=1, feed_forward=256)
+    found = OutputProjection.from_pretrained(part, torch_dtype=torch.float32)
+    return found.with_queries(queries) if queries > found.setting("queries") else found
 
 
 def _adapter(part: Path, config: Any, sequencer: Sequencer, embedding: Tensor) -> LanguageAdapter:

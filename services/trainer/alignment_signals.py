@@ -42,6 +42,7 @@ AMOUNTS = {"chunk": 480, "chunks": 40, "batch_tokens": 1024, "fit_steps": 4000}
 """Requests that are read, and kept on disk, at once; how often; how long the projections are fitted to them."""
 FAMILIES: dict[str, int] = {"image": 32, "video": 28, "audio": 24, "dialogue": 16}
 """How often a plain request for a modality comes, and a dialogue of any family."""
+SCENE_FAMILIES: dict[str, int] = {"scene": 40, "scene_follow": 8}
 FIT_ROWS = 96
 NOISE = 0.08
 """Noise on signals, as a share of their spread: no wording should be learned by heart."""
@@ -142,9 +143,12 @@ def _joined(parts: list[Signals]) -> Signals:
 
 
 def _dialogue(writer: dialogues.Writer, pick: random.Random) -> Dialogue:
-    family = pick.choices(list(FAMILIES), list(FAMILIES.values()))[0]
+    families = {**FAMILIES, **(SCENE_FAMILIES if writer.talk.scenes else {})}
+    family = pick.choices(list(families), list(families.values()))[0]
     if family == "dialogue":
         return writer.dialogue()
+    if family in SCENE_FAMILIES:
+        return writer.of(family)
     if family == "audio":
         return writer.request(Sound(pick.choice(world.SOUNDS)) if pick.random() < 0.3 else writer.music())
     motion = pick.choice(list(world.MOTIONS)) if family == "video" else ""

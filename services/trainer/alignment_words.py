@@ -12,14 +12,17 @@ from torch import Tensor
 
 from anygpt.topology import SPEECH
 from anygpt.vocabulary import ModalityName, Vocabulary
+from anygpt_models.layout import PLACES, SIZES, TINTS, Layout
 from services.trainer.data import world
-from services.trainer.data.ideas import Idea, Music, Sound, by_caption
+from services.trainer.data.composed import Composition, numbered
+from services.trainer.data.ideas import Idea, Music, Sound, meaning
 from services.trainer.data.world import Scene
+from services.trainer.pack import LAYOUT_LENGTH
 
 Tokens = Callable[[str], list[int]]
 
 LENGTHS: Mapping[ModalityName, int] = {"image": 4, "video": 8, "audio": 8}
-"""Embeddings that a media part has in the prompt."""
+"""Embeddings that a media part has in the prompt; of a scene each thing has those of a picture and four more."""
 STILL = "still"
 """Stands for the motion of a thing that stays where it is."""
 _BRACKET_WORDS = {"image": " picture", "video": " video", "audio": " music", "speech": " voice"}
@@ -33,8 +36,8 @@ class WordTargets:
         self.embedding = embedding.float()
 
     def __call__(self, modality: ModalityName, caption: str) -> Tensor:
-        """A canonical caption -> [LENGTHS[modality], width]."""
-        return torch.stack(self._vectors(modality, by_caption()[caption]))
+        """A canonical caption -> [length(modality, caption), width]."""
+        return torch.stack(self._vectors(modality, meaning(caption)))
 
     def _vectors(self, modality: ModalityName, idea: Idea) -> list[Tensor]:
         match idea:
@@ -50,6 +53,26 @@ class WordTargets:
                     return [*noun, *colour, *ground]
                 motion = self._halves(world.MOTIONS.get(idea.motion, STILL))
                 return [*noun, *motion, *self._halves("on")[:1], *self._halves("a")[:1], *colour, *ground]
+            case Composition():
+                alone = [self._vectors(modality, Scene(thing.kind, idea.colour)) for thing in idea.things]
+                where = self.layouts(numbered(idea.things))
+                return [vector for pair in zip(alone, where, strict=True) for part in pair for vector in part]
+
+    def layouts(self, layout: Layout) -> Tensor:
+        """Layouts [N] -> the embeddings [N, 4, width] of size, tint and place that vectors of them should become."""
+        sizes, tints, places = (
+            [name or "medium" for name in SIZES],
+            ["plain", *TINTS],
+            list(PLACES),
+        )
+        rows = zip(layout.sizes.tolist(), layout.tints.tolist(), layout.places.tolist(), strict=True)
+        return torch.stack([
+            torch.stack([
+                self._halves(sizes[size])[0], self._halves(tints[tint])[0],
+                *self._halves(places[place].split("the ")[1]),
+            ])
+            for size, tint, place in rows
+        ])  # fmt: skip
 
     def _halves(self, words: str) -> tuple[Tensor, Tensor]:
         """The tokens of some words as two vectors: the first half and the second, or the one twice."""
@@ -57,6 +80,14 @@ class WordTargets:
         middle = (len(vectors) + 1) // 2
         first = vectors[:middle].mean(0)
         return first, vectors[middle:].mean(0) if len(vectors) > 1 else first
+
+
+def length(modality: ModalityName, caption: str) -> int:
+    """How many embeddings a medium has in the prompt, by what it shows."""
+    idea = meaning(caption)
+    if isinstance(idea, Composition):
+        return len(idea.things) * (LENGTHS[modality] + LAYOUT_LENGTH)
+    return LENGTHS[modality]
 
 
 def first_rows(vocabulary: Vocabulary, tokens: Tokens, embedding: Tensor) -> tuple[Tensor, Tensor]:

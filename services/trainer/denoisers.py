@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +13,7 @@ from anygpt_models.image_codec import ImageCodec, with_backdrop
 from anygpt_models.motion import FRAMES
 from anygpt_models.video_codec import MotionCodec
 from services.trainer import pack
-from services.trainer.data import composed, videos, world
+from services.trainer.data import videos, world
 from services.trainer.data.draws import SceneDraws
 from services.trainer.data.mixture import Mixture, palette
 from services.trainer.data.scenes import Album
@@ -28,13 +27,11 @@ from services.trainer.sheet import Cell, Sheet
 CAPTION, IMAGE, MOTION = "image_caption", "image_denoiser", "video_denoiser"
 VARIANTS = 3
 STRENGTHS = (0.9, 0.95, 1.0, 1.05, 1.1)
-LONGEST = 40
-"""Words of a composed caption that are read."""
 
 
 @dataclass(frozen=True)
 class Targets:
-    """Codes of stills [pictures, codes] and of motions [motions, clips, 24]; what draws scenes, and what shows them."""
+    """Codes of stills [pictures, codes] and of motions [motions, clips, 24], and what draws scenes."""
 
     stills: Tensor
     motions: Tensor
@@ -42,45 +39,26 @@ class Targets:
     """Row of an album -> row of `stills`."""
     draws: SceneDraws
     album: Album
-    codec: ImageCodec
 
     def batch(self, count: int) -> tuple[list[str], Tensor, Tensor]:
-        """Captions of random scenes, of which the last half moves; image codes of all, motion codes of these.
-
-        Where the codec holds composed scenes, a half of those that stand still are such.
-        """
+        """Captions of random scenes, of which the last half moves; image codes of all, motion codes of these."""
         moving = count - count // 2
-        composed_count = count // 4 if self.codec.setting("things") > 1 else 0
-        drawn = torch.cat([self.draws.still(count - moving - composed_count), self.draws.moving(moving)])
+        drawn = torch.cat([self.draws.still(count - moving), self.draws.moving(moving)])
         rows = self.place[self.album.any_of(drawn[:, 0], VARIANTS)]
         codes = with_backdrop(self.stills[rows], palette()[drawn[:, 1]])
         motion = drawn[-moving:, 2] - 1
         clips = torch.randint(self.motions.shape[1], motion.shape)
-        captions, scenes = (
-            [spoken(scene) for scene in self.draws.scenes(drawn)],
-            self._composed(composed_count),
-        )
-        if scenes:
-            codes = torch.cat([self.codec.encode(composed.render(self.album, scenes)), codes])
-        return [*map(composed.caption, scenes), *captions], codes, self.motions[motion, clips]
-
-    def _composed(self, count: int) -> list[composed.Composition]:
-        """Random composed scenes; their randomness comes from the run's."""
-        pick = random.Random(int(torch.randint(1 << 30, ()))) if count else random.Random(0)
-        return [composed.draw(pick) for _ in range(count)]
+        captions = [spoken(scene) for scene in self.draws.scenes(drawn)]
+        return captions, codes, self.motions[motion, clips]
 
 
 def run_denoiser(recipe: Recipe) -> None:
     """Learn to draw every scene of the world from its caption; one caption encoder serves stills and clips."""
     album, codec = Album.open(recipe.cache), recipe.part(ImageCodec, CODEC)
-    targets, caption = (
-        targets_of(recipe, album, codec),
-        recipe.build(
-            CaptionEncoder, CAPTION, direct=True, length=16 if codec.setting("things") == 1 else LONGEST
-        ),
+    targets, caption = targets_of(recipe, album, codec), recipe.build(CaptionEncoder, CAPTION, direct=True)
+    image = recipe.build(
+        CodeDenoiser, IMAGE, length=codec.length, width=160, direct=True, slots=len(targets.stills)
     )
-    memory = {"slots": len(targets.stills)} if codec.setting("things") == 1 else {}
-    image = recipe.build(CodeDenoiser, IMAGE, length=codec.length, width=160, direct=True, **memory)
     remember(image, targets.stills)
     motion = recipe.build(CodeDenoiser, MOTION, length=FRAMES, width=96, depth=2, direct=True)
     run = recipe.run("denoisers", learning_rate=2e-3, warmup=100, sample_every=250)
@@ -127,9 +105,7 @@ def learn(run: Run, drawing: Drawing, targets: Targets, count: int, noise: float
         return image.loss(stills, condition) + 0.2 * motion.loss(moves, condition[-len(moves) :])
 
     def sample() -> Sheet:
-        told, pick = [world.caption(scene) for scene in world.scenes()[::31][:96]], random.Random(0)
-        if drawing.codec.setting("things") > 1:
-            told[::2] = [composed.caption(composed.draw(pick, held_out=True)) for _ in told[::2]]
+        told = [world.caption(scene) for scene in world.scenes()[::31][:96]]
         condition = caption.encode(told)
         seeds = [torch.Generator().manual_seed(seed) for seed in range(len(told))]
         codes = image.generate(condition, seeds, Sampling())
@@ -153,7 +129,7 @@ def targets_of(recipe: Recipe, album: Album, codec: ImageCodec) -> Targets:
     motion = recipe.part(MotionCodec, "motion_codec")
     maps = [[videos.motion_poses(name, float(strength)) for strength in STRENGTHS] for name in world.MOTIONS]
     clips = [motion.encode_poses(videos.relative_poses(torch.stack(poses))) for poses in maps]
-    return Targets(stills, torch.stack(clips), mixture.place_of_known, SceneDraws.open(), album, codec)
+    return Targets(stills, torch.stack(clips), mixture.place_of_known, SceneDraws.open(), album)
 
 
 def spoken(scene: world.Scene) -> str:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import random
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from anygpt_models.composition import alone, standing
 from anygpt_models.image_autoencoder import over
 from anygpt_models.image_codec import ImageCodec
 from anygpt_models.image_tokeniser import ImageTokeniser
-from services.trainer.data import composed
 from services.trainer.data.mixture import LOOSE, Mixture, any_backdrops, canonical_backdrop, pick
 from services.trainer.data.scenes import CANONICAL, SLIGHT, Album, Jitter
 from services.trainer.data.world import COLOURS
@@ -22,8 +18,8 @@ from services.trainer.recipe import Recipe, channels_last
 from services.trainer.sheet import Cell, Sample, Sheet, above
 
 PART = "image_codec"
-TOKENS = {"backdrops": len(COLOURS), "others": 3, "composed": 2048}
-"""How often each known picture is seen and any other one, and composed scenes where the codec holds such."""
+TOKENS = {"backdrops": len(COLOURS), "others": 3}
+"""How often each known picture is seen, and any other one."""
 
 
 def run_codec(recipe: Recipe) -> None:
@@ -64,8 +60,6 @@ def run_tokens(recipe: Recipe) -> None:
     known, rest = mixture.known.repeat(amounts["backdrops"]), mixture.rest.repeat(amounts["others"])
     canonical, slight = (latents_of(codec, mixture, known, jitter) for jitter in (CANONICAL, SLIGHT))
     other = latents_of(codec, mixture, rest, LOOSE)
-    if codec.setting("things") > 1:
-        other = torch.cat([other, small_latents(codec, mixture.album, amounts["composed"])])
     tokeniser = channels_last(codec.tokeniser).requires_grad_(True)
     count = [recipe.many(part) for part in (24, 12, 28)]
 
@@ -172,19 +166,6 @@ def latents_of(codec: ImageCodec, mixture: Mixture, rows: Tensor, jitter: Jitter
     for some in rows.split(64):
         with mixed_precision():
             found.append(codec.autoencoder.encode(mixture.show(some, jitter)).float().contiguous())
-    return torch.cat(found)
-
-
-@torch.no_grad()
-def small_latents(codec: ImageCodec, album: Album, count: int) -> Tensor:
-    """Latents of the things of composed scenes, each looked at alone: small ones are seen through few pixels."""
-    pick, found = random.Random(0), []
-    for _ in range(-(-count // 32)):
-        pixels = composed.render(album, [composed.draw(pick) for _ in range(32)])
-        poses = standing(pixels, codec.setting("things"))
-        there = poses[..., 2].flatten() > 0
-        with mixed_precision():
-            found.append(codec.autoencoder.encode(alone(pixels, poses)[there]).float().contiguous())
     return torch.cat(found)
 
 

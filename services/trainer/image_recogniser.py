@@ -100,12 +100,16 @@ def examples(album: Album, draws: SceneDraws, count: int) -> tuple[Tensor, Tenso
     return worn(place(album.rgba(album.any_of(kinds)), behind, poses(count, AUGMENTED))), kinds, colours
 
 
+def softened(pixels: Tensor, least: int = 96) -> Tensor:
+    """A half of the batch sized down and up, to `least` pixels a side or more."""
+    side, half = int(torch.randint(least, 129, ())), len(pixels) // 2
+    small = functional.interpolate(pixels[:half], (side, side), mode="bilinear", antialias=True)
+    return torch.cat([functional.interpolate(small, pixels.shape[-2:], mode="bilinear"), pixels[half:]])
+
+
 def worn(pixels: Tensor) -> Tensor:
     """What files go through: half of the batch is sized down and up; exposure, tint and noise vary."""
-    count = len(pixels)
-    side, half = int(torch.randint(48, 129, ())), count // 2
-    small = functional.interpolate(pixels[:half], (side, side), mode="bilinear", antialias=True)
-    pixels = torch.cat([functional.interpolate(small, pixels.shape[-2:], mode="bilinear"), pixels[half:]])
+    count, pixels = len(pixels), softened(pixels, least=48)
     exposure, tint = 1 + 0.1 * torch.randn(count, 1, 1, 1), 0.08 * torch.randn(count, 3, 1, 1)
     noise = 0.08 * torch.rand(count, 1, 1, 1) * torch.randn_like(pixels)
     return (pixels * exposure + tint + noise).clamp(-1, 1).contiguous(memory_format=torch.channels_last)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from services.trainer import alignment, audio, image, pack, speech, video
+from services.trainer.image_scenes import run_scenes
 from services.trainer.processes import once
 from services.trainer.recipe import Recipe
 from services.trainer.samples import run_samples
@@ -24,6 +25,7 @@ def stages() -> dict[str, Stage]:
         parts[f"image.{name}"] = image.STAGES[name]
     parts |= {f"video.{name}": stage for name, stage in video.STAGES.items()}
     parts["video.animated"] = run_animated
+    parts["image.scenes"] = run_scenes
     for name in ("denoiser", "steady"):
         parts[f"image.{name}"] = image.STAGES[name]
     parts |= {f"speech.{name}": stage for name, stage in speech.STAGES.items() if name != "judge"}

@@ -28,12 +28,17 @@ from anygpt.pack import (
 )
 from anygpt.vocabulary import BracketsBlock, CodesBlock, ModalityName, SignalsBlock, VocabularyLayout
 from anygpt_models.eight_bits import SCALE, packed
+from anygpt_models.layout import MOST_THINGS
 from anygpt_models.mask_scheduler import SCHEDULES, MaskScheduler
 from anygpt_models.part import WEIGHTS, read_config
 from anygpt_models.pipelines import write_model_index
 from anygpt_models.speech_units import UNIT_COUNT
 
 ADAPTER = "llm_adapter"
+SCENES = "image_layout"
+"""What sees where the things of a scene stand: a pack with it talks about such scenes."""
+LAYOUT_LENGTH = 4
+"""Embeddings of a layout in the prompt."""
 REPORTS = frozenset({"EVAL.md", "EVAL.json", "gallery.html"})
 """What an evaluation writes beside the manifest. It names the manifest's digest, so no manifest can hold its own."""
 MOST_BYTES = 30 * 1024 * 1024
@@ -239,7 +244,7 @@ def build_manifest(folder: Path, form: Form = SIGNALS) -> Manifest:
         licence="Apache-2.0",
         base_model=BASE_MODEL,
         vocabulary=form.layout,
-        modalities=form.modalities,
+        modalities=_modalities(folder, form),
         prompt=PROMPT,
         voices=_voices(folder),
         parts={name: _part(folder / name) for name in parts},
@@ -248,6 +253,18 @@ def build_manifest(folder: Path, form: Form = SIGNALS) -> Manifest:
     text = json.dumps(manifest.model_dump(exclude_none=True), indent=1, ensure_ascii=False)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
     return manifest
+
+
+def _modalities(folder: Path, form: Form) -> Mapping[ModalityName, ModalityEntry]:
+    """How each modality goes in and out; a pack that sees the things of scenes takes more vectors for them."""
+    image = form.modalities["image"]
+    if not (folder / SCENES).is_dir() or image.input is None or image.input.path != "features":
+        return form.modalities
+    things = range(1, MOST_THINGS + 1)
+    counts = (image.input.length, *((image.input.length + 1) * count for count in things))
+    length = MOST_THINGS * (image.input.length + LAYOUT_LENGTH)
+    entry = image.input.model_copy(update={"counts": counts, "length": length})
+    return {**form.modalities, "image": image.model_copy(update={"input": entry})}
 
 
 def _part(part: Path) -> PartEntry:

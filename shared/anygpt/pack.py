@@ -57,6 +57,11 @@ class InputEntry(_Entry):
     length: int = Field(
         default=0, description="Embeddings (features) or codes a media part has; 0: by duration."
     )
+    counts: tuple[int, ...] = Field(
+        default=(),
+        description="Numbers of feature vectors that a media part may have, where that depends on what it shows; "
+        "then `length` is the most embeddings that they become. Empty: `length`.",
+    )
     width: int = Field(default=0, description="Width of the features.")
     rate: float = Field(default=0.0, description="Most codes a second, where the length goes by duration.")
     max_duration_s: float = Field(

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from anygpt_models.backdrop import border_colour, cover
+from anygpt_models.layout import TINTS
 
 CELLS = 3
 FILL = 0.8
@@ -72,11 +73,27 @@ def together(layers: Tensor, poses: Tensor, backdrop: Tensor) -> Tensor:
     return picture * 2 - 1
 
 
-def pose_codes(poses: Tensor) -> Tensor:
-    """Poses [B, K, 3] -> two codes each, int64 [B, K, 2]: the place, 64 x 64 steps, and the size, 0 for no thing."""
+def apart(pixels: Tensor) -> Tensor:
+    """Whether there are things and each stands in a cell of its own, so that a picture is a scene; bool [B]."""
+    covered = cover(pixels, border_colour(pixels))[:, 0]
+    cell = (covered.shape[1] / CELLS) ** 2
+    return ~_crosses_a_line(covered) & (covered.sum((1, 2)) > FAINTEST * cell)
+
+
+def pose_codes(poses: Tensor, tints: Tensor | None = None) -> Tensor:
+    """Poses [B, K, 3] -> two codes each, int64 [B, K, 2]: the place, 64 x 64 steps, and the size, 0 for no thing.
+
+    The second one tells a tint too, number x 64, where it is not in the look of the thing already.
+    """
     steps = ((poses[..., :2] + 1) / 2 * (STEPS - 1)).round().long().clamp(0, STEPS - 1)
     size = (poses[..., 2] * (STEPS - 1)).round().long().clamp(0, STEPS - 1)
-    return torch.stack([steps[..., 0] * STEPS + steps[..., 1], size], dim=-1)
+    dye = 0 if tints is None else tints * STEPS
+    return torch.stack([steps[..., 0] * STEPS + steps[..., 1], size + dye], dim=-1)
+
+
+def tints_of(codes: Tensor) -> Tensor:
+    """The numbers of the tints in codes [..., 2]; 0 is none."""
+    return codes[..., 1] // STEPS % (1 + len(TINTS))
 
 
 def poses_of(codes: Tensor) -> Tensor:

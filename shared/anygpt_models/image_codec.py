@@ -7,9 +7,10 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
 from anygpt_models.backdrop import border_colour
-from anygpt_models.composition import alone, pose_codes, poses_of, standing, together
+from anygpt_models.composition import alone, pose_codes, poses_of, standing, tints_of, together
 from anygpt_models.image_autoencoder import ImageAutoencoder, over
 from anygpt_models.image_tokeniser import ImageTokeniser
+from anygpt_models.layout import MOST_THINGS, Layout, dyed
 from anygpt_models.part import Part, configured
 
 SHADES = 16
@@ -23,8 +24,8 @@ class ImageCodec(Part, ModelMixin):  # type: ignore[misc]  # both can be saved
     31 codes tell the thing; the last one tells the colour of the backdrop, 16 shades a channel, so that a thing
     keeps its codes when it is drawn before another backdrop.
 
-    With `things` above 1 a picture is a scene: codes [B, 33 things + 1], for each thing 31 codes as it looks alone,
-    one of its place and one of its size (0: no thing), and one of the backdrop at the end.
+    A scene has codes [B, 33 things + 1]: for each thing 31 codes as it looks alone, one of its place and one of its
+    size (0: no thing) and tint, and one of the backdrop at the end.
     """
 
     @configured
@@ -34,7 +35,6 @@ class ImageCodec(Part, ModelMixin):  # type: ignore[misc]  # both can be saved
         autoencoder_widths: tuple[int, int] = (64, 128),
         tokeniser_widths: tuple[int, int] = (64, 128),
         depth: int = 3,
-        things: int = 1,
     ) -> None:
         super().__init__()
         self.autoencoder = ImageAutoencoder(autoencoder_widths)
@@ -42,16 +42,18 @@ class ImageCodec(Part, ModelMixin):  # type: ignore[misc]  # both can be saved
 
     @property
     def length(self) -> int:
-        """Codes of a picture."""
-        things: int = self.setting("things")
-        return TOLD + 1 if things == 1 else things * (TOLD + 2) + 1
+        """Codes of a picture of one thing."""
+        return TOLD + 1
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
-        """Pixels -> codes; the backdrop is the median colour of the border."""
-        if self.setting("things") == 1:
-            return with_backdrop(self.told(pixels), border_colour(pixels))
-        poses = standing(pixels, self.setting("things"))
+        """Pixels -> codes of one thing; the backdrop is the median colour of the border."""
+        return with_backdrop(self.told(pixels), border_colour(pixels))
+
+    @torch.no_grad()
+    def encode_scene(self, pixels: Tensor) -> Tensor:
+        """Pixels -> codes [B, 100] of up to three things, dyed as they look."""
+        poses = standing(pixels, MOST_THINGS)
         told = self.told(alone(pixels, poses))[:, :TOLD]
         told = told.unflatten(0, poses.shape[:2]) * (poses[..., 2:] > 0)
         scene = torch.cat([told, pose_codes(poses)], dim=2).flatten(1)
@@ -65,18 +67,36 @@ class ImageCodec(Part, ModelMixin):  # type: ignore[misc]  # both can be saved
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
         """Codes -> pixels in -1..1."""
-        if self.setting("things") == 1:
+        if codes.shape[1] == TOLD + 1:
             layers = self.layers(self.tokeniser.quantiser.lookup(codes))
             return over(layers, backdrop_of(codes)).clamp(-1, 1)
         things = codes[:, :-1].unflatten(1, (-1, TOLD + 2))
         # The tokeniser knows 32 places; what stands in the last one is ignored.
         layers = self.layers(self.tokeniser.quantiser.lookup(things[..., : TOLD + 1].flatten(0, 1)))
-        return together(layers, poses_of(things[..., TOLD:]), backdrop_of(codes)).clamp(-1, 1)
+        where = things[..., TOLD:]
+        return together(_dyed(layers, tints_of(where)), poses_of(where), backdrop_of(codes)).clamp(-1, 1)
 
     def layers(self, values: Tensor) -> Tensor:
         """Grid values [B, 32, D] -> layers [B, 4, 128, 128]; what the last code says of the tokeniser is ignored."""
         thing = torch.cat([values[:, :-1], torch.zeros_like(values[:, -1:])], dim=1)
         return self.autoencoder.decode(self.tokeniser.synthesise(thing.to(self.tokeniser.places_out.dtype)))
+
+
+def scene_codes(things: Tensor, layout: Layout) -> Tensor:
+    """Codes [B, K, 32] of things alone, put where a layout [B, K] has them: codes [B, 33 K + 1].
+
+    The backdrop is the first thing's.
+    """
+    told = things[..., :TOLD] * layout.there[..., None]
+    where = pose_codes(layout.poses(), layout.tints * layout.there)
+    return torch.cat([torch.cat([told, where], dim=2).flatten(1), things[:, 0, TOLD:]], dim=1)
+
+
+def _dyed(layers: Tensor, tints: Tensor) -> Tensor:
+    """Layers [B K, 4, H, W] as a codec has them, in the colours of tints [B, K]."""
+    premultiplied = torch.cat([(layers[:, :3] + 1) / 2, layers[:, 3:]], dim=1).clamp(0, 1)
+    coloured = dyed(premultiplied, tints.flatten())
+    return torch.cat([coloured[:, :3] * 2 - 1, coloured[:, 3:]], dim=1)
 
 
 def with_backdrop(codes: Tensor, backdrop: Tensor) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,20 +16,24 @@ from torch import Tensor
 from anygpt_models.caption import CaptionEncoder
 from anygpt_models.code_pipeline import CodePipeline, OnStepEnd, conditions, on_step, seeded
 from anygpt_models.denoiser import CodeDenoiser, Sampling
-from anygpt_models.image_codec import ImageCodec
+from anygpt_models.image_codec import ImageCodec, scene_codes
+from anygpt_models.layout import MOST_THINGS, Layout
 from anygpt_models.mask_scheduler import MaskScheduler
 
 
 @dataclass
 class ImageOutput(BaseOutput):
-    """Pictures uint8 [B, 128, 128, 3] and the codes int64 [B, 32] they were decoded from."""
+    """Pictures uint8 [B, 128, 128, 3] and the codes int64 [B, 32] they were decoded from; of scenes, [B, 100]."""
 
     images: NDArray[np.uint8]
     codes: Tensor
 
 
 class ImagePipeline(CodePipeline, DiffusionPipeline):
-    """Masked diffusion of 32 codes under a condition, then the deterministic codec."""
+    """Masked diffusion of 32 codes under a condition, then the deterministic codec.
+
+    The condition of a scene is those of its things, each drawn apart, and the vectors that say where they stand.
+    """
 
     image_codec: ImageCodec
     image_denoiser: CodeDenoiser
@@ -59,16 +65,38 @@ class ImagePipeline(CodePipeline, DiffusionPipeline):
         generator: list[torch.Generator] | None = None,
         callback_on_step_end: OnStepEnd | None = None,
     ) -> ImageOutput:
-        """Exactly one of caption, condition [B, 8, 256] and codes [B, 32]; ValueError otherwise."""
+        """Exactly one of caption, condition [B, 8, 256] or [B, 27, 256] and codes [B, 32 or 100]; else ValueError."""
         if codes is None:
             told = conditions(self.image_caption, caption, condition)
             sampling = Sampling(num_inference_steps, guidance_scale, scheduler=self.scheduler)
-            codes = self.image_denoiser.generate(
-                told, seeded(generator, len(told)), sampling, on_step(self, callback_on_step_end)
-            )
+            draw = partial(self.image_denoiser.generate, sampling=sampling,
+                           on_step=on_step(self, callback_on_step_end))  # fmt: skip
+            codes = drawn(draw, told, seeded(generator, len(told)), self.image_caption.setting("queries"))
         elif caption is not None or condition is not None:
             raise ValueError("codes come alone")
         return ImageOutput(images=to_uint8(self.image_codec.decode(codes)), codes=codes)
+
+
+def drawn(
+    draw: Callable[[Tensor, list[torch.Generator]], Tensor], condition: Tensor,
+    generators: list[torch.Generator], queries: int,
+) -> Tensor:  # fmt: skip
+    """Codes under conditions of single pictures, `queries` vectors, or of scenes: so many for each thing, and a layout.
+
+    Things are drawn apart, all at once; a condition whose layout is empty is that of a single picture.
+    """
+    if condition.shape[1] == queries:
+        return draw(condition, generators)
+    things, layout = condition[:, : MOST_THINGS * queries], Layout.of(condition[:, MOST_THINGS * queries :])
+    if not layout.there.any():
+        return draw(things[:, :queries], generators)
+    shown = layout.there.clone()
+    shown[:, 0] = True
+    each = [generators[row] for row in shown.nonzero()[:, 0].tolist()]
+    found = draw(things.unflatten(1, (MOST_THINGS, queries))[shown], each)
+    codes = found.new_zeros(*shown.shape, found.shape[1])
+    codes[shown] = found
+    return scene_codes(codes, layout)
 
 
 def to_uint8(pixels: Tensor) -> NDArray[np.uint8]:

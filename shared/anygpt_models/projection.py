@@ -13,12 +13,19 @@ class InputProjection(Part):
     """An encoder's features -> embeddings that the language model reads as if they were words.
 
     With `hidden_width` 0 it is NExT-GPT's plain linear layer, one embedding for each feature vector; otherwise
-    learned queries gather what the features say, as its grouping projector does.
+    learned queries gather what the features say, as its grouping projector does. With `layout`, more features than
+    queries are those of a scene's things, each followed by the vector of its layout, which becomes so many embeddings.
     """
 
     @configured
     def __init__(
-        self, in_width: int, out_width: int, queries: int = 0, hidden_width: int = 0, heads: int = 4
+        self,
+        in_width: int,
+        out_width: int,
+        queries: int = 0,
+        hidden_width: int = 0,
+        heads: int = 4,
+        layout: int = 0,
     ) -> None:
         super().__init__()
         self.into = nn.Linear(in_width, hidden_width or out_width)
@@ -27,9 +34,32 @@ class InputProjection(Part):
             self.places = nn.Parameter(torch.randn(1, queries, hidden_width) * 0.02)
             self.gather = TransformerBlock(hidden_width, heads)
             self.out = nn.Linear(hidden_width, out_width)
+        if layout:
+            self.layout = nn.Linear(in_width, layout * out_width)
+
+    def with_layout(self, layout: int) -> InputProjection:
+        """The same projection, which reads layouts too, as yet untrained."""
+        wider = InputProjection(**{**self.config, "layout": layout})
+        wider.load_state_dict(self.state_dict(), strict=False)
+        return wider
 
     def forward(self, features: Tensor) -> Tensor:
-        """[B, n, in_width] -> [B, queries or n, out_width]. Raises ValueError for more features than queries."""
+        """[B, n, in_width] -> [B, queries or n, out_width]; of k things [B, k (queries + layout), out_width].
+
+        Raises ValueError for features that it cannot read.
+        """
+        queries, layout = self.setting("queries"), self.setting("layout")
+        if layout and features.shape[1] > queries:
+            if features.shape[1] % (queries + 1):
+                raise ValueError(f"{features.shape[1]} feature vectors are not those of whole things")
+            things = features.unflatten(1, (-1, queries + 1)).flatten(0, 1)
+            where = self.layout(things[:, queries]).unflatten(1, (layout, -1))
+            read = torch.cat([self._gathered(things[:, :queries]), where], dim=1)
+            whole: Tensor = read.unflatten(0, (len(features), -1)).flatten(1, 2)
+            return whole
+        return self._gathered(features)
+
+    def _gathered(self, features: Tensor) -> Tensor:
         x: Tensor = self.into(features)
         if self.config["hidden_width"]:
             if x.shape[1] > self.places.shape[1]:
@@ -74,6 +104,15 @@ class OutputProjection(Part):
         )
         self.learned_queries = nn.Parameter(torch.randn(1, queries, width))
         self.out = nn.Linear(width, out_width)
+
+    def with_queries(self, queries: int) -> OutputProjection:
+        """The same projection with more queries, of which the new ones begin near the old."""
+        wider = OutputProjection(**{**self.config, "queries": queries})
+        tensors, known = self.state_dict(), self.learned_queries.detach()
+        repeated = known.repeat(1, -(-queries // known.shape[1]), 1)[:, :queries].clone()
+        repeated[:, known.shape[1] :] += 0.3 * torch.randn_like(repeated[:, known.shape[1] :])
+        wider.load_state_dict({**tensors, "learned_queries": repeated})
+        return wider
 
     def forward(self, signals: Tensor) -> Tensor:
         """[B, n, in_width] -> [B, queries, out_width]."""

@@ -67,6 +67,11 @@ def animations(cache: Path) -> Animations:
     return Animations(pixels, [point for point, _ in known], [package for _, package in known])
 
 
+def are_there(cache: Path) -> bool:
+    """Whether they have been decoded already."""
+    return (cache / "data" / "animations.json").exists()
+
+
 def _decoded(cache: Path, package: Package) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """The animations of a package; a file of one frame is none."""
     wanted = {point for kind in world.kinds() for point in world.code_points(kind)}

@@ -1,7 +1,8 @@
 """Composed scenes: one to three things, each with a size, a place and perhaps a colour, before one backdrop.
 
 The single things of `world.Scene` are the canonical part of the world; this is what is added to it. Held out by
-combination: a fifth of all things with their size, place and colour appear in no scene of training.
+combination: a fifth of all things with their size, place and tint, and of all with their backdrop, is in no scene of
+training.
 """
 
 from __future__ import annotations
@@ -9,29 +10,18 @@ from __future__ import annotations
 import random
 import re
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from anygpt_models.layout import MOST_THINGS, PLACES, SIZES, TINTS, Layout, dyed
 from services.trainer.data import world
 from services.trainer.data.scenes import Album, backgrounds, placement, posed
 from services.trainer.data.world import with_article
 
-MOST_THINGS = 3
-PLACES: dict[str, tuple[int, int]] = {
-    "at the top left": (-1, -1), "at the top": (0, -1), "at the top right": (1, -1),
-    "at the left": (-1, 0), "in the middle": (0, 0), "at the right": (1, 0),
-    "at the bottom left": (-1, 1), "at the bottom": (0, 1), "at the bottom right": (1, 1),
-}  # fmt: skip
-"""Words -> column and row of the grid of nine, the middle being 0, 0."""
-SIZES: dict[str, float] = {"small": 0.5, "": 0.72, "large": 0.95}
-"""Words -> side of a thing as a share of its cell."""
-TINTS: dict[str, tuple[int, int, int]] = {
-    name: rgb for name, rgb in world.COLOURS.items() if name != "white"
-}  # fmt: skip
-"""Colours that a thing can be dyed in."""
 _EVERY = 5
 _THING = re.compile(rf"(?:an? )?(?P<words>.+?) (?P<place>{'|'.join(sorted(PLACES, key=len, reverse=True))})")
 
@@ -71,17 +61,31 @@ def parse(text: str) -> Composition:
     return Composition(tuple(_thing(one["words"], one["place"]) for one in matches if one), found["colour"])
 
 
+def alone(thing: Thing, colour: str) -> str:
+    """The caption of a thing undyed in a picture of its own."""
+    return world.caption(world.Scene(thing.kind, colour))
+
+
+def each_alone(scene: Composition) -> list[str]:
+    """The captions of its things, each undyed in a picture of its own."""
+    return [alone(thing, scene.colour) for thing in scene.things]
+
+
 def is_held_out(scene: Composition) -> bool:
-    """Whether any of its things, with size, place and colour, is kept for judging."""
-    return any(zlib.crc32(_told(thing).encode()) % _EVERY == 0 for thing in scene.things)
+    """Whether any of its things is kept for judging: with its size, place and tint, or alone before such a backdrop."""
+    told = [words for thing in scene.things for words in (_told(thing), alone(thing, scene.colour))]
+    return any(zlib.crc32(words.encode()) % _EVERY == 0 for words in told)
 
 
-def draw(pick: random.Random, held_out: bool = False) -> Composition:
-    """A random scene of one to three things, of training or with at least one thing that is held out."""
+def draw(pick: random.Random, held_out: bool = False, count: int = 0) -> Composition:
+    """A random scene of so many things, one to three, of training or with at least one thing that is held out."""
+    count = count or pick.randint(1, MOST_THINGS)
     while True:
-        places = sorted(pick.sample(range(len(PLACES)), pick.randint(1, MOST_THINGS)))
+        places = sorted(pick.sample(range(len(PLACES)), count))
         things = tuple(_any_thing(pick, list(PLACES)[place]) for place in places)
-        scene = Composition(things, pick.choice(list(world.COLOURS)))
+        # A thing of its backdrop's colour would not be seen.
+        tints = {thing.tint for thing in things}
+        scene = Composition(things, pick.choice([colour for colour in world.COLOURS if colour not in tints]))
         if is_held_out(scene) == held_out:
             return scene
 
@@ -96,25 +100,28 @@ def render(album: Album, scenes: list[Composition]) -> Tensor:
     return picture * 2 - 1
 
 
+def numbered(things: Sequence[Thing | None]) -> Layout:
+    """Places, sizes and tints as numbers; of no thing the first of each."""
+    places, sizes, tints = list(PLACES), list(SIZES), ["", *TINTS]
+    rows = [
+        (places.index(thing.place), sizes.index(thing.size), tints.index(thing.tint), 1)
+        if thing
+        else (0,) * 4
+        for thing in things
+    ]
+    place, size, tint, there = torch.tensor(rows).T
+    return Layout(place, size, tint, there > 0)
+
+
 def _layer(album: Album, things: list[Thing | None]) -> Tensor:
     """One thing of each scene in its pose, premultiplied [B, 4, 128, 128]; nothing where there is none."""
     shown = [thing or Thing(world.kinds()[0], "", "in the middle") for thing in things]
     rgba = album.rgba(torch.tensor([album.rows[thing.kind][0] for thing in shown]))
-    rgba = functional.interpolate(_dyed(rgba, [thing.tint for thing in shown]), (64, 64), mode="area")
+    rgba = functional.interpolate(dyed(rgba, numbered(shown).tints), (64, 64), mode="area")
     shift = torch.tensor([PLACES[thing.place] for thing in shown]).T * (2 / 3)
     zoom, zero = torch.tensor([SIZES[thing.size] / 3 for thing in shown]), torch.zeros(len(shown))
     there = torch.tensor([float(thing is not None) for thing in things])
     return posed(rgba, placement(shift, zoom, zero, zero + 1), size=128) * there[:, None, None, None]
-
-
-def _dyed(rgba: Tensor, tints: list[str]) -> Tensor:
-    """The same light and shade in another colour."""
-    light = (rgba[:, :3] * torch.tensor([0.3, 0.59, 0.11])[:, None, None]).sum(1, keepdim=True)
-    alpha = rgba[:, 3:]
-    colours = torch.tensor([TINTS.get(tint, (0, 0, 0)) for tint in tints])[:, :, None, None] / 255
-    dyed = colours * (0.35 * alpha + 0.85 * light)
-    plain = torch.tensor([not tint for tint in tints])[:, None, None, None]
-    return torch.cat([torch.where(plain, rgba[:, :3], torch.minimum(dyed, alpha)), alpha], dim=1)
 
 
 def _any_thing(pick: random.Random, place: str) -> Thing:

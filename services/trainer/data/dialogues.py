@@ -12,6 +12,7 @@ from dataclasses import replace
 from anygpt.vocabulary import ModalityName
 from services.trainer.data import ideas, world
 from services.trainer.data.chat import Exchange, own_exchanges
+from services.trainer.data.composed import Composition
 from services.trainer.data.ideas import Idea, Music, Sound
 from services.trainer.data.messages import (
     ANNOUNCED,
@@ -25,9 +26,10 @@ from services.trainer.data.messages import (
     named,
     spoken,
 )
+from services.trainer.data.scene_dialogues import SceneWriter
 from services.trainer.data.split import shows_held_out
 from services.trainer.data.talk import Talk
-from services.trainer.data.wording import VERBS, Wording
+from services.trainer.data.wording import VERBS
 from services.trainer.data.world import Scene, with_article
 
 IN_PLACE = 0.2
@@ -45,7 +47,7 @@ def build(count: int, seed: int, talk: Talk, held_out: bool = False) -> list[Dia
     return list(found.values())
 
 
-class Writer(Wording):
+class Writer(SceneWriter):
     """Draws dialogues, one family of requests after another."""
 
     def __init__(self, seed: int, talk: Talk, held_out: bool) -> None:
@@ -59,13 +61,14 @@ class Writer(Wording):
         self.short = [exchange for exchange in self.chat if exchange.is_short]
         self.talk = talk
         self.sentences = talk.sentences(held_out)
+        self.weights = {**_WEIGHTS, **(_SCENE_WEIGHTS if talk.scenes else {})}
         self.families: dict[str, Callable[[], Dialogue]] = {
-            name: getattr(self, f"_{name}") for name in _WEIGHTS
+            name: getattr(self, f"_{name}") for name in self.weights
         }
 
     def dialogue(self) -> Dialogue:
         """The next dialogue; one in five typed requests is spoken instead."""
-        family = self.pick.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
+        family = self.pick.choices(list(self.weights), list(self.weights.values()))[0]
         dialogue = self.of(family)
         if family in _SPEAKABLE and self.pick.random() < 0.22:
             dialogue = self._spoken(dialogue)
@@ -108,7 +111,7 @@ class Writer(Wording):
         match idea:
             case Scene() if idea.motion:
                 return "video" if self.pick.random() < 0.6 else "moving"
-            case Scene():
+            case Scene() | Composition():
                 return "image"
             case Music():
                 return "music"
@@ -169,7 +172,7 @@ class Writer(Wording):
                 return "motion", f"It is {world.MOTIONS[idea.motion]}."
             case Scene() if world.emotion_of(idea.kind) and self.pick.random() < 0.7:
                 return "feeling", f"This face looks {world.emotion_of(idea.kind)}."
-            case Scene():
+            case Scene() | Composition():
                 return "colour", f"The background is {idea.colour}."
             case Music() if self.pick.random() < 0.5:
                 return "mood", f"This music is {idea.mood}."
@@ -384,8 +387,11 @@ _WEIGHTS = {
 }  # fmt: skip
 """How often each family comes; plain chat and transcripts together are near a quarter."""
 
+_SCENE_WEIGHTS = {"scene": 30, "scene_named": 12, "scene_asked": 8, "scene_follow": 10}
+"""The same for composed scenes, of which there are too many to be learned as fast as single things."""
+
 _SPEAKABLE = {
     "image", "video", "music", "sound", "name", "detail", "to_music", "to_image", "to_video", "mixed", "name_aloud",
-    "reply_aloud",
+    "reply_aloud", "scene",
 }  # fmt: skip
 _MIXES = ("and_speak", "and_music", "and_video", "video_music", "speak_music", "music_speak", "two_images")

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
-from services.trainer.data import world
+from services.trainer.data import composed, world
+from services.trainer.data.composed import Composition
 from services.trainer.data.world import Scene
 
 DEFAULT_COLOUR = "white"
@@ -30,7 +31,7 @@ class Sound:
     name: str
 
 
-Idea = Scene | Music | Sound
+Idea = Scene | Composition | Music | Sound
 
 _SOUND_OF: Mapping[str, str] = {
     "rain cloud": "rain", "thunderstorm": "rain", "umbrella": "rain", "bell": "bell", "ambulance": "siren",
@@ -54,6 +55,8 @@ def caption(idea: Idea) -> str:
     match idea:
         case Scene():
             return world.caption(idea)
+        case Composition():
+            return composed.caption(idea)
         case Music(instrument, mood):
             return world.music_caption(instrument, mood)
         case Sound(name):
@@ -61,10 +64,12 @@ def caption(idea: Idea) -> str:
 
 
 def as_still(idea: Idea) -> Scene:
-    """The picture of an idea: music shows its instrument, or a note where there is no picture of it."""
+    """The picture of one thing: music shows its instrument, or a note where there is no picture of it."""
     match idea:
         case Scene():
             return replace(idea, motion="")
+        case Composition(things, colour):
+            return Scene(things[0].kind, colour)
         case Music(instrument, _):
             return Scene(instrument if instrument in world.OBJECTS else "musical note", DEFAULT_COLOUR)
         case Sound(name):
@@ -79,8 +84,9 @@ def as_moving(idea: Idea, motion: str = "") -> Scene:
 
 def as_audio(idea: Idea) -> Music | Sound:
     """The music or sound of an idea: a face gives its mood, an instrument plays, a bell rings."""
-    if not isinstance(idea, Scene):
+    if isinstance(idea, Music | Sound):
         return idea
+    idea = as_still(idea)
     if idea.kind in _SOUND_OF:
         return Sound(_SOUND_OF[idea.kind])
     mood = world.MOOD_OF_EMOTION.get(world.emotion_of(idea.kind), DEFAULT_MOOD)
@@ -94,8 +100,14 @@ def face_of(mood: str, colour: str = DEFAULT_COLOUR) -> Scene:
 
 @cache
 def by_caption() -> dict[str, Idea]:
-    """Every idea of the world under its canonical caption."""
+    """Every idea of the world under its canonical caption, but for composed scenes, of which there are too many."""
     music = [Music(instrument, mood) for instrument in world.INSTRUMENTS for mood in world.MOODS]
     sounds = [Sound(name) for name in world.SOUNDS]
     everything: tuple[Idea, ...] = (*world.scenes(), *world.moving_scenes(), *music, *sounds)
     return {caption(idea): idea for idea in everything}
+
+
+def meaning(caption: str) -> Idea:
+    """The idea that a canonical caption names. Raises ValueError for any other text."""
+    known = by_caption().get(caption)
+    return composed.parse(caption) if known is None else known

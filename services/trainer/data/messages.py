@@ -9,6 +9,7 @@ from typing import NamedTuple
 from anygpt.vocabulary import ModalityName
 from anygpt_models.speech_text import spoken as spoken_form
 from services.trainer.data import ideas
+from services.trainer.data.composed import Composition
 from services.trainer.data.ideas import Idea
 from services.trainer.data.world import Scene
 
@@ -54,9 +55,13 @@ def spoken(text: str) -> Part:
 
 def media(idea: Idea) -> Part:
     """An idea in its own modality."""
-    if not isinstance(idea, Scene):
-        return Part("audio", ideas.caption(idea))
-    return Part("video" if idea.motion else "image", ideas.caption(idea))
+    match idea:
+        case Scene() if idea.motion:
+            return Part("video", ideas.caption(idea))
+        case Scene() | Composition():
+            return Part("image", ideas.caption(idea))
+        case _:
+            return Part("audio", ideas.caption(idea))
 
 
 def named(idea: Idea) -> Part:

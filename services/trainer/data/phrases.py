@@ -129,6 +129,13 @@ ask: {s} i want to read the reply | {s} in writing, please
 aloud: now say that aloud | say that aloud | read it to me | can you say that? | read that aloud
 aloud: say it with your voice
 aloud: tell me that aloud, please | speak your last answer | now read it out
+what_stands: what is {x}? | what do you see {x}? | which thing is {x}? | what's {x}? | {x}: what is it?
+what_stands: tell me what is {x} | name the thing {x} | and {x}? | what stands {x}? | what is there {x}?
+what_stands: can you tell me what is {x}?
+how_many: how many things are there? | how many things do you see? | count the things
+how_many: how many things are in the picture? | how many objects? | what is the number of things?
+how_many: how many things can you see? | please count what is in the picture | how many are there?
+
 recall: what was in the picture? | what did you draw? | what was it again? | what did the picture show?
 recall_audio: what was that? | what did you play? | what was that sound? | what did i hear?
 swap: now {x} | and now {x} | {x} instead | do the same with {x} | how about {x}? | this time {x}

@@ -21,11 +21,13 @@ class Talk:
     chat: Sequence[Exchange]
     corpus: Corpus
     words: Sequence[str]
+    scenes: bool = False
+    """Whether there is talk about scenes of several things, which not every pack can see and draw."""
 
     @classmethod
-    def of(cls, chat: Sequence[Exchange], words: Sequence[str]) -> Talk:
+    def of(cls, chat: Sequence[Exchange], words: Sequence[str], scenes: bool = False) -> Talk:
         """With the sentences that speech is learned from and judged by."""
-        return cls(chat, build_sentences(words), words)
+        return cls(chat, build_sentences(words), words, scenes)
 
     @cached_property
     def kept_back(self) -> frozenset[str]:

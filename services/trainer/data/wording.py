@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 
 from anygpt.vocabulary import ModalityName
-from services.trainer.data import ideas, world
+from services.trainer.data import ideas, scene_words, world
+from services.trainer.data.composed import Composition
 from services.trainer.data.ideas import Idea, Music, Sound
 from services.trainer.data.messages import MEDIA, Part
 from services.trainer.data.phrases import wordings
@@ -88,6 +89,8 @@ class Wording:
         match idea:
             case Scene():
                 return self.words(idea)
+            case Composition():
+                return scene_words.request(self.pick, idea, places_open=False)
             case Music():
                 return self.music_words(idea)
             case Sound():

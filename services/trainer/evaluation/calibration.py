@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import random
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
-from anygpt.client import Media
+from anygpt.client import Media, Piece
 from anygpt.vocabulary import ModalityName
-from services.trainer.data import ideas
+from services.trainer.data import composed, ideas
 from services.trainer.data.ideas import Idea
 from services.trainer.evaluation import attributes as a
-from services.trainer.evaluation.interval import Figure, figure
+from services.trainer.evaluation.interval import Figure, Observation, figure
 from services.trainer.evaluation.judgement import Reply, truth
 from services.trainer.evaluation.material import Sampler
+from services.trainer.evaluation.scenes import SceneDrawnRow, drawn
 from services.trainer.evaluation.task import Bench
 from services.trainer.word_errors import edits
+
+Value = TypeVar("Value")
 
 SEED = 77
 _JUDGED: tuple[tuple[str, ModalityName, Callable[[Sampler], Idea], tuple[str, ...]], ...] = (
@@ -50,17 +55,39 @@ def calibrations(bench: Bench, count: int) -> Iterator[Calibration]:
             true = [truth(idea, attribute) for idea in drawn]
             judge = f"{attribute} of {name}: {_who(modality, attribute)}"
             yield Calibration(judge, _share(read, true), _share(read, _shuffled(true)))
+    yield from _scenes(bench, count)
     yield _listener(bench, min(count, 100))
+
+
+def _scenes(bench: Bench, count: int) -> Iterator[Calibration]:
+    """Things of scenes, their places and the backdrop."""
+    pick = random.Random(SEED)
+    scenes = [composed.draw(pick, held_out=True) for _ in range(count)]
+    files = [_file(bench.material.scene(scene)) for scene in scenes]
+    real, others = (
+        list(zip(*(drawn(bench.judges, *pair) for pair in zip(scenes, shown, strict=True)), strict=True))
+        for shown in (files, _shuffled(files))
+    )
+    for metric, right, wrong in zip(SceneDrawnRow.metrics, real, others, strict=True):
+        what = metric.name.removeprefix(f"{SceneDrawnRow.name}: ")
+        yield Calibration(f"{what} of scenes: {metric.judge}", _figure(right), _figure(wrong))
 
 
 def _real(bench: Bench, modality: ModalityName, idea: Idea, place: int) -> Reply:
     if modality == "text":
         return Reply(f"This is {ideas.caption(idea)}.")
     # Other seeds than the questions', so that no judged medium is one that was asked about.
-    shown = bench.material.shown(idea, 10_000 + place, to_judges=True)
+    return Reply(files={modality: _file(bench.material.shown(idea, 10_000 + place, to_judges=True))})
+
+
+def _file(shown: Piece) -> bytes:
     assert isinstance(shown, Media)
     assert isinstance(shown.source, bytes)
-    return Reply(files={modality: shown.source})
+    return shown.source
+
+
+def _figure(observed: Iterable[Observation | None]) -> Figure:
+    return figure([one for one in observed if one])
 
 
 def _listener(bench: Bench, count: int) -> Calibration:
@@ -82,7 +109,7 @@ def _errors(said: list[str], heard: list[str]) -> Figure:
     return figure([(edits(one, other), len(one)) for one, other in pairs])
 
 
-def _shuffled(values: list[str]) -> list[str]:
+def _shuffled(values: list[Value]) -> list[Value]:
     order = torch.randperm(len(values), generator=torch.Generator().manual_seed(SEED)).tolist()
     return [values[place] for place in order]
 

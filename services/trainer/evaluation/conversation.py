@@ -59,7 +59,7 @@ def _pieces(material: Material, message: Message) -> tuple[Piece, ...]:
         elif piece.modality == "speech":
             found.append(material.said(piece.content))
         else:
-            found.append(material.shown(ideas.by_caption()[piece.content], place))
+            found.append(material.shown(ideas.meaning(piece.content), place))
     return tuple(found)
 
 

@@ -67,6 +67,11 @@ class Judges:
         return object_judge(self.cache)
 
     @cached_property
+    def scene_objects(self) -> ObjectJudge:
+        """Of things in pictures of several."""
+        return object_judge(self.cache, in_scenes=True)
+
+    @cached_property
     def timbre(self) -> TimbreJudge:
         """Of instruments and sounds."""
         return TimbreJudge.fitted(self.cache)

@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 
 from anygpt.client import Media, Piece
-from services.trainer.data import audio, examples, videos, world
+from services.trainer.data import audio, composed, examples, videos, world
 from services.trainer.data.animations import Animations, animations
+from services.trainer.data.composed import Composition
 from services.trainer.data.ideas import Idea, Music, Sound
 from services.trainer.data.scenes import SLIGHT, Album
 from services.trainer.data.sentences import build_sentences
@@ -83,6 +84,10 @@ class Material:
         kept = self.recordings.rows(held_out=True) + ([] if to_judges else self.recordings.kept())
         rows = sorted(row for row in kept if _is_of(self.recordings.index[row], idea))
         return Media(sound_file(self.recordings.waveforms([rows[seed % len(rows)]])[0]), "audio")
+
+    def scene(self, scene: Composition) -> Piece:
+        """A picture of several things, as a file."""
+        return Media(picture_file(composed.render(self.album, [scene])[0]), "image")
 
     def animated(self, scene: Scene, seed: int) -> Piece:
         """A clip of a thing that moves by itself, where it is or as the scene says."""

@@ -9,6 +9,7 @@ from services.trainer.evaluation.attributes import AnimatedRow, Ask, AttributeRo
 from services.trainer.evaluation.codec import CodecRow
 from services.trainer.evaluation.conversation import ReferenceRow, SwitchingRow
 from services.trainer.evaluation.english import PerplexityRow
+from services.trainer.evaluation.scenes import SceneDrawnRow, SceneWordsRow
 from services.trainer.evaluation.speaking import SpeakingRow, TranscriptRow
 from services.trainer.evaluation.task import Row
 
@@ -34,6 +35,7 @@ def _understanding() -> list[Row]:
             a.naming("name_video"),
             {"kind": 0.75, "motion": 0.9},
         ),
+        SceneWordsRow(),
         AnimatedRow("animation -> text", a.naming("name_video"), {"kind": 0.75, "motion": 0.9}),
     ]
 
@@ -42,6 +44,7 @@ def _making() -> list[Row]:
     return [
         FreeRow("text -> image", ("text", "image"), a.scene, a.wanting("image"), {"kind": 0.8, "colour": 0.95}
         ),
+        SceneDrawnRow(),
         CodecRow(),
         SpeakingRow(),
         FreeRow("text -> music", ("text", "audio"), a.music, a.wanting("music"), MUSIC),

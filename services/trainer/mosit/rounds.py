@@ -86,7 +86,7 @@ class Rounds(Wording):
     def _remember(self, place: int, found: Round) -> None:
         for part in found.answer:
             if part.modality in MEDIA:
-                self.made.append(Made(place, ideas.by_caption()[part.content]))
+                self.made.append(Made(place, ideas.meaning(part.content)))
             elif part.modality == "text":
                 self.said.append((place, part.content))
 
@@ -258,7 +258,7 @@ class Rounds(Wording):
 
 def _shows_held_out(found: Round) -> bool:
     parts = (part for part in (*found.request, *found.answer) if part.modality in MEDIA)
-    return any(is_held_out(ideas.by_caption()[part.content]) for part in parts)
+    return any(is_held_out(ideas.meaning(part.content)) for part in parts)
 
 
 def _spoken(found: Round) -> Round:

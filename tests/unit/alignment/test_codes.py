@@ -21,6 +21,7 @@ from services.trainer import pack
 from services.trainer.alignment_codecs import Codecs, CodesOfMedia
 from services.trainer.alignment_codes import MISREAD, misread, run_codes, with_codes
 from services.trainer.alignment_sequence import NOT_LEARNED, Batch, Sequencer
+from services.trainer.alignment_words import length
 from services.trainer.data.messages import Dialogue, Part, Turn
 from services.trainer.pack_check import check
 from services.trainer.pack_round_trip import round_trips
@@ -88,7 +89,7 @@ def test_an_answer_tells_who_plays_apart_from_what_is_played(media: CodesOfMedia
 def test_media_are_written_as_codes_between_their_brackets(media: CodesOfMedia) -> None:
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(MINI / "tokenizer" / "tokenizer.json"))
     units = SpeechUnits.from_pretrained(MINI / "speech_units")
-    sequencer = Sequencer(VOCABULARY, tokenizer, units, pack.PROMPT, {}, media)
+    sequencer = Sequencer(VOCABULARY, tokenizer, units, pack.PROMPT, length, media)
     turn = Turn((Part("audio", PIANO), Part("text", "Draw it.")), (Part("image", CAT),))
     sequence = sequencer.sequence(Dialogue("test", (turn,)))
     assert (sequence.features, sequence.signals) == ([], [])

@@ -3,12 +3,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from zlib import crc32
 
+import pytest
 import torch
 from torch import Tensor
 
 from anygpt.vocabulary import ModalityName
+from anygpt_models.layout import MOST_THINGS
 from services.trainer.alignment_conditions import ConditionLoss, captions_of, choice_loss, neighbours
-from services.trainer.data import ideas
+from services.trainer.data import composed, ideas
+from services.trainer.data.composed import Composition
 from services.trainer.data.split import is_held_out
 from services.trainer.data.world import Scene
 
@@ -55,3 +58,48 @@ def test_neighbours_have_other_grounds_and_motions_but_none_that_is_kept_for_jud
     heard = [known[caption] for caption in neighbours([captions_of("audio")[0]])]
     assert len(heard) > 30
     assert not [idea for idea in (*near, *heard) if is_held_out(idea)]
+
+
+SCENE = "a small red cat at the top left and a dog at the right on a blue background"
+
+
+def wide(modality: ModalityName, captions: Sequence[str]) -> Tensor:
+    """The same as wide as the vectors of layouts are."""
+    return conditions(modality, captions).repeat(1, 1, 32)
+
+
+def scene_condition(caption: str) -> Tensor:
+    """What a projection should make of a caption [1, 15, 256]: three things of four queries, three layouts."""
+    scene = ideas.meaning(caption)
+    assert isinstance(scene, Composition)
+    things = wide("image", composed.each_alone(scene)).flatten(0, 1)
+    layout = composed.numbered([*scene.things, *[None] * (MOST_THINGS - len(scene.things))])
+    return torch.cat([things, torch.zeros(4 * MOST_THINGS - len(things), 256), layout.vectors()])[None]
+
+
+@pytest.mark.parametrize(
+    ("words", "instead"),
+    [
+        ("cat", "fox"),
+        ("a dog", "an apple"),
+        ("blue", "green"),
+        ("top left", "bottom"),
+        ("small ", ""),
+        ("red ", ""),
+    ],
+)
+def test_a_scene_that_hits_its_things_and_its_layout_costs_less_than_one_that_differs(
+    words: str, instead: str
+) -> None:
+    loss, other = ConditionLoss(wide), SCENE.replace(words, instead)
+    exact = loss("image", scene_condition(SCENE), [SCENE])
+    assert exact < 0.02
+    assert loss("image", scene_condition(other), [SCENE]) > exact + 0.01
+
+
+def test_a_single_picture_has_no_layout_in_its_condition() -> None:
+    loss, caption = ConditionLoss(wide), "a dog on a blue background"
+    alone = torch.cat([wide("image", [caption]), torch.zeros(1, 2 * 4 + MOST_THINGS, 256)], dim=1)
+    placed = alone.clone()
+    placed[:, 12:] = 1.0
+    assert loss("image", alone, [caption]) < 0.02 < loss("image", placed, [caption])

@@ -48,7 +48,7 @@ def test_every_medium_is_a_thing_of_the_world(built: list[Dialogue]) -> None:
     for part in parts:
         assert part.content
         if part.modality in MEDIA:
-            idea = ideas.by_caption()[part.content]
+            idea = ideas.meaning(part.content)
             if isinstance(idea, world.Scene):
                 assert part.modality == ("video" if idea.motion else "image") or in_place(part)
             else:
@@ -65,7 +65,7 @@ def test_clips_of_things_that_stay_are_asked_about_and_never_made(built: list[Di
 
 
 def in_place(part: Part) -> bool:
-    return part.modality == "video" and not getattr(ideas.by_caption()[part.content], "motion", "")
+    return part.modality == "video" and not getattr(ideas.meaning(part.content), "motion", "")
 
 
 def test_pictures_and_clips_are_always_announced_as_they_are_in_service(built: list[Dialogue]) -> None:

@@ -10,7 +10,7 @@ from anygpt.v1 import anygpt_service_pb2, types_pb2
 from anygpt_models.speech_units import SpeechUnits
 from services.gateway.prompt import PromptWriter
 from services.trainer.alignment_sequence import NOT_LEARNED, Sequencer, batches, collate
-from services.trainer.alignment_words import LENGTHS, WordTargets
+from services.trainer.alignment_words import LENGTHS, WordTargets, length
 from services.trainer.data import dialogues
 from services.trainer.data.messages import Dialogue, Part, Turn
 from services.trainer.data.talk import Talk
@@ -25,7 +25,7 @@ def pack() -> Pack:
 def sequencer(pack: Pack) -> Sequencer:
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(pack.part("tokenizer") / "tokenizer.json"))
     units = SpeechUnits.from_pretrained(pack.part("speech_units"))
-    return Sequencer(pack.vocabulary, tokenizer, units, pack.manifest.prompt, LENGTHS)
+    return Sequencer(pack.vocabulary, tokenizer, units, pack.manifest.prompt, length)
 
 
 def one_turn(request: tuple[Part, ...], *answer: Part, forced: bool = False) -> Dialogue:

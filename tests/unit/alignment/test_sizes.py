@@ -140,3 +140,30 @@ def test_merged_updates_equal_attached_ones() -> None:
     lora.merge(model)
     assert torch.allclose(model(ids).logits, attached, atol=1e-5)
     assert not torch.allclose(plain, attached, atol=1e-3)
+
+
+def test_a_projection_that_learns_to_read_layouts_reads_single_pictures_as_before() -> None:
+    torch.manual_seed(0)
+    before = InputProjection(16, 24, queries=4, hidden_width=8, heads=2)
+    wider = before.with_layout(3)
+    picture, scene = torch.randn(2, 4, 16), torch.randn(2, 10, 16)
+    assert torch.equal(wider(picture), before(picture))
+    read = wider(scene)
+    assert read.shape == (2, 2 * (4 + 3), 24)
+    assert torch.allclose(read[:, 7:11], before(scene[:, 5:9]), atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [6, 7, 9, 11])
+def test_features_that_are_not_those_of_whole_things_are_refused(count: int) -> None:
+    projection = InputProjection(16, 24, queries=4, hidden_width=8, heads=2, layout=3)
+    with pytest.raises(ValueError, match="whole things"):
+        projection(torch.randn(1, count, 16))
+
+
+def test_a_projection_with_more_queries_begins_with_its_own_near_to_what_it_was() -> None:
+    torch.manual_seed(0)
+    before = OutputProjection(16, 24, 8, 16, 1, 32)
+    wider = before.with_queries(27)
+    assert torch.equal(wider.learned_queries[:, :8], before.learned_queries)
+    assert wider(torch.randn(2, 4, 16)).shape == (2, 27, 24)
+    assert not torch.equal(wider.learned_queries[:, 8:16], before.learned_queries)

@@ -194,7 +194,7 @@ def test_mini_mosit_breaks_no_rule(trained: list[Record], held_out: list[Record]
 
 def test_mini_mosit_trains_on_no_combination_that_is_held_out(trained: list[Record]) -> None:
     media = [piece for record in trained for piece in record.media if piece.modality != "speech"]
-    assert not any(is_held_out(ideas.by_caption()[piece.content]) for piece in media)
+    assert not any(is_held_out(ideas.meaning(piece.content)) for piece in media)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from services.trainer.stage_config import GPU, read_config
 
 STEPS = 2
 AMOUNTS = {
-    "image.tokens": {"backdrops": 1, "others": 1, "composed": 32},
+    "image.tokens": {"backdrops": 1, "others": 1},
     "alignment.read": {"image": 40, "video": 10, "audio": 10},
     "alignment.describe": {"dialogues": 20, "batch_tokens": 256},
     "alignment.converse": {"dialogues": 20, "batch_tokens": 256},

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from anygpt_models.composition import alone, pose_codes, poses_of, standing, together
 from anygpt_models.image_codec import ImageCodec
+from anygpt_models.layout import PLACES, SIZES, TINTS
 from services.trainer.data import composed, world
-from services.trainer.data.composed import PLACES, SIZES, TINTS, Composition, Thing
+from services.trainer.data.composed import Composition, Thing
+from services.trainer.data.split import is_held_out
 
 BLUE = torch.tensor([[-0.5, -0.1, 0.7]])
 
@@ -71,16 +73,19 @@ def test_the_world_is_as_large_as_it_should_be() -> None:
     assert len(world.EMOTIONS) == 6
 
 
-def test_a_fifth_of_the_combinations_is_held_out_and_no_scene_of_training_has_one() -> None:
+def test_a_fifth_of_looks_and_a_fifth_of_backdrops_is_held_out_and_no_scene_of_training_has_one() -> None:
     things = [
         Thing(kind, size, place, tint)
         for kind, size, place, tint in product(world.kinds()[:60], SIZES, PLACES, ("", *TINTS))
     ]
     kept = sum(composed.is_held_out(Composition((thing,), "white")) for thing in things)
-    assert 0.19 < kept / len(things) < 0.21
+    assert abs(kept / len(things) - (1 - 0.8**2)) < 0.03
     pick = random.Random(1)
-    drawn = {thing for _ in range(2000) for thing in composed.draw(pick).things}
-    assert not any(composed.is_held_out(Composition((thing,), "white")) for thing in drawn)
+    scenes = [composed.draw(pick) for _ in range(2000)]
+    alone = [Composition((thing,), scene.colour) for scene in scenes for thing in scene.things]
+    assert not any(composed.is_held_out(scene) for scene in alone)
+    assert not any(is_held_out(world.Scene(scene.things[0].kind, scene.colour)) for scene in alone)
+    drawn = {thing for scene in scenes for thing in scene.things}
     assert {thing.place for thing in drawn} == set(PLACES)
     assert {thing.tint for thing in drawn} == {"", *TINTS}
 
@@ -119,11 +124,9 @@ def test_things_taken_apart_and_put_together_are_the_scene_again() -> None:
     assert float((found - pixels).square().mean()) < 0.02
 
 
-def test_a_codec_of_scenes_has_33_codes_a_thing_and_one_of_the_backdrop() -> None:
-    torch.manual_seed(0)
-    codec = ImageCodec(things=3).eval()
-    codes = codec.encode(squares((0.66, 0.0, 0.3), (-0.66, -0.66, 0.2)))
-    assert codec.length == codes.shape[1] == 100 <= 128
+def test_the_codes_of_a_scene_are_33_a_thing_and_one_of_the_backdrop(codec: ImageCodec) -> None:
+    codes = codec.encode_scene(squares((0.66, 0.0, 0.3), (-0.66, -0.66, 0.2)))
+    assert codes.shape[1] == 100 <= 128
     absent = codes[0, 66:99]
     assert poses_of(absent[31:])[2] == 0
     assert not absent[:31].any()

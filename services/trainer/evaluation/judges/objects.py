@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anygpt_models.backdrop import focused
+from anygpt_models.layout import TINTS, dyed
 from services.trainer.data import world
 from services.trainer.data.scenes import STRONG, Album, backgrounds, place, poses
 from services.trainer.loop import Run, train
@@ -19,7 +20,9 @@ SIDE, DRAWN = 40, 64
 """Sides of the pictures that it sees, and of those it learns from."""
 BATCH = 96
 STEPS, MINUTES = 2500, 5.0
-FILE = "objects.safetensors"
+FILE, SCENES_FILE = "objects.safetensors", "scene_objects.safetensors"
+SMALLEST = 20
+"""Pixels of the smallest thing in a scene."""
 FACES = 8
 
 
@@ -47,19 +50,22 @@ class ObjectJudge(nn.Module):
         return world.kinds()[int(self(pixels[None])[0].argmax())]
 
 
-def object_judge(cache: Path) -> ObjectJudge:
-    """The judge from the cache; trained there at first, which takes some minutes."""
-    folder = cache / "judges"
+def object_judge(cache: Path, in_scenes: bool = False) -> ObjectJudge:
+    """The judge from the cache; trained there at first, which takes some minutes.
+
+    The one of things in scenes has seen them small, and dyed.
+    """
+    path = cache / "judges" / (SCENES_FILE if in_scenes else FILE)
     judge = ObjectJudge()
-    if (folder / FILE).exists():
-        judge.load_state_dict(load_file(folder / FILE))
+    if path.exists():
+        judge.load_state_dict(load_file(path))
         return judge.eval()
-    _train(judge, Album.open(cache), folder)
-    save_file(judge.state_dict(), folder / FILE)
+    _train(judge, Album.open(cache), path.with_suffix(""), in_scenes)
+    save_file(judge.state_dict(), path)
     return judge.eval()
 
 
-def _train(judge: ObjectJudge, album: Album, folder: Path) -> None:
+def _train(judge: ObjectJudge, album: Album, folder: Path, in_scenes: bool) -> None:
     shown = [(row, number) for number, kind in enumerate(world.kinds()) for row in album.rows[kind][:FACES]]
     rows, labels = (torch.tensor(column) for column in zip(*shown, strict=True))
     small = functional.interpolate(album.rgba(rows), (DRAWN, DRAWN), mode="area")
@@ -68,12 +74,21 @@ def _train(judge: ObjectJudge, album: Album, folder: Path) -> None:
     def step(_: int) -> Tensor:
         chosen = torch.randint(len(shown), (BATCH,))
         grounds = colours[torch.randint(len(colours), (BATCH,))]
+        things = _small_and_dyed(small[chosen]) if in_scenes else small[chosen]
         return functional.cross_entropy(
-            judge(_worn(place(small[chosen], grounds, poses(BATCH, STRONG)))), labels[chosen]
+            judge(_worn(place(things, grounds, poses(BATCH, STRONG)))), labels[chosen]
         )
 
-    run = Run(folder / "objects", STEPS, MINUTES, learning_rate=3e-3, warmup=50, save_every=500, seed=11)
+    run = Run(folder, STEPS, MINUTES, learning_rate=3e-3, warmup=50, save_every=500, seed=11)
     train(run, judge, step)
+
+
+def _small_and_dyed(things: Tensor) -> Tensor:
+    """Premultiplied pictures as scenes have them: half of them dyed, all of few pixels."""
+    tints = torch.randint(1 + len(TINTS), (len(things),)) * (torch.rand(len(things)) < 0.5)
+    side = int(torch.randint(SMALLEST, DRAWN, ()))
+    few = functional.interpolate(dyed(things, tints), (side, side), mode="area")
+    return functional.interpolate(few, things.shape[-2:], mode="bilinear")
 
 
 def _worn(pixels: Tensor) -> Tensor:
