@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from anygpt.errors import (
     AnyGPTError,
@@ -26,6 +28,9 @@ from anygpt.settings import LimitSettings, ServiceSettings
 from anygpt.stage import Call, now_ms
 from anygpt.topology import AUDIO, IMAGE, SPEECH, VIDEO, Modality
 from anygpt.v1 import stages_pb2, types_pb2
+from anygpt_models.image_recogniser import ImageRecogniser
+from anygpt_models.layout import PLACES, Layout
+from anygpt_models.scene_recogniser import LayoutRecogniser, SceneRecogniser
 from anygpt_models.serving.encoding import EncoderStage
 from services.audio_encoder import settings as audio_settings
 from services.audio_encoder import stage as audio
@@ -234,3 +239,35 @@ async def test_deterministic_mode_is_equal_to_the_bit(media_pack: Path, tmp_path
         alone = [numbers(await encoded(stage, inline(sound))).tobytes() for sound in sounds]
         together = await asyncio.gather(*(encoded(stage, inline(sound)) for sound in sounds))
     assert [numbers(each).tobytes() for each in together] == alone
+
+
+async def test_each_thing_of_a_scene_has_features_of_its_own_where_the_pack_sees_scenes(
+    media_pack: Path, tmp_path: Path
+) -> None:
+    pack = sibling(media_pack, tmp_path / "scenes", manifest())
+    torch.manual_seed(0)
+    LayoutRecogniser().save_pretrained(pack / "image_layout")
+    two = Image.new("RGB", (128, 128), "white")
+    for corner in ((10, 10), (96, 50)):
+        two.paste("blue", (*corner, corner[0] + 22, corner[1] + 22))
+    async with opened_runtime(ServiceSettings(pack=str(pack), data=tmp_path)) as runtime:
+        stage = await opened(runtime, IMAGE)
+        scene = await encoded(stage, inline(files.saved(two, "PNG")))
+        single = await encoded(stage, inline(example(IMAGE)))
+    assert list(scene.features.tensor.shape) == [10, 256]
+    assert list(single.features.tensor.shape) == [4, 256]
+    told = Layout.of(torch.from_numpy(numbers(scene).astype("float32")[[4, 9]]))
+    assert [list(PLACES)[place] for place in told.places] == ["at the top left", "at the right"]
+
+
+async def test_pictures_of_one_thing_and_of_several_are_encoded_in_one_batch(media_pack: Path) -> None:
+    pixels = np.full((3, 128, 128, 3), 255, dtype=np.uint8)
+    pixels[0, 20:110, 20:110] = 30
+    pixels[1, 10:30, 10:30] = 30
+    pixels[2, 10:30, 10:30] = 30
+    pixels[2, 60:80, 100:120] = 30
+    torch.manual_seed(0)
+    image_part = ImageRecogniser.open(media_pack / "image_recogniser")
+    recogniser = SceneRecogniser(image_part, LayoutRecogniser().eval())
+    found = recogniser.features(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1)
+    assert [len(features) for features in found] == [4, 5, 10]
