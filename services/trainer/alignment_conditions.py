@@ -15,15 +15,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from anygpt.vocabulary import ModalityName
-from anygpt_models.layout import MOST_THINGS
+from anygpt_models.layout import MOST_THINGS, nearness
 from services.trainer.data import composed, ideas, world
-from services.trainer.data.composed import Composition
+from services.trainer.data.composed import Composition, Thing
 from services.trainer.data.messages import media
 from services.trainer.data.split import is_held_out
 from services.trainer.data.world import Scene
 
 CHOICE_WEIGHT, TEMPERATURE = 0.3, 0.05
-LAYOUT_WEIGHT = 0.5
+LAYOUT_WEIGHT, FACT_TEMPERATURE = 1.0, 0.15
 OTHER_KINDS = 12
 """Other things on the same background that a scene has to be told from."""
 SAMPLE = 512
@@ -56,17 +56,18 @@ class ConditionLoss:
         single = self._spread(modality).middle.shape[0]
         if projected.shape[1] == single:
             return self._alone(modality, projected, captions)
-        rows, shown, layouts = [], [], []
+        rows: list[tuple[int, int]] = []
+        shown: list[str] = []
+        layouts: list[Thing | None] = []
         for row, caption in enumerate(captions):
             idea = ideas.meaning(caption)
             things = idea.things if isinstance(idea, Composition) else ()
             rows += [(row, place) for place in range(len(things) or 1)]
             shown += composed.each_alone(idea) if isinstance(idea, Composition) else [caption]
-            layouts.append(composed.numbered([*things, *[None] * (MOST_THINGS - len(things))]).vectors())
+            layouts += [*things, *[None] * (MOST_THINGS - len(things))]
         told, where = projected.split([MOST_THINGS * single, MOST_THINGS], dim=1)
         each = told.unflatten(1, (MOST_THINGS, single))[tuple(torch.tensor(rows).T)]
-        placing = functional.mse_loss(where.float(), torch.stack(layouts))
-        return self._alone(modality, each, shown) + LAYOUT_WEIGHT * placing
+        return self._alone(modality, each, shown) + LAYOUT_WEIGHT * layout_loss(where, layouts)
 
     def _alone(self, modality: ModalityName, projected: Tensor, captions: Sequence[str]) -> Tensor:
         spread = self._spread(modality)
@@ -84,6 +85,19 @@ class ConditionLoss:
             some = self._wanted(modality, captions[:: -(-len(captions) // SAMPLE)])
             self._spreads[modality] = Spread(some.mean(0), (some - some.mean(0)).std())
         return self._spreads[modality]
+
+
+def layout_loss(projected: Tensor, things: Sequence[Thing | None]) -> Tensor:
+    """How far vectors [N, K, 256] are from the layouts of N K things, and how hard their facts are to tell apart."""
+    layout, vectors = composed.numbered(things), projected.flatten(0, 1)
+    loss = functional.mse_loss(vectors.float(), layout.vectors())
+    if layout.there.any():
+        facts = (layout.places, layout.sizes, layout.tints)
+        for near, fact in zip(nearness(vectors[layout.there]), facts, strict=True):
+            loss = loss + CHOICE_WEIGHT * functional.cross_entropy(
+                near / FACT_TEMPERATURE, fact[layout.there]
+            )
+    return loss
 
 
 def distance(projected: Tensor, target: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ def evaluate(
 ) -> None:
     """Measure a pack on held-out combinations, by judges that share no weights with it, with 95 % intervals.
 
-    The first run trains one judge, which takes some minutes. A run of some of the rows is printed, and not kept
+    The first run trains two judges, which takes some minutes. A run of some of the rows is printed, and not kept
     in the pack.
     """
     from rich.console import Console

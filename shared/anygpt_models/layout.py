@@ -49,8 +49,7 @@ class Layout:
     @classmethod
     def of(cls, vectors: Tensor) -> Layout:
         """What vectors [..., 256] are nearest to; a thing is there where most of its length is."""
-        near = vectors.float() @ _rows(vectors.device).T / WIDTH * len(_FACTS) ** 0.5
-        places, sizes, tints = near.split(_FACTS, dim=-1)
+        places, sizes, tints = nearness(vectors)
         strength = (places.amax(-1) + sizes.amax(-1) + tints.amax(-1)) / len(_FACTS)
         return cls(places.argmax(-1), sizes.argmax(-1), tints.argmax(-1), strength > 0.5)
 
@@ -60,6 +59,13 @@ class Layout:
         middles = torch.tensor(list(PLACES.values()), device=device)[self.places] * (2 / 3)
         halves = torch.tensor(list(SIZES.values()), device=device)[self.sizes] / 3
         return torch.cat([middles, (halves * self.there)[..., None]], dim=-1)
+
+
+def nearness(vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """How much of each place, size and tint is in vectors [..., 256]: 1 of what a layout has, 0 of all else."""
+    near = vectors.float() @ _rows(vectors.device).T / WIDTH * len(_FACTS) ** 0.5
+    places, sizes, tints = near.split(_FACTS, dim=-1)
+    return places, sizes, tints
 
 
 def dyed(layers: Tensor, tints: Tensor) -> Tensor:
