@@ -7,6 +7,7 @@ to read features stays right.
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,7 +18,9 @@ from torch.nn import functional
 from anygpt_models.image_recogniser import ImageRecogniser
 from anygpt_models.video_recogniser import MotionRecogniser, VideoRecogniser
 from services.trainer.animated_cast import Cast
+from services.trainer.data import composed
 from services.trainer.image_recogniser import PART, examples, named
+from services.trainer.image_scenes import found
 from services.trainer.loop import train
 from services.trainer.recipe import Recipe
 from services.trainer.sheet import Sheet
@@ -31,7 +34,9 @@ def run_animated(recipe: Recipe) -> None:
     """Learn to see animated things as the still pictures of them, and stills as before."""
     cast, count = Cast.open(recipe.cache), recipe.many(12)
     image, motion = recipe.part(ImageRecogniser, PART), recipe.part(MotionRecogniser, MOTION_PART)
-    lesson = Lesson(cast, Sight(image, motion), Sight(copy.deepcopy(image), copy.deepcopy(motion)))
+    lesson = Lesson(
+        cast, Sight(image, motion), Sight(copy.deepcopy(image), copy.deepcopy(motion)), random.Random(0)
+    )
     learning = VideoRecogniser(image, motion).requires_grad_(True)
     for classes in (image.kind, image.colour, image.emotion, motion.motion):
         classes.requires_grad_(False)
@@ -69,13 +74,17 @@ class Lesson:
     cast: Cast
     sight: Sight
     before: Sight
+    pick: random.Random
 
     def pictures(self, count: int) -> Tensor:
-        """Loss on frames of animations, on the stills of the same, and on pictures of everything."""
+        """Loss on frames of animations, on the stills of the same, and on pictures and things of scenes."""
         alive, still, kinds = self.cast.frames(count)
         features, logits = self.sight.picture(torch.cat([alive, still]))
         wanted = self.before.picture(still)[0].repeat(2, 1, 1)
-        others, _, _ = examples(self.cast.album, self.cast.draws, count)
+        scenes = [composed.draw(self.pick) for _ in range(count // 4)]
+        others = torch.cat([
+            examples(self.cast.album, self.cast.draws, count)[0], found(scenes, self.cast.album).windows
+        ])  # fmt: skip
         kept = functional.mse_loss(self.sight.picture(others)[0], self.before.picture(others)[0])
         naming = functional.cross_entropy(logits, kinds.repeat(2))
         return functional.mse_loss(features, wanted) + kept + NAMING * naming
