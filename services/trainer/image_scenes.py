@@ -30,8 +30,8 @@ from services.trainer.pack import SCENES
 from services.trainer.recipe import Recipe, channels_last
 from services.trainer.sheet import Cell, Sheet
 
-NAMING, PLACING = 0.2, 0.2
-"""Weights of kinds, and of sizes and tints, against the distance of features."""
+NAMING = 0.2
+"""Weight of kinds against the distance of features."""
 
 
 def run_scenes(recipe: Recipe) -> None:
@@ -83,11 +83,12 @@ class Lesson:
         things = found([composed.draw(self.pick) for _ in range(count)], self.album)
         features = self.image.features(things.windows).float()
         naming = functional.cross_entropy(self.image.classes(features)[0], things.kinds)
-        sizes, tints = self.layout(features, things.windows, things.poses)
+        # What is said of sizes and tints has no say in what the features are.
+        sizes, tints = self.layout(features.detach(), things.windows, things.poses)
         placing = functional.cross_entropy(sizes, things.layout.sizes)
         placing = placing + functional.cross_entropy(tints, things.layout.tints)
         wanted = self.before.features(things.plain).float()
-        return functional.mse_loss(features, wanted) + NAMING * naming + PLACING * placing
+        return functional.mse_loss(features, wanted) + NAMING * naming + placing
 
     def others(self, count: int) -> Tensor:
         """Distance from what it was on single pictures, and on frames of animations."""

@@ -12,7 +12,7 @@ from anygpt_models.layout import MOST_THINGS, PLACES, SIZES, TINTS, Layout
 from anygpt_models.part import Part, configured
 
 POSE, HUES = 3, 7
-MIDDLE_HALF, SIZE_GAIN = 0.215, 30.0
+MIDDLE_HALF, SIZE_GAIN = 0.215, 100.0
 """Half sizes differ by a fifteenth: too little to be told beside 512 features of unit variance."""
 
 
