@@ -110,8 +110,9 @@ def _scenes(recogniser: SceneRecogniser, album: Album, scenes: Sequence[Composit
     """Features of scenes whose things are found where they stand; where one is not found, as if it were."""
     pixels = softened(composed.render(album, list(scenes)))
     poses = standing(pixels, MOST_THINGS)
+    counts = ((poses[..., 2] > 0).sum(1) * apart(pixels)).tolist()
     for row, scene in enumerate(scenes):
-        if int((poses[row, :, 2] > 0).sum()) != len(scene.things) or not apart(pixels[row, None]):
+        if counts[row] != len(scene.things):
             poses[row] = 0
             poses[row, : len(scene.things)] = composed.numbered(scene.things).poses()
     return recogniser.things(pixels, poses)

@@ -92,7 +92,7 @@ def _fit(run: Run, projection: nn.Module, pool: Pool) -> None:
 
 def _batches(alignment: Alignment, amounts: Mapping[str, int]) -> list[list[TokenSequence]]:
     writer, pick = dialogues.Writer(9, alignment.talk, held_out=False), random.Random(9)
-    families = {**ABOUT_MEDIA, **(ABOUT_SCENES if alignment.talk.scenes else {})}
+    families = alignment.talk.families(ABOUT_MEDIA, ABOUT_SCENES)
     names = pick.choices(list(families), list(families.values()), k=amounts["dialogues"])
     sequences = [alignment.sequencer.sequence(writer.of(name)) for name in names]
     groups = list(batches(sequences, amounts["batch_tokens"]))

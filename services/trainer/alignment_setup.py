@@ -12,7 +12,7 @@ from torch import Tensor
 
 from anygpt.topology import MODALITIES, SPEECH
 from anygpt.vocabulary import ModalityName, Vocabulary
-from anygpt_models.layout import MOST_THINGS, PLACES, SIZES, TINTS, Layout
+from anygpt_models.layout import MOST_THINGS, Layout
 from anygpt_models.lora import LanguageAdapter
 from anygpt_models.projection import InputProjection, OutputProjection
 from anygpt_models.speech_units import SpeechUnits
@@ -97,11 +97,9 @@ def reading_layouts(projection: InputProjection, words: WordTargets) -> InputPro
     if projection.setting("layout"):
         return projection
     wider = projection.with_layout(pack.LAYOUT_LENGTH)
-    facts = torch.cartesian_prod(
-        *(torch.arange(len(table) + more) for table, more in ((PLACES, 0), (SIZES, 0), (TINTS, 1)))
-    )
-    layouts = Layout(facts[:, 0], facts[:, 1], facts[:, 2], torch.ones(len(facts), dtype=torch.bool))
-    given = torch.cat([layouts.vectors(), torch.ones(len(facts), 1)], dim=1)
+    layouts = Layout.every()
+    vectors = layouts.vectors()
+    given = torch.cat([vectors, torch.ones(len(vectors), 1)], dim=1)
     found = torch.linalg.lstsq(given, words.layouts(layouts).flatten(1), driver="gelsd").solution
     wider.layout.weight.copy_(found[:-1].T)
     wider.layout.bias.copy_(found[-1])

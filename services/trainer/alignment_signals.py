@@ -43,6 +43,7 @@ AMOUNTS = {"chunk": 480, "chunks": 40, "batch_tokens": 1024, "fit_steps": 4000}
 FAMILIES: dict[str, int] = {"image": 32, "video": 28, "audio": 24, "dialogue": 16}
 """How often a plain request for a modality comes, and a dialogue of any family."""
 SCENE_FAMILIES: dict[str, int] = {"scene": 40, "scene_follow": 8}
+"""The same for composed scenes."""
 FIT_ROWS = 96
 NOISE = 0.08
 """Noise on signals, as a share of their spread: no wording should be learned by heart."""
@@ -143,7 +144,7 @@ def _joined(parts: list[Signals]) -> Signals:
 
 
 def _dialogue(writer: dialogues.Writer, pick: random.Random) -> Dialogue:
-    families = {**FAMILIES, **(SCENE_FAMILIES if writer.talk.scenes else {})}
+    families = writer.talk.families(FAMILIES, SCENE_FAMILIES)
     family = pick.choices(list(families), list(families.values()))[0]
     if family == "dialogue":
         return writer.dialogue()

@@ -56,8 +56,7 @@ class ImageCodec(Part, ModelMixin):  # type: ignore[misc]  # both can be saved
         poses = standing(pixels, MOST_THINGS)
         told = self.told(alone(pixels, poses))[:, :TOLD]
         told = told.unflatten(0, poses.shape[:2]) * (poses[..., 2:] > 0)
-        scene = torch.cat([told, pose_codes(poses)], dim=2).flatten(1)
-        return with_backdrop(torch.cat([scene, scene[:, :1]], dim=1), border_colour(pixels))
+        return with_backdrop(_arranged(told, pose_codes(poses), told[:, 0, :1]), border_colour(pixels))
 
     @torch.no_grad()
     def told(self, pixels: Tensor) -> Tensor:
@@ -89,7 +88,12 @@ def scene_codes(things: Tensor, layout: Layout) -> Tensor:
     """
     told = things[..., :TOLD] * layout.there[..., None]
     where = pose_codes(layout.poses(), layout.tints * layout.there)
-    return torch.cat([torch.cat([told, where], dim=2).flatten(1), things[:, 0, TOLD:]], dim=1)
+    return _arranged(told, where, things[:, 0, TOLD:])
+
+
+def _arranged(told: Tensor, where: Tensor, backdrop: Tensor) -> Tensor:
+    """Codes of looks [B, K, 31], of places and sizes [B, K, 2] and of the backdrop [B, 1] in a row."""
+    return torch.cat([torch.cat([told, where], dim=2).flatten(1), backdrop], dim=1)
 
 
 def _dyed(layers: Tensor, tints: Tensor) -> Tensor:

@@ -38,6 +38,12 @@ class Layout:
     tints: Tensor
     there: Tensor
 
+    @classmethod
+    def every(cls) -> Layout:
+        """Each place in each size and tint."""
+        places, sizes, tints = torch.cartesian_prod(*(torch.arange(count) for count in _FACTS)).unbind(1)
+        return cls(places, sizes, tints, torch.ones_like(places, dtype=torch.bool))
+
     def vectors(self) -> Tensor:
         """One vector of unit variance for each thing [..., 256]; 0 for no thing."""
         rows = _rows(self.places.device)
@@ -55,10 +61,14 @@ class Layout:
 
     def poses(self) -> Tensor:
         """x, y and half size [..., 3] in -1..1, as `composition.together` takes them."""
-        device = self.places.device
-        middles = torch.tensor(list(PLACES.values()), device=device)[self.places] * (2 / 3)
-        halves = torch.tensor(list(SIZES.values()), device=device)[self.sizes] / 3
+        middles = cells(self.places.device)[self.places]
+        halves = torch.tensor(list(SIZES.values()), device=middles.device)[self.sizes] / 3
         return torch.cat([middles, (halves * self.there)[..., None]], dim=-1)
+
+
+def cells(device: torch.device) -> Tensor:
+    """The middles of the nine places [9, 2] in -1..1."""
+    return torch.tensor(list(PLACES.values()), device=device) * (2 / 3)
 
 
 def nearness(vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:

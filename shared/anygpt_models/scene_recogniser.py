@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from anygpt_models.backdrop import border_colour, cover
 from anygpt_models.composition import alone, apart, standing
 from anygpt_models.image_recogniser import ImageRecogniser
-from anygpt_models.layout import MOST_THINGS, PLACES, SIZES, TINTS, Layout
+from anygpt_models.layout import MOST_THINGS, SIZES, TINTS, Layout, cells
 from anygpt_models.part import Part, configured
 
 POSE, HUES = 3, 7
@@ -40,8 +40,7 @@ class LayoutRecogniser(Part):
     def layout(self, features: Tensor, windows: Tensor, poses: Tensor) -> Layout:
         """Where things stand [N], all of which are there."""
         sizes, tints = self(features, windows, poses)
-        cells = torch.tensor(list(PLACES.values()), device=poses.device) * (2 / 3)
-        places = torch.cdist(poses[:, :2], cells).argmin(1)
+        places = torch.cdist(poses[:, :2], cells(poses.device)).argmin(1)
         return Layout(places, sizes.argmax(1), tints.argmax(1), torch.ones_like(places, dtype=torch.bool))
 
 

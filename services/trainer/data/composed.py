@@ -117,11 +117,12 @@ def _layer(album: Album, things: list[Thing | None]) -> Tensor:
     """One thing of each scene in its pose, premultiplied [B, 4, 128, 128]; nothing where there is none."""
     shown = [thing or Thing(world.kinds()[0], "", "in the middle") for thing in things]
     rgba = album.rgba(torch.tensor([album.rows[thing.kind][0] for thing in shown]))
-    rgba = functional.interpolate(dyed(rgba, numbered(shown).tints), (64, 64), mode="area")
-    shift = torch.tensor([PLACES[thing.place] for thing in shown]).T * (2 / 3)
-    zoom, zero = torch.tensor([SIZES[thing.size] / 3 for thing in shown]), torch.zeros(len(shown))
-    there = torch.tensor([float(thing is not None) for thing in things])
-    return posed(rgba, placement(shift, zoom, zero, zero + 1), size=128) * there[:, None, None, None]
+    layout = numbered(shown)
+    rgba = functional.interpolate(dyed(rgba, layout.tints), (64, 64), mode="area")
+    *shift, zoom = layout.poses().unbind(1)
+    zero, there = torch.zeros(len(shown)), torch.tensor([float(thing is not None) for thing in things])
+    matrix = placement(torch.stack(shift), zoom, zero, zero + 1)
+    return posed(rgba, matrix, size=128) * there[:, None, None, None]
 
 
 def _any_thing(pick: random.Random, place: str) -> Thing:
@@ -131,10 +132,14 @@ def _any_thing(pick: random.Random, place: str) -> Thing:
     return Thing(kind, size, place, "" if f"{tint} {kind}" in world.OBJECTS else tint)
 
 
-def _told(thing: Thing) -> str:
+def bare(thing: Thing) -> str:
+    """A thing without its place, such as `a small red cat`."""
     words = " ".join(filter(None, (thing.size, thing.tint, thing.kind)))
-    bare = with_article(thing.kind) == thing.kind
-    return f"{words if bare else with_article(words)} {thing.place}"
+    return words if with_article(thing.kind) == thing.kind else with_article(words)
+
+
+def _told(thing: Thing) -> str:
+    return f"{bare(thing)} {thing.place}"
 
 
 def _thing(words: str, place: str) -> Thing:

@@ -61,7 +61,7 @@ class Writer(SceneWriter):
         self.short = [exchange for exchange in self.chat if exchange.is_short]
         self.talk = talk
         self.sentences = talk.sentences(held_out)
-        self.weights = {**_WEIGHTS, **(_SCENE_WEIGHTS if talk.scenes else {})}
+        self.weights = talk.families(_WEIGHTS, _SCENE_WEIGHTS)
         self.families: dict[str, Callable[[], Dialogue]] = {
             name: getattr(self, f"_{name}") for name in self.weights
         }

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from anygpt_models.layout import PLACES
 from services.trainer.data import composed, ideas
-from services.trainer.data.composed import Composition, Thing
+from services.trainer.data.composed import Composition, Thing, bare
 from services.trainer.data.world import with_article
 
 SIZE_WORDS = {
@@ -60,16 +60,8 @@ def request(pick: random.Random, scene: Composition, places_open: bool) -> str:
     return f"{listed}{_ground(pick, scene.colour)}"
 
 
-def bare(thing: Thing) -> str:
-    """A thing without its place, such as `a small red cat`."""
-    words = " ".join(filter(None, (thing.size, thing.tint, thing.kind)))
-    return words if with_article(thing.kind) == thing.kind else with_article(words)
-
-
 def _thing(pick: random.Random, thing: Thing, place_open: bool) -> str:
-    size = pick.choice(SIZE_WORDS[thing.size])
-    words = " ".join(filter(None, (size, thing.tint, thing.kind)))
-    words = words if with_article(thing.kind) == thing.kind else with_article(words)
+    words = bare(replace(thing, size=pick.choice(SIZE_WORDS[thing.size])))
     if place_open:
         return words
     place = thing.place if pick.random() < 0.5 else pick.choice(PLACE_WORDS[thing.place])

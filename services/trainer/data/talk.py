@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -28,6 +28,10 @@ class Talk:
     def of(cls, chat: Sequence[Exchange], words: Sequence[str], scenes: bool = False) -> Talk:
         """With the sentences that speech is learned from and judged by."""
         return cls(chat, build_sentences(words), words, scenes)
+
+    def families(self, plain: Mapping[str, float], of_scenes: Mapping[str, float]) -> dict[str, float]:
+        """How often each family of dialogues comes, with those of scenes where there is talk about them."""
+        return {**plain, **of_scenes} if self.scenes else dict(plain)
 
     @cached_property
     def kept_back(self) -> frozenset[str]:

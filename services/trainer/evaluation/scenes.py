@@ -6,10 +6,10 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
+from anygpt_models.backdrop import border_colour
 from anygpt_models.layout import PLACES
 from services.trainer.data import composed, scene_words, world
 from services.trainer.data.composed import Composition, Thing
@@ -131,8 +131,7 @@ def drawn(judges: Judges, scene: Composition, data: bytes | None) -> list[Observ
 def cells_of(pixels: Tensor) -> dict[str, Tensor]:
     """Place -> pixels [3, 128, 128] of its cell with some backdrop around, of the cells in which something stands."""
     side = pixels.shape[1] / 3
-    edges = torch.cat([pixels[:, 0], pixels[:, -1], pixels[:, :, 0], pixels[:, :, -1]], dim=1)
-    backdrop = edges.median(dim=1).values[:, None, None]
+    backdrop = border_colour(pixels[None])[0, :, None, None]
     found = {}
     for place, (column, row) in PLACES.items():
         top, left = (round((place + 1) * side) for place in (row, column))

@@ -13,20 +13,13 @@ from anygpt_models.composition import apart, poses_of, standing, tints_of
 from anygpt_models.image_codec import TOLD, scene_codes
 from anygpt_models.image_pipeline import ImagePipeline
 from anygpt_models.image_recogniser import ImageRecogniser
-from anygpt_models.layout import MOST_THINGS, PLACES, SIZES, TINTS, Layout, dyed
+from anygpt_models.layout import MOST_THINGS, PLACES, TINTS, Layout, dyed
 from anygpt_models.scene_recogniser import LayoutRecogniser, SceneRecogniser
 from services.trainer.data import composed
 from services.trainer.data.composed import Composition, Thing
 from tests.unit.vision.test_composed import squares
 
 QUERIES = 8
-
-
-def all_layouts() -> Layout:
-    """Every place in every size and tint."""
-    places, sizes, tints = (torch.arange(count) for count in (len(PLACES), len(SIZES), 1 + len(TINTS)))
-    facts = torch.cartesian_prod(places, sizes, tints)
-    return Layout(facts[:, 0], facts[:, 1], facts[:, 2], torch.ones(len(facts), dtype=torch.bool))
 
 
 def same(one: Layout, other: Layout) -> bool:
@@ -43,7 +36,7 @@ def condition_of(pipeline: ImagePipeline, scene: Composition) -> Tensor:
 
 
 def test_every_layout_is_read_from_its_vector_and_from_a_vector_that_is_a_little_off() -> None:
-    layouts = all_layouts()
+    layouts = Layout.every()
     vectors = layouts.vectors()
     assert vectors.square().mean().item() == pytest.approx(1.0)
     off = vectors + 0.5 * torch.randn(vectors.shape, generator=torch.Generator().manual_seed(0))
