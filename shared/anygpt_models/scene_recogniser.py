@@ -61,10 +61,10 @@ class SceneRecogniser(nn.Module):
         """Features of each picture, of as many vectors as it takes."""
         if self.layout is None:
             return list(self.image.features(pixels))
-        scenes = apart(pixels)
+        poses = standing(pixels, MOST_THINGS)
+        scenes = apart(pixels) & (poses[..., 2] > 0).any(1)
         single = iter(self.image.features(pixels[~scenes]) if not scenes.all() else ())
-        shown = pixels[scenes]
-        composed = iter(self.things(shown, standing(shown, MOST_THINGS)) if len(shown) else ())
+        composed = iter(self.things(pixels[scenes], poses[scenes]) if scenes.any() else ())
         return [next(composed if is_scene else single) for is_scene in scenes.tolist()]
 
     @torch.no_grad()

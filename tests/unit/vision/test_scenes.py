@@ -112,6 +112,19 @@ def test_a_picture_is_a_scene_when_each_thing_stands_in_a_cell_of_its_own() -> N
     assert apart(torch.cat([scene, squares((0.0, 0.0, 0.7)), squares()])).tolist() == [True, False, False]
 
 
+def test_specks_that_are_no_thing_anywhere_make_no_scene() -> None:
+    pixels = squares()
+    for row in range(8, 128, 20):
+        for column in range(8, 128, 20):
+            pixels[:, :, row, column] = torch.tensor([0.9, -0.8, -0.8])[None, :]
+    words = ("one", "two", "three")
+    found = SceneRecogniser(ImageRecogniser(words, words, words).eval(), LayoutRecogniser().eval()).features(
+        pixels
+    )
+    assert apart(pixels).all()
+    assert [tuple(features.shape) for features in found] == [(4, 256)]
+
+
 def test_a_thing_alone_has_four_features_and_each_of_a_scene_four_and_its_layout() -> None:
     words = ("one", "two", "three")
     image, pixels = ImageRecogniser(words, words, words).eval(), torch.cat([
