@@ -96,7 +96,7 @@ class AudioPipeline(CodePipeline, DiffusionPipeline):
     ) -> AudioOutput:
         """Exactly one of caption, condition [B, 8, 256] and codes [B, 130]; ValueError otherwise."""
         if codes is None:
-            told = conditions(self.audio_caption, caption, condition)
+            told = conditions(self.audio_caption.encode, caption, condition)
             generators = seeded(generator, len(told))
             told = self.audio_styles(told, self.audio_styles.draw(generators))
             sampling = Sampling(num_inference_steps, guidance_scale, 0.0, self.scheduler)

@@ -11,7 +11,6 @@ import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
-from anygpt_models.caption import CaptionEncoder
 from anygpt_models.mask_scheduler import MaskScheduler
 
 OnStepEnd: TypeAlias = Callable[[DiffusionPipeline, int, int, dict[str, Any]], dict[str, Any]]
@@ -47,13 +46,15 @@ class CodePipeline:
         return chosen
 
 
-def conditions(encoder: CaptionEncoder, caption: str | list[str] | None, condition: Tensor | None) -> Tensor:
+def conditions(
+    encode: Callable[[list[str]], Tensor], caption: str | list[str] | None, condition: Tensor | None
+) -> Tensor:
     """The condition given, or the caption's."""
     if (caption is None) == (condition is None):
         raise ValueError("give one of caption, condition and codes")
     if condition is not None:
         return condition
-    return encoder.encode([caption] if isinstance(caption, str) else list(caption or ()))
+    return encode([caption] if isinstance(caption, str) else list(caption or ()))
 
 
 def seeded(generator: list[torch.Generator] | None, count: int) -> list[torch.Generator]:

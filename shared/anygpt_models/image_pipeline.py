@@ -19,6 +19,7 @@ from anygpt_models.denoiser import CodeDenoiser, Sampling
 from anygpt_models.image_codec import ImageCodec, scene_codes
 from anygpt_models.layout import MOST_THINGS, Layout
 from anygpt_models.mask_scheduler import MaskScheduler
+from anygpt_models.scene_caption import SceneCaption
 
 
 @dataclass
@@ -65,9 +66,13 @@ class ImagePipeline(CodePipeline, DiffusionPipeline):
         generator: list[torch.Generator] | None = None,
         callback_on_step_end: OnStepEnd | None = None,
     ) -> ImageOutput:
-        """Exactly one of caption, condition [B, 8, 256] or [B, 27, 256] and codes [B, 32 or 100]; else ValueError."""
+        """Exactly one of caption, condition [B, 8, 256] or [B, 27, 256] and codes [B, 32 or 100]; else ValueError.
+
+        Captions that say where each of up to three things stands are those of scenes. A batch is of scenes or of
+        single pictures, as their codes differ in number.
+        """
         if codes is None:
-            told = conditions(self.image_caption, caption, condition)
+            told = conditions(partial(condition_of, self.image_caption), caption, condition)
             sampling = Sampling(num_inference_steps, guidance_scale, scheduler=self.scheduler)
             draw = partial(self.image_denoiser.generate, sampling=sampling,
                            on_step=on_step(self, callback_on_step_end))  # fmt: skip
@@ -75,6 +80,22 @@ class ImagePipeline(CodePipeline, DiffusionPipeline):
         elif caption is not None or condition is not None:
             raise ValueError("codes come alone")
         return ImageOutput(images=to_uint8(self.image_codec.decode(codes)), codes=codes)
+
+
+def condition_of(encoder: CaptionEncoder, captions: list[str]) -> Tensor:
+    """Captions -> conditions [B, 8, 256] of single pictures or [B, 27, 256] of scenes."""
+    scenes = [scene for scene in map(SceneCaption.parse, captions) if scene]
+    if len(scenes) not in {0, len(captions)}:
+        raise ValueError("one batch is of scenes or of single pictures")
+    return torch.cat([_scene(encoder, scene) for scene in scenes]) if scenes else encoder.encode(captions)
+
+
+def _scene(encoder: CaptionEncoder, scene: SceneCaption) -> Tensor:
+    told = encoder.encode(scene.alone())
+    things = told.new_zeros(MOST_THINGS, *told.shape[1:])
+    things[: len(told)] = told
+    layout = scene.layout().vectors().to(told)
+    return torch.cat([things.flatten(0, 1), layout])[None]
 
 
 def drawn(

@@ -72,7 +72,7 @@ class VideoPipeline(CodePipeline, DiffusionPipeline):
         Half of the steps, at least one, draw the motion; the callback counts all of them.
         """
         if codes is None:
-            told = conditions(self.image_caption, caption, condition)
+            told = conditions(self.image_caption.encode, caption, condition)
             moving = max(1, num_inference_steps // 2)
             codes = self._drawn(
                 told,

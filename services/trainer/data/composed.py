@@ -8,7 +8,6 @@ training.
 from __future__ import annotations
 
 import random
-import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +17,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from anygpt_models.layout import MOST_THINGS, PLACES, SIZES, TINTS, Layout, dyed
+from anygpt_models.scene_caption import SceneCaption, looks
 from services.trainer.data import world
 from services.trainer.data.scenes import Album, backgrounds, placement, posed
 from services.trainer.data.world import with_article
 
 _EVERY = 5
-_THING = re.compile(rf"(?:an? )?(?P<words>.+?) (?P<place>{'|'.join(sorted(PLACES, key=len, reverse=True))})")
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,10 @@ def caption(scene: Composition) -> str:
 
 def parse(text: str) -> Composition:
     """The inverse of `caption`. Raises ValueError for any other text."""
-    found = re.fullmatch(r"(?P<things>.+) on an? (?P<colour>\w+) background", text)
-    parts = re.split(r", | and ", found["things"]) if found else []
-    matches = [_THING.fullmatch(part) for part in parts]
-    if not found or not matches or not all(matches) or found["colour"] not in world.COLOURS:
+    told = SceneCaption.parse(text)
+    if told is None or told.colour not in world.COLOURS:
         raise ValueError(f"no composed scene: {text!r}")
-    return Composition(tuple(_thing(one["words"], one["place"]) for one in matches if one), found["colour"])
+    return Composition(tuple(_thing(*thing) for thing in told.things), told.colour)
 
 
 def alone(thing: Thing, colour: str) -> str:
@@ -143,11 +140,9 @@ def _told(thing: Thing) -> str:
 
 
 def _thing(words: str, place: str) -> Thing:
-    size, _, rest = words.partition(" ")
-    size, rest = (size, rest) if size in SIZES and rest else ("", words)
-    if rest in world.kinds():
-        return Thing(rest, size, place)
-    tint, _, kind = rest.partition(" ")
-    if tint not in TINTS or kind not in world.kinds():
+    size, tint, kind = looks(words)
+    if f"{tint} {kind}" in world.kinds():
+        tint, kind = "", f"{tint} {kind}"
+    if kind not in world.kinds():
         raise ValueError(f"no thing of the world: {words!r}")
     return Thing(kind, size, place, tint)

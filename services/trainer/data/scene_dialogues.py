@@ -9,6 +9,9 @@ from services.trainer.data.composed import Composition
 from services.trainer.data.messages import Dialogue, Part, Turn, announced, media, named, spoken
 from services.trainer.data.wording import Wording
 
+# The second and the third thing are what is hard to learn, and no other talk has them.
+_COUNTS = {1: 1, 2: 2, 3: 3}
+
 
 class SceneWriter(Wording):
     """Draws dialogues about composed scenes."""
@@ -18,7 +21,8 @@ class SceneWriter(Wording):
         return self._composition()[0]
 
     def _composition(self) -> tuple[Composition, bool]:
-        scene, places_open = scene_words.drawn(self.pick, self.held_out)
+        (count,) = self.pick.choices(list(_COUNTS), list(_COUNTS.values()))
+        scene, places_open = scene_words.drawn(self.pick, self.held_out, count)
         white = replace(scene, colour=ideas.DEFAULT_COLOUR)
         fits = composed.is_held_out(white) == self.held_out and self.pick.random() < 0.4
         return (white if fits else scene), places_open

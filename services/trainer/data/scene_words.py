@@ -35,9 +35,9 @@ UNPLACED = 0.4
 """Share of the requests that leave the places open."""
 
 
-def drawn(pick: random.Random, held_out: bool) -> tuple[Composition, bool]:
-    """A scene, and whether its things stand where they usually do, so that nobody has to say where."""
-    scene = composed.draw(pick, held_out)
+def drawn(pick: random.Random, held_out: bool, count: int = 0) -> tuple[Composition, bool]:
+    """A scene of so many things (0: any), and whether they stand where they usually do, so that nobody says where."""
+    scene = composed.draw(pick, held_out, count)
     if len(scene.things) == 1 or pick.random() >= UNPLACED:
         return scene, False
     while True:
