@@ -135,7 +135,7 @@ def _manifest(context: int, announced: bool) -> dict[str, Any]:
         "modalities": {
             "text": {"input": {"path": "tokens"}, "output": _output("tokens", 48)},
             "image": {
-                "input": _features(4),
+                "input": _features(10, counts=[4, 5, 10]),
                 "output": _output("signals", 4, min_count=4, max_count=4, announced=announced),
             },
             "video": {
@@ -162,8 +162,8 @@ def _manifest(context: int, announced: bool) -> dict[str, Any]:
     }
 
 
-def _features(length: int) -> dict[str, Any]:
-    return {"path": "features", "length": length, "width": WIDTH}
+def _features(length: int, **more: Any) -> dict[str, Any]:
+    return {"path": "features", "length": length, "width": WIDTH, **more}
 
 
 def _output(path: str, max_tokens: int, **more: Any) -> dict[str, Any]:

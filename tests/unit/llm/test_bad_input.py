@@ -56,6 +56,7 @@ BAD = {
     "an empty segment": (second(Segment()), InvalidInput, "prompt[1]"),
     "features of another width": (second(features(IMAGE, (4, WIDTH + 1))), InvalidInput, "prompt[1].features"),
     "too few features": (second(features(IMAGE, (3, WIDTH))), InvalidInput, "prompt[1].features"),
+    "features of a thing and a half": (second(features(IMAGE, (7, WIDTH))), InvalidInput, "prompt[1].features"),
     "features without rows": (second(features(IMAGE, (0, WIDTH))), InvalidInput, "prompt[1].features"),
     "features of another type": (second(features(IMAGE, (4, WIDTH), dtype="int8")), InvalidInput, "prompt[1].features"),
     "features cut short": (second(features(IMAGE, (4, WIDTH), data=b"123")), InvalidInput, "prompt[1].features"),
@@ -111,6 +112,7 @@ EXTREME = {
     "a temperature of almost nothing": request(sampling={"text": {"temperature": 1e-38, "top_p": 0.9}}),
     "a nucleus of almost nothing": request(sampling={"text": {"temperature": 2, "top_p": 1e-44, "min_p": 1}}),
     "the largest top_k": request(sampling={"text": {"top_k": 2**31 - 1, "repetition_penalty": 0.5}}),
+    "features of two things": second(features(IMAGE, (10, WIDTH))),
     "features of any size that their embedding can have": second(features(IMAGE, (4, WIDTH), 1e13)),
 }
 
