@@ -6,6 +6,7 @@ needed: encoders write them beside the features of a thing, output projections a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,6 +38,19 @@ class Layout:
     sizes: Tensor
     tints: Tensor
     there: Tensor
+
+    @classmethod
+    def told(cls, things: Sequence[tuple[str, str, str] | None]) -> Layout:
+        """Of things by the words of their place, size and tint [N]; of no thing the first of each."""
+        tables = (list(PLACES), list(SIZES), ["", *TINTS])
+        rows = [
+            (*(table.index(word) for table, word in zip(tables, thing, strict=True)), 1)
+            if thing
+            else (0,) * 4
+            for thing in things
+        ]
+        place, size, tint, there = torch.tensor(rows).T
+        return cls(place, size, tint, there > 0)
 
     @classmethod
     def every(cls) -> Layout:

@@ -6,8 +6,6 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-import torch
-
 from anygpt_models.layout import MOST_THINGS, PLACES, SIZES, TINTS, Layout
 
 _SCENE = re.compile(r"(?P<things>.+?)(?: on an? (?P<colour>\w+) background)?", re.IGNORECASE)
@@ -19,10 +17,20 @@ _BETWEEN = re.compile(r", and |, | and ", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class SceneCaption:
-    """Things in words and at places of `PLACES`, and the colour of the backdrop, empty where it is not said."""
+class ToldThing:
+    """A thing by its name, its size (middle: empty), its tint (none: empty) and its place."""
 
-    things: tuple[tuple[str, str], ...]
+    name: str
+    size: str
+    tint: str
+    place: str
+
+
+@dataclass(frozen=True)
+class SceneCaption:
+    """What is told of each thing, and the colour of the backdrop, empty where it is not said."""
+
+    things: tuple[ToldThing, ...]
     colour: str
 
     @classmethod
@@ -33,7 +41,7 @@ class SceneCaption:
         """
         said = _SCENE.fullmatch(text.strip().rstrip("."))
         found = [_THING.fullmatch(thing) for thing in _BETWEEN.split(said["things"])] if said else []
-        things = tuple((one["words"], one["place"].lower()) for one in found if one)
+        things = tuple(_thing(one["words"], one["place"].lower()) for one in found if one)
         if not said or not 0 < len(things) == len(found) <= MOST_THINGS:
             return None
         return cls(things, said["colour"] or "")
@@ -41,26 +49,21 @@ class SceneCaption:
     def alone(self) -> list[str]:
         """The caption of each thing, neither dyed nor placed, before the backdrop."""
         ground = f" on a {self.colour} background" if self.colour else ""
-        return [f"a {looks(words)[2]}{ground}" for words, _ in self.things]
+        return [f"a {thing.name}{ground}" for thing in self.things]
 
     def layout(self) -> Layout:
         """Where the things stand, how large, in which tint [3]."""
-        places, sizes, tints = list(PLACES), list(SIZES), ["", *TINTS]
-        rows = [(0, 0, 0, 0)] * MOST_THINGS
-        for number, (words, place) in enumerate(self.things):
-            size, tint, _ = looks(words)
-            rows[number] = (places.index(place), sizes.index(size), tints.index(tint), 1)
-        place, size, tint, there = torch.tensor(rows).T
-        return Layout(place, size, tint, there > 0)
+        told = [(thing.place, thing.size, thing.tint) for thing in self.things]
+        return Layout.told([*told, *[None] * (MOST_THINGS - len(told))])
 
 
-def looks(words: str) -> tuple[str, str, str]:
-    """Size (middle: empty), tint (none: empty) and the rest of a thing's words, which is never empty."""
+def _thing(words: str, place: str) -> ToldThing:
     size, rest = _first(words, SIZES)
-    tint, rest = _first(rest, TINTS)
-    return size, tint, rest
+    tint, name = _first(rest, TINTS)
+    return ToldThing(name, size, tint, place)
 
 
 def _first(words: str, known: Collection[str]) -> tuple[str, str]:
+    """The first word where it is known and not the only one, and the rest."""
     first, _, rest = words.partition(" ")
     return (first.lower(), rest) if rest and first.lower() in known else ("", words)

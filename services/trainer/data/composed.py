@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from anygpt_models.layout import MOST_THINGS, PLACES, SIZES, TINTS, Layout, dyed
-from anygpt_models.scene_caption import SceneCaption, looks
+from anygpt_models.scene_caption import SceneCaption, ToldThing
 from services.trainer.data import world
 from services.trainer.data.scenes import Album, backgrounds, placement, posed
 from services.trainer.data.world import with_article
@@ -55,7 +55,10 @@ def parse(text: str) -> Composition:
     told = SceneCaption.parse(text)
     if told is None or told.colour not in world.COLOURS:
         raise ValueError(f"no composed scene: {text!r}")
-    return Composition(tuple(_thing(*thing) for thing in told.things), told.colour)
+    scene = Composition(tuple(_thing(thing) for thing in told.things), told.colour)
+    if caption(scene) != text:
+        raise ValueError(f"no canonical caption of a scene: {text!r}")
+    return scene
 
 
 def alone(thing: Thing, colour: str) -> str:
@@ -99,15 +102,7 @@ def render(album: Album, scenes: list[Composition]) -> Tensor:
 
 def numbered(things: Sequence[Thing | None]) -> Layout:
     """Places, sizes and tints as numbers; of no thing the first of each."""
-    places, sizes, tints = list(PLACES), list(SIZES), ["", *TINTS]
-    rows = [
-        (places.index(thing.place), sizes.index(thing.size), tints.index(thing.tint), 1)
-        if thing
-        else (0,) * 4
-        for thing in things
-    ]
-    place, size, tint, there = torch.tensor(rows).T
-    return Layout(place, size, tint, there > 0)
+    return Layout.told([(thing.place, thing.size, thing.tint) if thing else None for thing in things])
 
 
 def _layer(album: Album, things: list[Thing | None]) -> Tensor:
@@ -139,10 +134,9 @@ def _told(thing: Thing) -> str:
     return f"{bare(thing)} {thing.place}"
 
 
-def _thing(words: str, place: str) -> Thing:
-    size, tint, kind = looks(words)
-    if f"{tint} {kind}" in world.kinds():
-        tint, kind = "", f"{tint} {kind}"
+def _thing(told: ToldThing) -> Thing:
+    whole = f"{told.tint} {told.name}"
+    kind, tint = (whole, "") if whole in world.kinds() else (told.name, told.tint)
     if kind not in world.kinds():
-        raise ValueError(f"no thing of the world: {words!r}")
-    return Thing(kind, size, place, tint)
+        raise ValueError(f"no thing of the world: {told.name!r}")
+    return Thing(kind, told.size, told.place, tint)

@@ -55,7 +55,17 @@ def test_every_thing_in_every_size_place_and_colour_has_a_caption_of_its_own() -
 
 
 @pytest.mark.parametrize(
-    "text", ["a cat", "a cat on a blue background", "a blob in the middle on a blue background", ""]
+    "text",
+    [
+        "a cat",
+        "a cat on a blue background",
+        "a blob in the middle on a blue background",
+        "a cat in the middle on a blue background.",
+        "A cat in the middle on a blue background",
+        "the cat in the middle on a blue background",
+        "a cat in the middle, and a dog at the right on a blue background",
+        "",
+    ],
 )
 def test_what_names_no_composed_scene_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no "):
