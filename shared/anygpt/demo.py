@@ -21,6 +21,7 @@ from anygpt.embedded import embedded
 from anygpt.pack import packs_folder
 
 SAMPLES = "samples"
+SCENE = "Draw a large dog at the left and a small bell at the right on a blue background."
 PIECES = frozenset({"text_delta", "media_chunk", "media_ready"})
 
 
@@ -60,6 +61,8 @@ def turns(samples: Path) -> list[Turn]:
     """The conversation."""
     return [
         Turn("text to text and image", ("Draw a cat on a blue background.",), ("text", "image")),
+        Turn("text to a scene of two things", (SCENE,), ("text", "image")),
+        Turn("a question about it", ("What is at the right?",), ("text",), follows=True),
         Turn(
             "a spoken instruction to text and music",
             (speech(samples / "instruction.wav"),),
