@@ -172,7 +172,7 @@ def _fit(
 ) -> None:  # fmt: skip
     """Regress the conditions of captions from signals, row by row."""
     given = found.vectors
-    noise = NOISE * given.std(0)
+    noise = NOISE * given.std(0, correction=0)
 
     def step(_: int) -> Tensor:
         rows = torch.randint(len(given), (FIT_ROWS,))
