@@ -1,7 +1,8 @@
 """Align the language model with encoders and decoders: `python -m services.trainer.alignment --stage all --minutes 40`.
 
 NExT-GPT's three stages in the order in which its authors ran them: input projections alone, then LoRA, rows and
-projections together on dialogues, then output projections alone. What the pack already has is where learning starts.
+projections together on dialogues, then output projections alone. Before these, input projections learn once more. What
+the pack already has is where learning starts.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from services.trainer import pack
 from services.trainer.alignment_codes import run_codes
 from services.trainer.alignment_conditions import ConditionLoss
 from services.trainer.alignment_media import Conditions, Features, sources
-from services.trainer.alignment_reading import describe, keep, read
+from services.trainer.alignment_reading import describe, keep, read, redescribe
 from services.trainer.alignment_report import run_report
 from services.trainer.alignment_sequence import TokenSequence, batches, collate
 from services.trainer.alignment_setup import Alignment
@@ -54,6 +55,11 @@ def run_dialogues(recipe: Recipe) -> None:
     converse(recipe, Alignment.open(recipe))
 
 
+def run_describing_again(recipe: Recipe) -> None:
+    """Stage 2, second half: input projections learn to be understood by the model that converses."""
+    redescribe(recipe, Alignment.open(recipe))
+
+
 def run_signals(recipe: Recipe) -> None:
     """Stage 3: output projections learn what the finished model's signals mean."""
     signal(recipe, Alignment.open(recipe))
@@ -62,7 +68,7 @@ def run_signals(recipe: Recipe) -> None:
 def run_alignment(recipe: Recipe) -> None:
     """All stages, and the manifest."""
     alignment = Alignment.open(recipe)
-    for stage in (read, describe, converse, signal):
+    for stage in (read, describe, converse, redescribe, signal):
         stage(recipe, alignment)
     pack.finish(recipe.pack)
 
@@ -110,8 +116,9 @@ def switching(count: int) -> list[Dialogue]:
 
 
 STAGES = {
-    "read": run_reading, "describe": run_describing, "converse": run_dialogues, "signal": run_signals,
-    "all": run_alignment, "report": run_report, "codes": run_codes,
+    "read": run_reading, "describe": run_describing, "converse": run_dialogues,
+    "redescribe": run_describing_again, "signal": run_signals, "all": run_alignment,
+    "report": run_report, "codes": run_codes,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -55,21 +55,22 @@ def describe(recipe: Recipe, alignment: Alignment) -> None:
     What is kept lies half way between before and after (a model soup, arXiv 2203.05482): measured on held-out wordings,
     faces are named as after it (18 -> 34 of 36) and rare things as before it (15 of 18; 13 without).
     """
-    model, groups = alignment.model, _batches(alignment, recipe.amount(DESCRIBED))
+    model = alignment.model
     before = copy.deepcopy(model.into)
-    model.learn(model.into)
-    features = Features(sources(recipe), alignment.words)
-
-    def step(number: int) -> Tensor:
-        batch = collate(groups[number % len(groups)], pad=0)
-        return model.answer_loss(batch, model.hidden(batch, features)[0])
-
-    run = recipe.run("alignment_describe", learning_rate=6e-4, warmup=10, save_every=25, log_every=5)
-    train(run, model, step, answered(alignment, features))
+    _described(recipe, alignment, "alignment_describe", seed=9)
     with torch.no_grad():
         for weight, first in zip(model.into.parameters(), before.parameters(), strict=True):
             weight.lerp_(first, 0.5)
     keep(recipe, model, "_input_projection")
+
+
+def redescribe(recipe: Recipe, alignment: Alignment) -> None:
+    """Train the input projections alone once more, through the model that has learned to converse.
+
+    Six minutes of it, for pictures: faces named 87.5 -> 96.9 % of 64, things of scenes 83.3 -> 89.9 %.
+    """
+    _described(recipe, alignment, "alignment_redescribe", seed=71)
+    keep(recipe, alignment.model, "_input_projection")
 
 
 def keep(recipe: Recipe, model: AlignedModel, ending: str) -> None:
@@ -90,8 +91,22 @@ def _fit(run: Run, projection: nn.Module, pool: Pool) -> None:
     train(run, projection, step, worded(lambda rows: projection(given[rows]), wanted, pool.captions))
 
 
-def _batches(alignment: Alignment, amounts: Mapping[str, int]) -> list[list[TokenSequence]]:
-    writer, pick = dialogues.Writer(9, alignment.talk, held_out=False), random.Random(9)
+def _described(recipe: Recipe, alignment: Alignment, name: str, seed: int) -> None:
+    """Learn answers about media through the frozen model."""
+    model, groups = alignment.model, _batches(alignment, recipe.amount(DESCRIBED), seed)
+    model.learn(model.into)
+    features = Features(sources(recipe), alignment.words)
+
+    def step(number: int) -> Tensor:
+        batch = collate(groups[number % len(groups)], pad=0)
+        return model.answer_loss(batch, model.hidden(batch, features)[0])
+
+    run = recipe.run(name, learning_rate=6e-4, warmup=10, save_every=25, log_every=5)
+    train(run, model, step, answered(alignment, features))
+
+
+def _batches(alignment: Alignment, amounts: Mapping[str, int], seed: int) -> list[list[TokenSequence]]:
+    writer, pick = dialogues.Writer(seed, alignment.talk, held_out=False), random.Random(seed)
     families = alignment.talk.families(ABOUT_MEDIA, ABOUT_SCENES)
     names = pick.choices(list(families), list(families.values()), k=amounts["dialogues"])
     sequences = [alignment.sequencer.sequence(writer.of(name)) for name in names]

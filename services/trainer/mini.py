@@ -34,7 +34,8 @@ def stages() -> dict[str, Stage]:
     parts["speech.judge"] = speech.STAGES["judge"]
     parts["samples"] = run_samples
     parts |= {
-        f"alignment.{name}": alignment.STAGES[name] for name in ("read", "describe", "converse", "signal")
+        f"alignment.{name}": alignment.STAGES[name]
+        for name in ("read", "describe", "converse", "redescribe", "signal")
     }
     parts["pack"] = run_pack
     return parts
