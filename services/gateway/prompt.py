@@ -83,6 +83,8 @@ class PromptWriter:
         if part.WhichOneof("content") == "text":
             return len(self._plain.encode(part.text, add_special_tokens=False).ids)
         entry = self._pack.inputs[part.modality]
+        if entry.path == "codes" and entry.length:
+            return 2 + self._pack.vocabulary.span_length(part.modality, entry.length)
         return 2 + (entry.length or int(entry.rate * min(duration_s, entry.max_duration_s or duration_s)) + 1)
 
     def write(
@@ -165,7 +167,7 @@ class PromptWriter:
         if kind == "tokens":
             return len(segment.tokens.ids)
         if kind == "codes":
-            return 2 + len(segment.codes.ids)
+            return 2 + self._pack.vocabulary.span_length(segment.codes.modality, len(segment.codes.ids))
         entry = self._pack.inputs[segment.features.modality]
         return 2 + entry.length
 

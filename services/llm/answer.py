@@ -113,7 +113,7 @@ class Answer:
         self._ids.append(token)
         closes = token == self._rules.end(modality)
         if self._rules.outputs[modality].path == "codes":
-            if not closes:
+            if token in self._rules.vocabulary.codes[modality].ids:
                 self._codes.append(token)
             self._show_codes(modality, closes)
         elif closes:

@@ -1,7 +1,7 @@
 """The grammar of an answer: which tokens may come next, so that malformed spans and unwanted modalities cannot be.
 
 answer = { text | [ announcement ], span }, end of turn
-span   = opening bracket, codes or signals, closing bracket
+span   = opening bracket, codes with their time marks, or signals, closing bracket
        | signals                                             where brackets are for what comes in, as NExT-GPT has it
 
 An announcement is text that nobody hears: where text is not wanted, and the pack was taught to announce its spans.
@@ -58,7 +58,7 @@ class Rules:
         if output.path == "signals":
             return self.vocabulary.signals[modality].count
         cycle = self.vocabulary.codes[modality].cycle
-        return -(-max(output.min_count, 1) // cycle) * cycle
+        return self.vocabulary.span_length(modality, -(-max(output.min_count, 1) // cycle) * cycle)
 
     def room(self, modality: Modality) -> int:
         """Positions that the shortest span takes."""
@@ -217,20 +217,22 @@ class Grammar:
             signals = vocabulary.signals[modality]
             token = signals.first + self.count
             return Choice((range(token, token + 1) if self.count < signals.count else closing,))
-        codes = vocabulary.codes[modality]
-        band = codes.band(self.count)
-        if self.count % codes.cycle or self.count < self._rules.fewest(modality):
+        codes, marks = vocabulary.codes[modality], vocabulary.marks(modality)
+        written, mark = self.count - marks.before(self.count), marks.at(self.count)
+        band = codes.band(written) if mark is None else range(mark, mark + 1)
+        is_between = written % codes.cycle or marks.at(self.count - 1) is not None
+        if is_between or self.count < self._rules.fewest(modality):
             return Choice((band,))
         if not self._may_go_on(modality):
             return Choice((closing,))
         return Choice((band, closing) if band.start < close else (closing, band))
 
     def _may_go_on(self, modality: Modality) -> bool:
-        """Whether a whole further cycle of codes fits."""
-        most = self._rules.outputs[modality].max_count
-        cycle = self._rules.vocabulary.codes[modality].cycle
-        fits = not most or self.count + cycle <= most
-        return fits and self._left[modality] >= cycle and self._room - self._needed > cycle
+        """Whether a whole further cycle of codes fits, with the time mark that is due."""
+        vocabulary, most = self._rules.vocabulary, self._rules.outputs[modality].max_count
+        step = vocabulary.codes[modality].cycle + (vocabulary.marks(modality).at(self.count) is not None)
+        fits = not most or self.count + step <= vocabulary.span_length(modality, most)
+        return fits and self._left[modality] >= step and self._room - self._needed > step
 
     def _advance_text(self, token: int) -> None:
         modality = self._rules.opened_by(token)

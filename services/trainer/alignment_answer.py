@@ -126,7 +126,8 @@ class Answerer:
         if answer.open is None:
             return self.model.text_choices(likeliest)
         if answer.open in self.vocabulary.codes:
-            return self.model.code_choices(answer.open, likeliest)
+            mark = self.vocabulary.marks(answer.open).at(answer.count)
+            return self.model.code_choices(answer.open, likeliest) if mark is None else mark
         signals, brackets = self.vocabulary.signals[answer.open], self.vocabulary.brackets[answer.open]
         return signals.first + answer.count if answer.count < signals.count else brackets.end
 

@@ -142,9 +142,12 @@ def with_codes(signals: LanguageAdapter, codecs: Codecs) -> LanguageAdapter:
 
 
 def _kept(signals: LanguageAdapter, before: Vocabulary, after: Vocabulary) -> dict[str, Tensor]:
-    """The tensors that both adapters have, with the rows of what is no code in the new order."""
-    known = _tokens(before)
-    rows = [known.index(text) for text in _tokens(after)]
+    """The tensors that both adapters have, with the rows of what is no code in the new order.
+
+    Time marks, which only one has, begin as the bracket that opens their span.
+    """
+    known, opening = _tokens(before), after.token_texts()[after.brackets[VIDEO].begin - after.text_size]
+    rows = [known.index(text if text in known else opening) for text in _tokens(after)]
     kept = dict(signals.state_dict())
     return kept | {name: kept[name][rows] for name in ("rows_input", "rows_output")}
 

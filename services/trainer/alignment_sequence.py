@@ -123,7 +123,10 @@ class Sequencer:
         brackets = self.vocabulary.brackets[modality]
         sequence.add([brackets.begin], freely)
         if modality in self.vocabulary.codes:
-            sequence.add([*self.codes(part, answered=True), brackets.end], modality)
+            codes = self.vocabulary.codes[modality].ids
+            for token in self.codes(part, answered=True):
+                sequence.add([token], modality if token in codes else NOT_LEARNED)
+            sequence.add([brackets.end], modality)
             return
         signals = self.vocabulary.signals[modality].ids
         sequence.signals.append(Slot(len(sequence.ids), part.modality, part.content, len(signals)))

@@ -14,6 +14,7 @@ import typer
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from anygpt import topology
 from anygpt.pack import (
     MANIFEST,
     BaseModelEntry,
@@ -26,7 +27,15 @@ from anygpt.pack import (
     SamplingEntry,
     file_digest,
 )
-from anygpt.vocabulary import BracketsBlock, CodesBlock, ModalityName, SignalsBlock, VocabularyLayout
+from anygpt.vocabulary import (
+    BracketsBlock,
+    CodesBlock,
+    MarksBlock,
+    ModalityName,
+    SignalsBlock,
+    Vocabulary,
+    VocabularyLayout,
+)
 from anygpt_models.eight_bits import SCALE, packed
 from anygpt_models.layout import MOST_THINGS
 from anygpt_models.mask_scheduler import SCHEDULES, MaskScheduler
@@ -68,6 +77,7 @@ CODES_LAYOUT = VocabularyLayout(
         CodesBlock(modality="image", count=MEDIA_CODES, token="<\U0001f5bc{}>"),
         BracketsBlock(modalities=("image",), begin="<soim>", end="<eoim>"),
         CodesBlock(modality="video", count=MEDIA_CODES, token="<\U0001f39e{}>"),
+        MarksBlock(modality="video", count=3, after=32, every=8, token="<\U0001f551{}>"),
         BracketsBlock(modalities=("video",), begin="<sovi>", end="<eovi>"),
         CodesBlock(modality="audio", count=MEDIA_CODES, token="<\U0001f3b6{}>"),
         BracketsBlock(modalities=("audio",), begin="<soau>", end="<eoau>"),
@@ -75,7 +85,10 @@ CODES_LAYOUT = VocabularyLayout(
         BracketsBlock(modalities=("speech",), begin="<sosp>", end="<eosp>"),
     ),
 )
-"""The same by AnyGPT's path alone: codes before their brackets, for every modality."""
+"""The same by AnyGPT's path alone: codes before their brackets, for every modality.
+
+A clip is the 32 codes of its key frame and one of the motion of each of its 24 frames, each second after its mark.
+"""
 
 PROMPT = PromptEntry(
     before_system="<|im_start|>system\n",
@@ -152,11 +165,12 @@ def _in_codes(modality: ModalityName, count: int, temperature: float) -> Modalit
     entry = MODALITIES[modality]
     assert entry.input is not None
     assert entry.output is not None
+    tokens = Vocabulary(CODES_LAYOUT).span_length(topology.MODALITIES[modality], count)
     return ModalityEntry(
         input=InputEntry(path="codes", length=count, max_duration_s=entry.input.max_duration_s),
         output=entry.output.model_copy(update={
             "path": "codes", "min_count": count, "max_count": count,
-            "sampling": SamplingEntry(temperature=temperature, max_tokens=count),
+            "sampling": SamplingEntry(temperature=temperature, max_tokens=tokens),
         }),
     )  # fmt: skip
 

@@ -73,7 +73,7 @@ class OutputEntry(_Entry):
     """How one modality leaves the model."""
 
     path: Literal["tokens", "codes", "signals"]
-    min_count: int = Field(default=1, description="Fewest tokens between the brackets.")
+    min_count: int = Field(default=1, description="Fewest codes or signals between the brackets.")
     max_count: int = Field(
         default=0, description="Most tokens between the brackets; 0: no bound but max_tokens."
     )

@@ -51,6 +51,13 @@ def media(recipe: Recipe, codecs: Codecs) -> CodesOfMedia:
     return CodesOfMedia.open(recipe, codecs)
 
 
+@pytest.fixture(scope="module")
+def sequencer(media: CodesOfMedia) -> Sequencer:
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(MINI / "tokenizer" / "tokenizer.json"))
+    units = SpeechUnits.from_pretrained(MINI / "speech_units")
+    return Sequencer(VOCABULARY, tokenizer, units, pack.PROMPT, length, media)
+
+
 @pytest.mark.parametrize(
     ("modality", "caption"),
     [
@@ -86,10 +93,7 @@ def test_an_answer_tells_who_plays_apart_from_what_is_played(media: CodesOfMedia
     assert {codes[:2] for codes in harp}.isdisjoint(codes[:2] for codes in piano)
 
 
-def test_media_are_written_as_codes_between_their_brackets(media: CodesOfMedia) -> None:
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(MINI / "tokenizer" / "tokenizer.json"))
-    units = SpeechUnits.from_pretrained(MINI / "speech_units")
-    sequencer = Sequencer(VOCABULARY, tokenizer, units, pack.PROMPT, length, media)
+def test_media_are_written_as_codes_between_their_brackets(media: CodesOfMedia, sequencer: Sequencer) -> None:
     turn = Turn((Part("audio", PIANO), Part("text", "Draw it.")), (Part("image", CAT),))
     sequence = sequencer.sequence(Dialogue("test", (turn,)))
     assert (sequence.features, sequence.signals) == ([], [])
@@ -100,6 +104,23 @@ def test_media_are_written_as_codes_between_their_brackets(media: CodesOfMedia) 
     drawn = sequence.ids.index(brackets[IMAGE].begin)
     assert sequence.ids[drawn + 1 : drawn + 33] == VOCABULARY.to_ids(IMAGE, media("image", CAT, True))
     assert sequence.learned[drawn + 1 : drawn + 34] == [IMAGE] * 33
+
+
+def test_a_clip_has_its_key_frame_then_a_time_mark_before_every_second(
+    media: CodesOfMedia, sequencer: Sequencer
+) -> None:
+    caption = "a cat rising on a red background"
+    turn = Turn((Part("text", "Film it."),), (Part("video", caption),))
+    sequence = sequencer.sequence(Dialogue("test", (turn,)))
+    start = sequence.ids.index(VOCABULARY.brackets[VIDEO].begin) + 1
+    span = sequence.ids[start : start + 59]
+    assert sequence.ids[start + 59] == VOCABULARY.brackets[VIDEO].end
+    assert VOCABULARY.to_codes(VIDEO, span) == media("video", caption, True)
+    texts = [VOCABULARY.token_texts()[token - VOCABULARY.text_size] for token in span]
+    marks = {place: f"<\U0001f551{number}>" for number, place in enumerate((32, 41, 50))}
+    assert {place: text for place, text in enumerate(texts) if "\U0001f551" in text} == marks
+    unlearned = [place for place in range(59) if sequence.learned[start + place] == NOT_LEARNED]
+    assert unlearned == [*marks]
 
 
 def test_codes_are_misread_only_in_answers_and_only_as_codes_that_there_are() -> None:
