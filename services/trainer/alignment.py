@@ -1,4 +1,4 @@
-"""Align the language model with encoders and decoders: `python -m services.trainer.alignment --stage all --minutes 40`.
+"""The stages that align the language model with encoders and decoders.
 
 NExT-GPT's three stages in the order in which its authors ran them: input projections alone, then LoRA, rows and
 projections together on dialogues, then output projections alone. Before these, input projections learn once more. What
@@ -13,12 +13,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from services.trainer import pack
 from services.trainer.alignment_codes import run_codes
 from services.trainer.alignment_conditions import ConditionLoss
 from services.trainer.alignment_media import Conditions, Features, sources
 from services.trainer.alignment_reading import describe, keep, read, redescribe
-from services.trainer.alignment_report import run_report
 from services.trainer.alignment_sequence import TokenSequence, batches, collate
 from services.trainer.alignment_setup import Alignment
 from services.trainer.alignment_sheets import answered
@@ -28,7 +26,7 @@ from services.trainer.data.messages import Dialogue
 from services.trainer.data.split import shows_held_out
 from services.trainer.loop import train
 from services.trainer.mosit import mini
-from services.trainer.recipe import Recipe, main
+from services.trainer.recipe import Recipe
 
 AMOUNTS = {"dialogues": 12_000, "records": 4000, "batch_tokens": 512, "english": 2}
 """Dialogues, beginnings of mini-MosIT; tokens and plain texts of a step."""
@@ -63,14 +61,6 @@ def run_describing_again(recipe: Recipe) -> None:
 def run_signals(recipe: Recipe) -> None:
     """Stage 3: output projections learn what the finished model's signals mean."""
     signal(recipe, Alignment.open(recipe))
-
-
-def run_alignment(recipe: Recipe) -> None:
-    """All stages, and the manifest."""
-    alignment = Alignment.open(recipe)
-    for stage in (read, describe, converse, redescribe, signal):
-        stage(recipe, alignment)
-    pack.finish(recipe.pack)
 
 
 def converse(recipe: Recipe, alignment: Alignment) -> None:
@@ -117,9 +107,5 @@ def switching(count: int) -> list[Dialogue]:
 
 STAGES = {
     "read": run_reading, "describe": run_describing, "converse": run_dialogues,
-    "redescribe": run_describing_again, "signal": run_signals, "all": run_alignment,
-    "report": run_report, "codes": run_codes,
+    "redescribe": run_describing_again, "signal": run_signals, "codes": run_codes,
 }  # fmt: skip
-
-if __name__ == "__main__":
-    main(STAGES)

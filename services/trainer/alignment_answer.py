@@ -9,22 +9,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from anygpt.topology import MODALITIES, MODALITY_NAMES, SPEECH, Modality
+from anygpt.topology import MODALITY_NAMES, SPEECH, Modality
 from anygpt.vocabulary import ModalityName
 from services.trainer.alignment_model import AlignedModel, MediaVectors
 from services.trainer.alignment_sequence import Sequencer, TokenSequence, collate
 from services.trainer.data.messages import Part
 from services.trainer.device import mixed_precision
 
-MOST_TOKENS = 80
+MOST_TOKENS = 160
+"""Music in codes takes 132."""
 
 
 @dataclass
 class Answer:
-    """Tokens so far, the signals among them, and the span that is open."""
+    """Tokens so far, and the span that is open."""
 
     ids: list[int] = field(default_factory=list)
-    signals: list[list[Tensor]] = field(default_factory=list)
     open: Modality | None = None
     count: int = 0
     done: bool = False
@@ -41,26 +41,23 @@ class Answerer:
         self._openings = {place.begin: modality for modality, place in self.vocabulary.brackets.items()}
 
     @torch.no_grad()
-    def answer(self, prompts: Sequence[TokenSequence], opening: ModalityName | None = None) -> list[Answer]:
-        """Answer each prompt; with `opening`, as if a client had asked for a span of that modality at once."""
+    def answer(self, prompts: Sequence[TokenSequence]) -> list[Answer]:
+        """Answer each prompt."""
         from transformers import DynamicCache  # seconds, which a list of stages need not take
 
         answers = [Answer() for _ in prompts]
         longest = max(len(prompt.ids) for prompt in prompts)
         padded = [_padded(prompt, longest) for prompt in prompts]
         mask = torch.tensor([[0] * (longest - len(prompt.ids)) + [1] * len(prompt.ids) for prompt in prompts])
-        first = self.vocabulary.brackets[MODALITIES[opening]].begin if opening else None
         with mixed_precision():
             inputs = self.model.embedded(collate(padded, pad=0), self.media)
             cache = DynamicCache()
-            for step in range(MOST_TOKENS):
+            for _ in range(MOST_TOKENS):
                 places = (mask.cumsum(1) - 1).clamp_min(0)[:, -inputs.shape[1] :]
                 # By place: transformers 5.24 calls the cache `cache`, and earlier ones `past_key_values`.
                 out = self.model.base.model(None, mask, places, cache, inputs, use_cache=True)
                 states = out.last_hidden_state[:, -1]
-                if step:
-                    self._keep_signals(answers, states + inputs[:, -1])
-                tokens = self._choose(answers, states) if step or first is None else [first] * len(answers)
+                tokens = self._choose(answers, states)
                 self._advance(answers, tokens)
                 if all(answer.done for answer in answers):
                     break
@@ -94,19 +91,6 @@ class Answerer:
 
     def _text(self, ids: list[int]) -> list[Part]:
         return [Part("text", self.sequencer.tokenizer.decode(ids))] if ids else []
-
-    def _keep_signals(self, answers: list[Answer], signals: Tensor) -> None:
-        for answer, vector in zip(answers, signals, strict=True):
-            if (
-                answer.open in self.vocabulary.signals
-                and answer.open is not None
-                and answer.count
-                and not answer.done
-            ):
-                if answer.count == 1:
-                    answer.signals.append([])
-                if len(answer.signals[-1]) < self.vocabulary.signals[answer.open].count:
-                    answer.signals[-1].append(vector.float())
 
     def _choose(self, answers: list[Answer], states: Tensor) -> list[int]:
         rows = self.model.rows_output()

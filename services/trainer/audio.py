@@ -1,4 +1,4 @@
-"""Train the audio parts of a pack: `python -m services.trainer.audio --stage data|vocoder|codec|...`, see STAGES."""
+"""The stages that train the audio parts of a pack."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from services.trainer.audio_denoiser import run_denoiser, run_polish
 from services.trainer.audio_judgement import run_judge
 from services.trainer.audio_recogniser import run_recogniser
 from services.trainer.data.audio import clips, exercises
-from services.trainer.recipe import Recipe, main
+from services.trainer.recipe import Recipe
 from services.trainer.vocoder import run_vocoder
 
 
@@ -27,6 +27,3 @@ STAGES = {
     "judge": run_judge,
 }
 """In this order; the vocoder also learns from speech that has been built before, and polishing can be repeated."""
-
-if __name__ == "__main__":
-    main(STAGES)

@@ -1,11 +1,10 @@
-"""Train the image parts of a pack: `python -m services.trainer.image --stage STAGE`."""
+"""The stages that train the image parts of a pack."""
 
 from __future__ import annotations
 
 from services.trainer.denoisers import run_denoiser, run_steady
 from services.trainer.image_codec import run_codec, run_decoder, run_tokens
 from services.trainer.image_recogniser import run_recogniser
-from services.trainer.recipe import main
 
 STAGES = {
     "codec": run_codec,
@@ -16,6 +15,3 @@ STAGES = {
     "steady": run_steady,
 }
 """In this order; the denoiser also needs the motion codec of the video stages."""
-
-if __name__ == "__main__":
-    main(STAGES)

@@ -1,7 +1,4 @@
-"""Assembles a pack: the manifest over the parts that training saved, refused when the whole is too big.
-
-`python -m services.trainer.pack shared/packs/mini`
-"""
+"""Assembles a pack: the manifest over the parts that training saved, refused when the whole is too big."""
 
 from __future__ import annotations
 
@@ -321,7 +318,3 @@ def tell(folder: Path, manifest: Manifest) -> None:
         typer.echo(f"{name:28} {part.parameters:>10,}")
     total = sum((folder / path).stat().st_size for path in manifest.files)
     typer.echo(f"{len(manifest.files)} files, {total / 2**20:.1f} MiB")
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import copy
 import inspect
 import math
-import signal
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,9 +15,8 @@ from torch import nn
 
 from anygpt.errors import InvalidInput
 from anygpt_models.part import Part
-from services.trainer.device import CPU, CUDA, device_of
 from services.trainer.loop import Run
-from services.trainer.processes import joined, once
+from services.trainer.processes import once
 
 Model = TypeVar("Model", bound=Part)
 Net = TypeVar("Net", bound=nn.Module)
@@ -90,22 +86,3 @@ class Recipe:
 def channels_last(model: Net) -> Net:
     """The memory layout in which convolutions are fastest on a CPU."""
     return model.to(memory_format=torch.channels_last)  # type: ignore[no-any-return,call-overload]
-
-
-def main(stages: Mapping[str, Callable[[Recipe], None]]) -> None:
-    """Run one stage from the command line."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--stage", choices=list(stages), required=True)
-    parser.add_argument("--minutes", type=float, default=math.inf)
-    parser.add_argument("--steps", type=int, default=100_000)
-    parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", choices=[CPU, CUDA], default=CPU)
-    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "anygpt")
-    parser.add_argument("--pack", type=Path, default=Path("shared/packs/mini"))
-    chosen = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; --resume goes on from here"))
-    torch.set_num_threads(chosen.threads)
-    recipe = Recipe(chosen.cache, chosen.pack, chosen.minutes, chosen.steps, chosen.resume)
-    with joined(), device_of(chosen.device):
-        stages[chosen.stage](recipe)

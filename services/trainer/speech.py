@@ -1,7 +1,4 @@
-"""Recipes of the speech parts: units, spoken data, language, recogniser, pronouncer and synthesiser.
-
-Run one with `python -m services.trainer.speech --stage units`; each is also a function `run_<stage>(recipe)`.
-"""
+"""The stages of the speech parts: units, spoken data, language, recogniser, pronouncer and synthesiser."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ from services.trainer.data.speech import (
 )
 from services.trainer.judge_speech import run_judge
 from services.trainer.pronunciations import pronounced
-from services.trainer.recipe import Recipe, main
+from services.trainer.recipe import Recipe
 from services.trainer.speech_config import HELD_OUT_SPOKEN, JOE_SENTENCES, VOICES, WORD_ROUNDS, data_folder
 from services.trainer.speech_hearing import judge_recogniser, run_recogniser
 from services.trainer.speech_speaking import run_pronouncer, run_synthesiser
@@ -78,6 +75,3 @@ STAGES: dict[str, Callable[[Recipe], None]] = {
     "synthesiser": run_synthesiser,
     "judge": judge,
 }
-
-if __name__ == "__main__":
-    main(STAGES)

@@ -1,4 +1,4 @@
-"""Train the video parts of a pack: `python -m services.trainer.video --stage STAGE`.
+"""The stages that train the video parts of a pack.
 
 The denoiser of motion codes learns together with the image denoiser (`services.trainer.denoisers`).
 """
@@ -17,7 +17,7 @@ from services.trainer.data.draws import MOTIONS, SceneDraws
 from services.trainer.data.scenes import Album
 from services.trainer.image_codec import psnr
 from services.trainer.loop import train
-from services.trainer.recipe import Recipe, main
+from services.trainer.recipe import Recipe
 from services.trainer.sheet import Cell, Sheet, above, strip
 
 SIZE = 32
@@ -116,6 +116,3 @@ def clips(album: Album, count: int, size: int = SIZE) -> tuple[Tensor, Tensor, T
 
 
 STAGES = {"codec": run_codec, "sight": run_sight, "recogniser": run_recogniser}
-
-if __name__ == "__main__":
-    main(STAGES)
