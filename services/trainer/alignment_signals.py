@@ -62,7 +62,7 @@ class Signals:
 
 def signal(recipe: Recipe, alignment: Alignment) -> None:
     """Read requests within the budget, then fit the output projections to their signals."""
-    folder = recipe.cache / "runs" / "alignment_signals"
+    folder = recipe.folder / "signals"
     _Reader(recipe, alignment, folder).read_all(READING * recipe.minutes)
     loss = ConditionLoss(Conditions.of_pack(recipe.pack))
     for modality, found in kept_signals(folder).items():
@@ -97,9 +97,6 @@ class _Reader:
         self.features = Features(sources(recipe), alignment.words)
         self.amounts = recipe.amount(AMOUNTS)
         folder.mkdir(parents=True, exist_ok=True)
-        if not recipe.resume:
-            for path in folder.glob("*.safetensors"):
-                path.unlink()
 
     def read_all(self, minutes: float) -> None:
         """Read the chunks that are not there yet, until the minutes are over."""

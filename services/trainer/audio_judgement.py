@@ -32,11 +32,11 @@ def run_judge(recipe: Recipe) -> None:
     made = composed(pipe, [world.music_caption(*piece) for piece in PIECES], seed=7)
     for name, waves in (("real", real), ("codec", rounded), ("composed", made)):
         print(name, *(f"{key} {value:.3f}" for key, value in judged(waves, recogniser).items()))
-        picture(waves[::4], recipe.cache / "runs" / "audio_judgement" / f"{name}.png")
+        picture(waves[::4], recipe.folder / f"{name}.png")
     sounds = composed(pipe, [world.sound_caption(sound) for sound in world.SOUNDS], seed=7)
     heard = [sound for _, _, sound in recogniser.name(torch.as_tensor(sounds))]
     print("composed sounds", *(f"{asked}: {got}" for asked, got in zip(world.SOUNDS, heard, strict=True)))
-    picture(sounds, recipe.cache / "runs" / "audio_judgement" / "sounds.png")
+    picture(sounds, recipe.folder / "sounds.png")
 
 
 def held_out(recipe: Recipe) -> Waves:

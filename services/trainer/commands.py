@@ -1,4 +1,4 @@
-"""The trainer's own commands: `anygpt train mini | list | params`."""
+"""The trainer's own commands: `anygpt train mini | submit | fetch | list | params | bundle | receive`."""
 
 from __future__ import annotations
 
@@ -7,23 +7,30 @@ from typing import Annotated
 
 import typer
 
+from services.trainer.order_commands import Minutes, Stage, fetch, submit
+
 train = typer.Typer(help="Train packs, and say what training them means.", no_args_is_help=True)
 Cache = Annotated[Path, typer.Option(help="Folder of data sets, runs and checkpoints.")]
 CACHE = Path("~/.cache/anygpt")
+train.command()(submit)
+train.command()(fetch)
 
 
 @train.command()
 def mini(
-    stage: Annotated[str, typer.Option(help="One stage, e.g. image.codec; empty: all, in order.")] = "",
-    minutes: Annotated[float | None, typer.Option(help="Budget of each stage; empty: the config's.")] = None,
+    stage: Stage = "",
+    minutes: Minutes = None,
     steps: Annotated[int | None, typer.Option(help="Budget of each stage; empty: the config's.")] = None,
-    part: Annotated[float, typer.Option(help="Share of the config's minutes.", min=0.001)] = 1.0,
+    part: Annotated[float, typer.Option(help="Share of the config's minutes.")] = 1.0,
     config: Annotated[Path | None, typer.Option(help="TOML with a table for each stage.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
     threads: Annotated[int, typer.Option(help="CPU threads; 0: all cores.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, or cuda: the accelerator that accelerate finds.")] = "cpu",
     cache: Cache = CACHE,
     folder: Annotated[Path | None, typer.Option("--pack", help="Where the parts go.")] = None,
+    runs: Annotated[
+        Path | None, typer.Option(help="Where checkpoints, curves and samples go; empty: into the cache.")
+    ] = None,
 ) -> None:
     """Train the mini pack, or one stage of it. Ctrl-C stops it; --resume goes on exactly where it was."""
     import signal
@@ -36,17 +43,21 @@ def mini(
     from services.trainer.device import device_of
     from services.trainer.mini import all_stages, run_stages, stages
     from services.trainer.processes import joined
-    from services.trainer.recipe import Recipe
+    from services.trainer.recipe import Recipe, runs_of
     from services.trainer.stage_config import MINI, read_config
 
     known = all_stages()
     if stage and stage not in known:
         raise InvalidInput(f"there is no stage {stage!r}; there are {', '.join(known)}", field="--stage")
+    for option, value in (("--minutes", minutes), ("--steps", steps), ("--part", part)):
+        if value is not None and not value > 0:
+            raise InvalidInput("has to be more than 0", field=option)
     configs = {name: one.in_part(part) for name, one in read_config(config or MINI, known).items()}
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; --resume goes on from here"))
     if threads:
         torch.set_num_threads(threads)
-    recipe = Recipe(cache.expanduser(), folder or packs_folder() / "mini", resume=resume)
+    home, pack = cache.expanduser(), folder or packs_folder() / "mini"
+    recipe = Recipe(home, pack, runs or runs_of(home, pack), resume=resume)
     with joined(), device_of(device):
         run_stages(recipe, configs, [stage] if stage else stages(), minutes, steps)
 
@@ -70,8 +81,9 @@ def receive(
 ) -> None:
     """Take in what `python -m services.trainer.offline` made on another machine: the pack and its runs' records."""
     from services.trainer import delivery
+    from services.trainer.recipe import runs_of
 
-    delivery.receive(folder, pack, cache.expanduser() / "runs")
+    delivery.receive(folder, pack, runs_of(cache.expanduser(), pack))
 
 
 @train.command(name="list")

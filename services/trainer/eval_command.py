@@ -14,7 +14,8 @@ def evaluate(
     pack: Annotated[str, typer.Option(help="Name of a pack, or a path with a slash.")] = "mini",
     items: Annotated[int, typer.Option(min=2, help="Questions of each row.")] = 500,
     minutes: Annotated[
-        float, typer.Option(help="Time for all rows, in equal shares; a row asks what fits. 0: no limit.")
+        float,
+        typer.Option(min=0, help="Time for all rows, in equal shares; a row asks what fits. 0: no limit."),
     ] = 0.0,
     rows: Annotated[
         str, typer.Option(help="Only rows whose name has this in it, e.g. `pair` or `text -> image`.")

@@ -1,4 +1,4 @@
-"""Runs in the store: what a stage has learned survives the machine that it ran on."""
+"""Folders of orders in the store: what has been learned survives the machine that it was learned on."""
 
 from __future__ import annotations
 
@@ -8,33 +8,38 @@ from pathlib import Path
 from anygpt.store import Store
 from services.trainer.whole import UNFINISHED, written_whole
 
-PREFIX = "trainer/runs/"
+PREFIX = "trainer/"
 
 
-class KeptRuns:
-    """Copies of runs' folders: checkpoints, curves, tables and pictures, the newest of each file."""
+class KeptOrders:
+    """Copies of orders' folders: the pack as far as it is, and checkpoints, curves, tables and pictures of its runs."""
 
-    def __init__(self, store: Store, runs: Path) -> None:
+    def __init__(self, store: Store, orders: Path) -> None:
         self._store = store
-        self._runs = runs
+        self._orders = orders
         self._kept: dict[Path, tuple[int, int]] = {}
 
-    async def fetch(self) -> None:
-        """Bring what this machine does not have, so that a run goes on where another one left it."""
-        for found in await self._store.list(PREFIX):
-            path = self._runs / found.key.removeprefix(PREFIX)
-            if not path.exists():
-                await self._bring(found.key, path)
+    async def fetch(self, order_id: str) -> int:
+        """Bring what this machine does not have, or has as it was before another went on.
 
-    async def keep(self) -> None:
+        Returns how many files the store has.
+        """
+        kept = await self._store.list(f"{PREFIX}{order_id}/")
+        for found in kept:
+            path = self._orders / found.key.removeprefix(PREFIX)
+            if not path.exists() or 1000 * path.stat().st_mtime < found.modified_ms:
+                await self._bring(found.key, path)
+        return len(kept)
+
+    async def keep(self, order_id: str) -> None:
         """Copy what has changed since it was copied last. Raises Unavailable as the store does."""
-        for path in sorted(self._runs.rglob("*")):
+        for path in sorted((self._orders / order_id).rglob("*")):
             if path.suffix == UNFINISHED or not path.is_file():
                 continue
             state = (path.stat().st_mtime_ns, path.stat().st_size)
             if self._kept.get(path) != state:
                 kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-                await self._store.put(f"{PREFIX}{path.relative_to(self._runs).as_posix()}", path, kind)
+                await self._store.put(f"{PREFIX}{path.relative_to(self._orders).as_posix()}", path, kind)
                 self._kept[path] = state
 
     async def _bring(self, key: str, path: Path) -> None:

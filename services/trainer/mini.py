@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from services.trainer import alignment, audio, image, pack, speech, video
 from services.trainer.image_scenes import run_scenes
@@ -51,11 +52,13 @@ def run_stages(
     minutes: float | None = None, steps: int | None = None,
 ) -> None:  # fmt: skip
     """Take stages in turn, each with its config, and say how long each took."""
-    known = all_stages()
+    known, names = all_stages(), list(names)
+    if not recipe.resume:
+        recipe.forget(names)
     for name in names:
         print(f"stage {name}", flush=True)
         began = time.monotonic()
-        known[name](configs[name].applied(recipe, minutes, steps))
+        known[name](configs[name].applied(replace(recipe, stage=name), minutes, steps))
         print(f"stage {name} took {time.monotonic() - began:.0f} s", flush=True)
 
 

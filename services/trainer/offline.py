@@ -30,7 +30,8 @@ def main(arguments: list[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; --resume goes on from here"))
     whole = read_config(chosen.config, all_stages())
     configs = {name: one.in_part(chosen.part) for name, one in whole.items()}
-    recipe = Recipe(chosen.work, chosen.work / "packs" / "mini", resume=chosen.resume)
+    pack = chosen.work / "packs" / "mini"
+    recipe = Recipe(chosen.work, pack, chosen.work / "runs", resume=chosen.resume)
     if not (chosen.work / "data" / "stills.json").exists():
         _timed("data", lambda: bundle.unpack(chosen.bundle, chosen.work))
     try:
@@ -38,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
             run_stages(recipe, configs, chosen.stage or [name for name in stages() if name not in AT_HOME])
     finally:
         # Whatever stopped a stage: what the others made comes home.
-        files = delivery.deliver(recipe.pack, chosen.work / "runs", chosen.out)
+        files = delivery.deliver(recipe.pack, recipe.runs, chosen.out)
         print(
             f"{len(files)} files in {chosen.out.name}: {sum(path.stat().st_size for path in files) / 2**20:.1f} MiB"
         )

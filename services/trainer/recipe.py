@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import inspect
 import math
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,10 +26,13 @@ Net = TypeVar("Net", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Recipe:
-    """One stage of training: data and runs live under the cache, trained parts go into the pack."""
+    """One stage of training: data live under the cache, what learning leaves in runs, trained parts in the pack."""
 
     cache: Path
     pack: Path
+    runs: Path
+    """Folder of a folder for each stage."""
+    stage: str = ""
     minutes: float = math.inf
     steps: int = 100_000
     resume: bool = False
@@ -41,9 +46,23 @@ class Recipe:
     """How many examples of each sort are built, where a stage says that it can be told."""
 
     def run(self, name: str, **options: Any) -> Run:
-        """The run of a stage under `<cache>/runs/<name>`; options are fields of `Run`."""
+        """A run of the stage; options are fields of `Run`."""
         chosen = {"resume": self.resume, **options, **self.options}
-        return Run(self.cache / "runs" / name, self.steps, self.minutes, **chosen)
+        return Run(self.folder / name, self.steps, self.minutes, **chosen)
+
+    @property
+    def folder(self) -> Path:
+        """Where the runs of the stage are."""
+        return self.runs / self.stage
+
+    def forget(self, stages: Sequence[str]) -> None:
+        """Remove what earlier runs of stages left: a resume has to find nothing that this recipe did not make."""
+
+        def remove() -> None:
+            for stage in stages:
+                shutil.rmtree(self.runs / stage, ignore_errors=True)
+
+        once(remove)
 
     def many(self, count: int) -> int:
         """A stage's own number of examples in a step, at the size of batch that the config asks for."""
@@ -81,6 +100,11 @@ class Recipe:
     def part(self, model: type[Model], part: str) -> Model:
         """A part of the pack as it will be served: rounded to half precision, computed in single."""
         return model.open(self.pack / part)
+
+
+def runs_of(cache: Path, pack: Path) -> Path:
+    """Where the shell keeps the runs that make a pack: two packs of one name do not meet."""
+    return cache / "runs" / f"{pack.name}-{hashlib.sha256(str(pack.resolve()).encode()).hexdigest()[:6]}"
 
 
 def channels_last(model: Net) -> Net:

@@ -50,7 +50,8 @@ class StageConfig(BaseModel):
         """A recipe with this config, its budget replaced by the one given."""
         options = self.model_dump(exclude_none=True, exclude=set(_NOT_OF_A_RUN))
         return replace(
-            recipe, minutes=minutes or self.minutes, steps=steps or self.steps, options=options,
+            recipe, minutes=self.minutes if minutes is None else minutes,
+            steps=self.steps if steps is None else steps, options=options,
             batch=self.batch, sizes=self.sizes, amounts=self.amounts,
         )  # fmt: skip
 

@@ -1,7 +1,8 @@
-"""Files that are there whole, or not at all."""
+"""Files and folders that are there whole, or not at all."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,3 +23,11 @@ def written_whole(path: Path) -> Iterator[Path]:
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def copied_whole(source: Path, folder: Path) -> None:
+    """Copy a folder; one with the ending UNFINISHED is left by a kill, and begun anew."""
+    unfinished = folder.with_suffix(UNFINISHED)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.copytree(source, unfinished)
+    unfinished.rename(folder)

@@ -48,7 +48,7 @@ def open_queue(url: str, name: str = "anygpt") -> Celery:
     return queue
 
 
-async def enqueue(queue: Celery, task: str, *arguments: str) -> None:
+async def enqueue(queue: Celery, task: str, *arguments: str | float | None) -> None:
     """Put a task into the queue. Raises Unavailable when the broker does not answer."""
     try:
         await asyncio.to_thread(queue.send_task, task, args=arguments, retry=True, retry_policy=ONE_RETRY)

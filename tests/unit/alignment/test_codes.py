@@ -38,7 +38,7 @@ CAT, PIANO, RAIN = "a cat on a red background", "happy piano music", "the sound 
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     folder = tmp_path_factory.mktemp("codes")
     shutil.copytree(MINI, folder / "mini")
-    return Recipe(write_tiny_data(folder / "cache"), folder / "mini", steps=2)
+    return Recipe(write_tiny_data(folder / "cache"), folder / "mini", folder / "runs", steps=2)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ NAMES = [ideas.caption(idea) for idea in wanted_of("audio")]
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     folder = tmp_path_factory.mktemp("audio")
-    recipe = Recipe(write_tiny_data(folder / "cache"), folder / "pack")
+    recipe = Recipe(write_tiny_data(folder / "cache"), folder / "pack", folder / "runs")
     recipe.keep(AudioCodec(), "audio_codec")
     return recipe
 

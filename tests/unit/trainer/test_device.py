@@ -112,16 +112,18 @@ def second_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[SecondDevice]:
 @pytest.mark.filterwarnings("ignore:CUDA is not available")
 def test_every_stage_keeps_to_the_device_in_force(tmp_path: Path, second_device: SecondDevice) -> None:
     cache, known = write_tiny_data(tmp_path / "cache"), stages()
-    recipe = Recipe(cache, tmp_path / "pack", steps=2, options={"sample_every": 1, "save_every": 1})
+    recipe = Recipe(
+        cache, tmp_path / "pack", tmp_path / "runs", steps=2, options={"sample_every": 1, "save_every": 1}
+    )
     for name in WALKED:
         known[name](recipe)
     assert len(list((tmp_path / "pack").iterdir())) > 15
-    assert without_samples(cache) == set()
+    assert without_samples(recipe.runs) == set()
 
 
-def without_samples(cache: Path) -> set[str]:
+def without_samples(runs: Path) -> set[str]:
     """Runs that show nothing of what they learned."""
-    return {run.name for run in (cache / "runs").iterdir() if not (run / SAMPLES).exists()}
+    return {run.name for run in runs.iterdir() if not (run / SAMPLES).exists()}
 
 
 @pytest.fixture
@@ -144,7 +146,7 @@ def base_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("base_elsewhere", "second_device")
 def test_every_stage_of_alignment_keeps_to_the_device_in_force(tmp_path: Path) -> None:
     cache, known = write_tiny_data(tmp_path / "cache"), all_stages()
-    recipe = Recipe(cache, tmp_path / "pack", steps=2, options={"save_every": 1})
+    recipe = Recipe(cache, tmp_path / "pack", tmp_path / "runs", steps=2, options={"save_every": 1})
     for name in BEFORE_ALIGNMENT:
         known[name](recipe)
     for name, amounts in AMOUNTS.items():

@@ -47,21 +47,21 @@ def test_a_config_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_a_config_goes_before_what_a_stage_chose_and_the_command_line_before_both(tmp_path: Path) -> None:
     config = StageConfig(minutes=3, learning_rate=0.5, shards=2)
-    run = config.applied(Recipe(tmp_path, tmp_path), None, 7).run("x", learning_rate=0.1, warmup=9)
+    run = config.applied(Recipe(tmp_path, tmp_path, tmp_path), None, 7).run("x", learning_rate=0.1, warmup=9)
     assert (run.minutes, run.steps, run.learning_rate, run.warmup, run.shards) == (3, 7, 0.5, 9, 2)
 
 
 def test_a_config_sets_batch_sizes_and_amounts_of_a_stage(tmp_path: Path) -> None:
     text = '["image.codec"]\nbatch = 4\nsizes = { vocoder = { channels = 8 } }\namounts = { dialogues = 5 }'
     config = read_config(written(tmp_path, text), ["image.codec"])["image.codec"]
-    recipe = config.applied(Recipe(tmp_path, tmp_path), None, None)
+    recipe = config.applied(Recipe(tmp_path, tmp_path, tmp_path), None, None)
     assert recipe.many(6) == 24
     assert recipe.build(Vocoder, "vocoder", blocks=1).setting("channels") == 8
     assert recipe.amount({"dialogues": 9, "chunks": 2}) == {"dialogues": 5, "chunks": 2}
 
 
 def test_a_size_or_an_amount_that_no_stage_knows_is_named(tmp_path: Path) -> None:
-    recipe = Recipe(tmp_path, tmp_path, sizes={"vocoder": {"width": 1}}, amounts={"pictures": 1})
+    recipe = Recipe(tmp_path, tmp_path, tmp_path, sizes={"vocoder": {"width": 1}}, amounts={"pictures": 1})
     with pytest.raises(InvalidInput) as caught:
         recipe.build(Vocoder, "vocoder")
     assert caught.value.field == "sizes.vocoder.width"

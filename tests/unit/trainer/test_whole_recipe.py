@@ -21,7 +21,7 @@ SPOKEN = "speech.data"
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_pack_is_made_from_an_empty_folder(tmp_path: Path) -> None:
-    recipe = Recipe(write_tiny_data(tmp_path / "cache"), tmp_path / "made")
+    recipe = Recipe(write_tiny_data(tmp_path / "cache"), tmp_path / "made", tmp_path / "runs")
     configs = {
         name: config.model_copy(update={"amounts": AMOUNTS.get(name, {}), "save_every": 1})
         for name, config in read_config(MINI, all_stages()).items()

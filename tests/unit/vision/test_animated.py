@@ -52,7 +52,7 @@ def recipe(cache: Path, tmp_path: Path) -> Recipe:
     """The recognisers of the pack, which know no such things as those of the tiny data."""
     for part in (PART, MOTION_PART):
         shutil.copytree(packs_folder() / "mini" / part, tmp_path / part)
-    return Recipe(cache, tmp_path, steps=16, options={"warmup": 4, "log_every": 4})
+    return Recipe(cache, tmp_path, tmp_path / "runs", steps=16, options={"warmup": 4, "log_every": 4})
 
 
 def test_animated_clips_come_nearer_to_their_stills_while_the_classes_stay(recipe: Recipe) -> None:

@@ -46,7 +46,9 @@ def test_a_stage_teaches_sizes_and_leaves_the_classes_of_the_recogniser_as_they_
 ) -> None:
     shutil.copytree(packs_folder() / "mini" / PART, tmp_path / PART)
     before = ImageRecogniser.open(tmp_path / PART).state_dict()
-    run_scenes(Recipe(cache, tmp_path, steps=60, options={"warmup": 4, "learning_rate": 3e-3}))
+    run_scenes(
+        Recipe(cache, tmp_path, tmp_path / "runs", steps=60, options={"warmup": 4, "learning_rate": 3e-3})
+    )
     after = ImageRecogniser.open(tmp_path / PART).state_dict()
     for name in before:
         is_class = name.startswith(("kind.", "colour.", "emotion."))

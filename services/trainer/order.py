@@ -1,0 +1,46 @@
+"""Orders: what a trainer is asked for over its queue, and the folder that comes of it, here and in the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from anygpt.identity import new_id
+from services.trainer.whole import written_whole
+
+QUEUE = "anygpt-trainer"
+TAKE_ORDER = "anygpt.trainer.take_order"
+FILE, LOG = "order.json", "log.txt"
+PACK, RUNS = "pack", "runs"
+"""What is in the folder of an order."""
+
+
+class Order(BaseModel):
+    """A stage of the recipe, or all of them, and how far it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    order_id: str = Field(default_factory=new_id, pattern="^[0-9A-Za-z-]+$")
+    stage: str = Field(default="", description="Empty: the whole recipe, from nothing.")
+    minutes: float | None = Field(default=None, gt=0, description="Of each stage; none: the recipe's own.")
+    state: Literal["waiting", "running", "done", "failed"] = "waiting"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is something left to do."""
+        return self.state in {"waiting", "running"}
+
+    def as_told(self, folder: Path) -> Order:
+        """The order as its folder has it, where it has it: a message may come again after the order's end."""
+        path = folder / FILE
+        return Order.model_validate_json(path.read_text(encoding="utf-8")) if path.exists() else self
+
+    def now(self, state: Literal["running", "done", "failed"], folder: Path) -> Order:
+        """The order in another state, which is written into its folder."""
+        told = self.model_copy(update={"state": state})
+        folder.mkdir(parents=True, exist_ok=True)
+        with written_whole(folder / FILE) as unfinished:
+            unfinished.write_text(told.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        return told
