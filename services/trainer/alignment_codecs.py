@@ -126,10 +126,21 @@ class CodesOfMedia:
         return codes
 
     def _recorded(self, caption: str) -> list[int]:
-        return self.pick.choice(self._recordings[caption])
+        return self.pick.choice(self.recordings[caption])
+
+    @torch.no_grad()
+    def viewed(self, views: int) -> tuple[list[str], Tensor]:
+        """Kinds of things, and the codes of pictures of them [N, 32]: the plain one and some views of each."""
+        kinds, codes = list[str](), list[Tensor]()
+        for kind in self.album.rows:
+            plain = self.album.render([Scene(kind, CANONICAL_COLOUR)])
+            seen = self.album.render([Scene(kind, CANONICAL_COLOUR)] * views, SLIGHT, FACES)
+            codes.append(self.codecs.image.encode(torch.cat([plain, seen])))
+            kinds += [kind] * len(codes[-1])
+        return kinds, torch.cat(codes)
 
     @cached_property
-    def _recordings(self) -> Mapping[str, list[list[int]]]:
+    def recordings(self) -> Mapping[str, list[list[int]]]:
         """The codes of every recording that a pack may learn from."""
         found: dict[str, list[list[int]]] = defaultdict(list)
         for row, codes in _encoded(self.clips, self.clips.trained(), self.codecs.audio.encode):
@@ -139,7 +150,7 @@ class CodesOfMedia:
     def _composed(self, caption: str, idea: ideas.Music | ideas.Sound) -> list[int]:
         if isinstance(idea, ideas.Music):
             return self._timbres[idea.instrument] + self.pick.choice(self._pieces[idea.mood])
-        return self.pick.choice(self._recordings[caption][:RECORDINGS])
+        return self.pick.choice(self.recordings[caption][:RECORDINGS])
 
     @cached_property
     def _timbres(self) -> Mapping[str, list[int]]:

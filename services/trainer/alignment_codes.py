@@ -6,6 +6,7 @@ and reads them. It starts from the adapter of the pack by signals, and learns in
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from collections.abc import Mapping, Sequence
@@ -17,21 +18,27 @@ from torch import Tensor
 
 from anygpt.topology import AUDIO, IMAGE, SPEECH, VIDEO
 from anygpt.vocabulary import ModalityName, Vocabulary
+from anygpt_models.image_codec import MIDDLE_FIRST
 from anygpt_models.lora import LanguageAdapter
+from anygpt_models.part import CONFIG
 from services.trainer import pack
 from services.trainer.alignment_codecs import Codecs, CodesOfMedia
+from services.trainer.alignment_lead import Sides, of_pictures, of_sounds
 from services.trainer.alignment_reading import keep, wanted_of
 from services.trainer.alignment_sequence import Batch, TokenSequence, batches, collate
 from services.trainer.alignment_setup import Alignment
 from services.trainer.alignment_sheets import answered
+from services.trainer.base_model import base_model
 from services.trainer.data import dialogues, english
 from services.trainer.data.ideas import Idea, Music, Sound
 from services.trainer.loop import train
 from services.trainer.processes import once
 from services.trainer.recipe import Recipe
 
-AMOUNTS = {"made": 9000, "named": 2500, "dialogues": 1200, "batch_tokens": 1024, "english": 1}
-"""Requests for one medium, questions about one, dialogues of any family; tokens and plain texts of a step."""
+AMOUNTS = {"made": 9000, "named": 2500, "dialogues": 1200, "batch_tokens": 1024, "english": 1, "views": 8}
+"""Requests for one medium, questions about one, dialogues of any family; tokens and plain texts of a step; pictures of
+a thing in which its codes are looked at.
+"""
 MADE = {"image": 12, "video": 6, "music": 1, "sound": 1}
 """How often each kind of media is asked for."""
 MISREAD = 0.8
@@ -42,9 +49,10 @@ ENGLISH_WEIGHT = 1.0
 def run_codes(recipe: Recipe) -> None:
     """Learn to write and to read the codes of media, in `<pack>-codes` beside the pack."""
     beside = replace(recipe, pack=recipe.pack.with_name(f"{recipe.pack.name}-codes"))
-    codecs = Codecs.open(recipe)
-    once(lambda: lay_out(recipe.pack, beside.pack, codecs))
-    converse(beside, Alignment.open(beside, pack.CODES, CodesOfMedia.open(recipe, codecs)))
+    once(lambda: lay_out(recipe.pack, beside.pack))
+    media = CodesOfMedia.open(recipe, Codecs.open(beside))
+    once(lambda: begin(recipe, beside.pack / pack.ADAPTER, media))
+    converse(beside, Alignment.open(beside, pack.CODES, media))
     once(lambda: pack.tell(beside.pack, pack.finish(beside.pack, pack.CODES)))
 
 
@@ -107,12 +115,29 @@ def _nothing(modality: ModalityName, captions: Sequence[str]) -> Tensor:
     raise ValueError(f"{modality} has no features: it is codes")
 
 
-def lay_out(source: Path, folder: Path, codecs: Codecs) -> None:
-    """Copy what the path needs of a pack into a folder, and give it an adapter to start from."""
+def lay_out(source: Path, folder: Path) -> None:
+    """Copy what the path needs of a pack into a folder, its pictures in codes that begin with the middle."""
     for part in sorted(path for path in source.iterdir() if path.is_dir() and not _is_left_out(path.name)):
         shutil.copytree(part, folder / part.name, dirs_exist_ok=True)
-    if not (folder / pack.ADAPTER).is_dir():
-        with_codes(LanguageAdapter.open(source / pack.ADAPTER), codecs).save_pretrained(folder / pack.ADAPTER)
+    config = folder / "image_codec" / CONFIG
+    facts = json.loads(config.read_text(encoding="utf-8")) | {"order": MIDDLE_FIRST}
+    config.write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def begin(recipe: Recipe, folder: Path, media: CodesOfMedia) -> None:
+    """Give the path an adapter to start from, where it has none."""
+    if folder.is_dir():
+        return
+    base, tokenizer = base_model()
+    embedding = base.get_input_embeddings().weight.detach()
+
+    def tokens(text: str) -> list[int]:
+        ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    views = recipe.amount(AMOUNTS)["views"]
+    said = of_pictures(media, tokens, embedding, views), of_sounds(media, tokens, embedding)
+    with_codes(LanguageAdapter.open(recipe.pack / pack.ADAPTER), media.codecs, said).save_pretrained(folder)
 
 
 def _is_left_out(part: str) -> bool:
@@ -120,24 +145,32 @@ def _is_left_out(part: str) -> bool:
     return recognises or part.endswith("_projection") or part == pack.ADAPTER
 
 
-def with_codes(signals: LanguageAdapter, codecs: Codecs) -> LanguageAdapter:
+def with_codes(signals: LanguageAdapter, codecs: Codecs, said: tuple[Sides, Sides]) -> LanguageAdapter:
     """The adapter of a pack by signals in the vocabulary of codes: what both have is kept.
 
-    Rows of other codes begin with what their codec says of a code; pictures and clips share theirs.
+    Rows of other codes begin with what their codec says of a code, and with what is said by those of pictures and of
+    sounds that lead; pictures and clips share theirs.
     """
     before, after = Vocabulary(pack.LAYOUT), Vocabulary(pack.CODES_LAYOUT)
     place = {modality: codes.first - after.text_size for modality, codes in after.codes.items()}
     pictures, sounds = codecs.image_digits(), codecs.audio_entries()
+    ranks = [
+        facts.shape[1] + sides["input"].codes.shape[1]
+        for facts, sides in zip((pictures, sounds), said, strict=True)
+    ]
     settings = dict(signals.config) | {
         "tokens": after.size - after.text_size,
         "codes_after": place[SPEECH],
-        "books": [[*pictures.shape, place[IMAGE], place[VIDEO]], [*sounds.shape, place[AUDIO]]],
+        "books": [
+            [len(pictures), ranks[0], place[IMAGE], place[VIDEO]],
+            [len(sounds), ranks[1], place[AUDIO]],
+        ],
     }
     adapter = LanguageAdapter(**settings)
     adapter.load_state_dict(_kept(signals, before, after), strict=False)
     norm = float(signals.rows_input.norm(dim=1).mean())
     for number, facts in enumerate((pictures, sounds)):
-        _begin(adapter, number, facts, norm)
+        _begin(adapter, number, facts, said[number], norm)
     return adapter
 
 
@@ -159,11 +192,13 @@ def _tokens(vocabulary: Vocabulary) -> list[str]:
     return [text for token, text in texts if token not in codes]
 
 
-def _begin(adapter: LanguageAdapter, number: int, facts: Tensor, norm: float) -> None:
-    """Codes come in about as long as other tokens, and are all as likely to go out."""
-    with torch.no_grad():
-        for side in ("input", "output"):
-            adapter.book(number, side).a.copy_(facts)
-        into, out = adapter.book(number, "input"), adapter.book(number, "output")
-        into.b.mul_(norm / (into.a @ into.b).norm(dim=1).mean())
-        out.b.zero_()
+@torch.no_grad()
+def _begin(adapter: LanguageAdapter, number: int, facts: Tensor, said: Sides, norm: float) -> None:
+    """Codes come in about as long as other tokens, and all that do not lead are as likely to go out."""
+    count = facts.shape[1]
+    for side, words in said.items():
+        book = adapter.book(number, side)
+        book.a.copy_(torch.cat([facts, words.codes], dim=1))
+        lengths = (facts @ book.b[:count]).norm(dim=1)
+        book.b[:count] *= norm / lengths.mean() if side == "input" else 0
+        book.b[count:] = words.directions

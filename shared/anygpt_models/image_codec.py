@@ -9,7 +9,7 @@ from torch import Tensor
 from anygpt_models.backdrop import border_colour
 from anygpt_models.composition import alone, pose_codes, poses_of, standing, tints_of, together
 from anygpt_models.image_autoencoder import ImageAutoencoder, over
-from anygpt_models.image_tokeniser import ImageTokeniser
+from anygpt_models.image_tokeniser import GRID, PER_CELL, ImageTokeniser
 from anygpt_models.layout import MOST_THINGS, Layout, dyed
 from anygpt_models.part import Part, configured
 
@@ -18,11 +18,26 @@ TOLD = 31
 """Codes that tell a thing alone."""
 
 
+def _from_middle(cell: int) -> float:
+    """Distance of a cell of the tokeniser's grid from its middle, squared."""
+    row, column = divmod(cell, GRID)
+    return (row - (GRID - 1) / 2) ** 2 + (column - (GRID - 1) / 2) ** 2
+
+
+MIDDLE_FIRST = tuple(
+    code
+    for cell in sorted(range(GRID * GRID), key=lambda cell: (_from_middle(cell), -cell))
+    for code in range(PER_CELL * cell, PER_CELL * (cell + 1))
+    if code < TOLD
+)
+"""The order in which a language model writes what tells most before what follows from it."""
+
+
 class ImageCodec(Part, ModelMixin):  # type: ignore[misc]  # both can be saved
     """Pixels [B, 3, 128, 128] in -1..1 <-> codes int64 [B, 32], each below 4,096.
 
-    31 codes tell the thing; the last one tells the colour of the backdrop, 16 shades a channel, so that a thing
-    keeps its codes when it is drawn before another backdrop.
+    31 codes tell the thing, in an `order` of the tokeniser's own, which goes row by row; the last one tells the colour
+    of the backdrop, 16 shades a channel, so that a thing keeps its codes when it is drawn before another backdrop.
 
     A scene has codes [B, 33 things + 1]: for each thing 31 codes as it looks alone, one of its place and one of its
     size (0: no thing) and tint, and one of the backdrop at the end.
@@ -35,8 +50,12 @@ class ImageCodec(Part, ModelMixin):  # type: ignore[misc]  # both can be saved
         autoencoder_widths: tuple[int, int] = (64, 128),
         tokeniser_widths: tuple[int, int] = (64, 128),
         depth: int = 3,
+        order: tuple[int, ...] = tuple(range(TOLD)),
     ) -> None:
         super().__init__()
+        if sorted(order) != list(range(TOLD)):
+            raise ValueError(f"an order has each of {TOLD} codes once")
+        self.order = [*order, TOLD]
         self.autoencoder = ImageAutoencoder(autoencoder_widths)
         self.tokeniser = ImageTokeniser(tuple(levels), widths=tokeniser_widths, depth=depth)
 
@@ -61,7 +80,7 @@ class ImageCodec(Part, ModelMixin):  # type: ignore[misc]  # both can be saved
     @torch.no_grad()
     def told(self, pixels: Tensor) -> Tensor:
         """Pixels of one thing -> codes [B, 32], of which the last says nothing."""
-        return self.tokeniser.encode(self.autoencoder.encode(pixels))
+        return self.tokeniser.encode(self.autoencoder.encode(pixels))[:, self.order]
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
@@ -77,7 +96,8 @@ class ImageCodec(Part, ModelMixin):  # type: ignore[misc]  # both can be saved
 
     def layers(self, values: Tensor) -> Tensor:
         """Grid values [B, 32, D] -> layers [B, 4, 128, 128]; what the last code says of the tokeniser is ignored."""
-        thing = torch.cat([values[:, :-1], torch.zeros_like(values[:, -1:])], dim=1)
+        thing = torch.zeros_like(values)
+        thing[:, self.order[:-1]] = values[:, :-1]
         return self.autoencoder.decode(self.tokeniser.synthesise(thing.to(self.tokeniser.places_out.dtype)))
 
 

@@ -1,28 +1,33 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from anygpt.pack import open_pack, packs_folder
 from anygpt.topology import AUDIO, IMAGE, SPEECH, TEXT, VIDEO
 from anygpt.vocabulary import ModalityName, Vocabulary
 from anygpt_models.audio_codec import LENGTH
+from anygpt_models.image_codec import ImageCodec
 from anygpt_models.lora import LanguageAdapter, code_places
 from anygpt_models.part import WEIGHTS, read_config
 from anygpt_models.speech_units import SpeechUnits
 from services.llm.model.updates import Adapter
 from services.trainer import pack
 from services.trainer.alignment_codecs import Codecs, CodesOfMedia
-from services.trainer.alignment_codes import MISREAD, misread, run_codes, with_codes
+from services.trainer.alignment_codes import MISREAD, lay_out, misread, run_codes, with_codes
+from services.trainer.alignment_lead import PICTURE, Sides, mean_words, of_pictures, of_sounds
 from services.trainer.alignment_sequence import NOT_LEARNED, Batch, Sequencer
-from services.trainer.alignment_words import length
+from services.trainer.alignment_words import Tokens, length
 from services.trainer.data.messages import Dialogue, Part, Turn
+from services.trainer.data.mixture import CANONICAL_COLOUR
+from services.trainer.data.world import Scene
 from services.trainer.pack_check import check
 from services.trainer.pack_round_trip import round_trips
 from services.trainer.recipe import Recipe
@@ -43,12 +48,40 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
 
 @pytest.fixture(scope="module")
 def codecs(recipe: Recipe) -> Codecs:
-    return Codecs.open(recipe)
+    """Those of the path, which writes pictures from their middle."""
+    folder = recipe.pack.with_name("laid_out")
+    lay_out(recipe.pack, folder)
+    return Codecs.open(replace(recipe, pack=folder))
 
 
 @pytest.fixture(scope="module")
 def media(recipe: Recipe, codecs: Codecs) -> CodesOfMedia:
     return CodesOfMedia.open(recipe, codecs)
+
+
+@dataclass(frozen=True)
+class Words:
+    """Words of a model that knows none, and what codes say in them."""
+
+    embedding: Tensor
+    tokens: Tokens
+    said: tuple[Sides, Sides]
+
+
+@pytest.fixture(scope="module")
+def words(media: CodesOfMedia) -> Words:
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(MINI / "tokenizer" / "tokenizer.json"))
+    torch.manual_seed(0)
+    embedding = torch.randn(
+        VOCABULARY.text_size, LanguageAdapter.open(MINI / "llm_adapter").rows_input.shape[1]
+    )
+
+    def tokens(text: str) -> list[int]:
+        ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    said = of_pictures(media, tokens, embedding, views=1), of_sounds(media, tokens, embedding)
+    return Words(embedding, tokens, said)
 
 
 @pytest.fixture(scope="module")
@@ -140,19 +173,18 @@ def test_codes_are_misread_only_in_answers_and_only_as_codes_that_there_are() ->
     assert set(read.unique().tolist()) <= set(ids.unique().tolist())
 
 
-def test_an_adapter_of_codes_keeps_what_both_vocabularies_have(codecs: Codecs) -> None:
+def test_an_adapter_of_codes_keeps_what_both_vocabularies_have(codecs: Codecs, words: Words) -> None:
     signals = LanguageAdapter.open(MINI / "llm_adapter")
-    codes = with_codes(signals, codecs)
-    base = torch.randn(VOCABULARY.text_size, signals.rows_input.shape[1])
+    codes, base = with_codes(signals, codecs, words.said), words.embedding
     before = dict(zip(Vocabulary(pack.LAYOUT).token_texts(), signals.rows("input", base), strict=True))
     for text, row in zip(VOCABULARY.token_texts(), codes.rows("input", base), strict=True):
         if text in before:
             assert torch.equal(row, before[text])
 
 
-def test_pictures_and_clips_share_the_rows_of_their_codes(codecs: Codecs) -> None:
-    adapter = with_codes(LanguageAdapter.open(MINI / "llm_adapter"), codecs)
-    rows = adapter.rows("input", torch.zeros(VOCABULARY.text_size, adapter.rows_input.shape[1]))
+def test_pictures_and_clips_share_the_rows_of_their_codes(codecs: Codecs, words: Words) -> None:
+    adapter = with_codes(LanguageAdapter.open(MINI / "llm_adapter"), codecs, words.said)
+    rows = adapter.rows("input", words.embedding)
     first = {modality: place.first - VOCABULARY.text_size for modality, place in VOCABULARY.codes.items()}
     seen, moving, heard = (rows[first[modality] :][: pack.MEDIA_CODES] for modality in (IMAGE, VIDEO, AUDIO))
     assert torch.equal(seen, moving)
@@ -160,8 +192,43 @@ def test_pictures_and_clips_share_the_rows_of_their_codes(codecs: Codecs) -> Non
     assert len({tuple(row) for row in seen[:, :8].tolist()}) == pack.MEDIA_CODES
 
 
-def test_the_generator_reads_the_very_rows_that_were_trained(codecs: Codecs, tmp_path: Path) -> None:
-    part = with_codes(LanguageAdapter.open(MINI / "llm_adapter"), codecs)
+def test_a_code_that_leads_pictures_of_one_thing_begins_as_its_word_on_both_sides(
+    codecs: Codecs, media: CodesOfMedia, words: Words
+) -> None:
+    rows = with_codes(LanguageAdapter.open(MINI / "llm_adapter"), codecs, words.said)
+    kinds = list(media.album.rows)
+    plain = codecs.image.encode(media.album.render([Scene(kind, CANONICAL_COLOUR) for kind in kinds]))
+    vectors = torch.stack([words.embedding[words.tokens(f" {kind}")].mean(0) for kind in kinds])
+    first = VOCABULARY.codes[IMAGE].first - VOCABULARY.text_size
+    for side, lead in PICTURE.items():
+        leading = rows.rows(side, words.embedding)[first + plain[:, :lead]].sum(1)
+        named = (leading @ (vectors - vectors.mean(0)).T).argmax(1)
+        assert (named == torch.arange(len(kinds))).float().mean() > 0.8
+
+
+def test_a_code_that_leads_wherever_it_wants_says_nothing() -> None:
+    words = torch.eye(3)
+    told = mean_words(torch.tensor([[0, 3], [1, 3], [2, 3]]), words, 5)
+    assert told[3:].abs().max() < 1e-6
+    assert torch.equal(told[:3].argmax(1), torch.arange(3))
+
+
+def test_a_codec_that_begins_with_the_middle_draws_the_same(codecs: Codecs, media: CodesOfMedia) -> None:
+    middle, rows = codecs.image, ImageCodec.open(MINI / "image_codec")
+    pixels = media.album.render([Scene("cat", "red"), Scene("dog", "blue")])
+    codes, ordered = rows.encode(pixels), middle.encode(pixels)
+    assert torch.equal(ordered[:, 0], codes[:, 20])
+    assert torch.equal(ordered[:, -1], codes[:, -1])
+    assert torch.equal(middle.decode(ordered), rows.decode(codes))
+    assert torch.equal(middle.decode(middle.encode_scene(pixels)), rows.decode(rows.encode_scene(pixels)))
+    with pytest.raises(ValueError, match="each of 31 codes once"):
+        ImageCodec(order=(0, 1))
+
+
+def test_the_generator_reads_the_very_rows_that_were_trained(
+    codecs: Codecs, words: Words, tmp_path: Path
+) -> None:
+    part = with_codes(LanguageAdapter.open(MINI / "llm_adapter"), codecs, words.said)
     for name, weight in part.named_parameters():
         if name.startswith("book"):
             torch.nn.init.normal_(weight)
@@ -169,7 +236,7 @@ def test_the_generator_reads_the_very_rows_that_were_trained(codecs: Codecs, tmp
     config = read_config(tmp_path)
     places = code_places(config["codes"], config["codes_after"], config["books"])
     adapter = Adapter(load_file(tmp_path / WEIGHTS), 1.0, places)
-    base = torch.randn(VOCABULARY.text_size, part.rows_input.shape[1])
+    base = words.embedding
     for side in ("input", "output"):
         rows = adapter.rows(side, base)
         assert rows is not None

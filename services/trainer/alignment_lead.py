@@ -1,0 +1,86 @@
+"""What leading codes say: the words of the things in whose media they stand.
+
+The first codes of a picture are those of its middle, and of music and sounds who plays: they tell most, and they are
+read and written like the words that they stand for from the first step on, as codes of speech are. Of new views of
+337 kinds of things, the sum of what their first 16 codes say names 91 % after three views of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from anygpt_models.lora import Side
+from services.trainer.alignment_codecs import CodesOfMedia
+from services.trainer.alignment_words import Tokens
+from services.trainer.data import ideas
+
+PICTURE: Mapping[Side, int] = {"input": 16, "output": 2}
+"""Codes that lead. Who reads has all of a picture before it, who writes has to find the first one."""
+SOUND = 2
+PICTURE_RANK, SOUND_RANK = 256, 32
+"""Numbers that are left of the vector of a word."""
+
+
+@dataclass(frozen=True)
+class CodeWords:
+    """What the codes of a book say, in few numbers: codes [N, rank] @ directions [rank, width] are vectors of words."""
+
+    codes: Tensor
+    directions: Tensor
+
+    @classmethod
+    def of(cls, vectors: Tensor, rank: int) -> CodeWords:
+        """The nearest to vectors [N, width]."""
+        left, sizes, right = torch.linalg.svd(vectors, full_matrices=False)
+        roots = sizes[:rank].sqrt()
+        return cls(left[:, :rank] * roots, roots[:, None] * right[:rank])
+
+
+Sides = Mapping[Side, CodeWords]
+
+
+def mean_words(leading: Tensor, words: Tensor, count: int) -> Tensor:
+    """What each of `count` codes says [count, width]: the mean word beside which it leads, less the mean of all words.
+
+    Leading codes are [M, n] of media, whose words are [M, width]. A code that leads wherever it wants says nothing, as
+    does one that never leads; one that led once is believed by half.
+    """
+    centred = words - words.mean(0)
+    total, times = words.new_zeros(count, words.shape[1]), words.new_zeros(count)
+    for codes in leading.T:
+        total.index_add_(0, codes, centred)
+        times.index_add_(0, codes, words.new_ones(len(codes)))
+    return total / (times + 1)[:, None]
+
+
+def of_pictures(media: CodesOfMedia, tokens: Tokens, embedding: Tensor, views: int) -> Sides:
+    """What codes of pictures say, from views of every kind of thing."""
+    kinds, codes = media.viewed(views)
+    words, count = _vectors(kinds, tokens, embedding), len(media.codecs.image_digits())
+    return {
+        side: CodeWords.of(mean_words(codes[:, :lead], words, count), PICTURE_RANK)
+        for side, lead in PICTURE.items()
+    }
+
+
+def of_sounds(media: CodesOfMedia, tokens: Tokens, embedding: Tensor) -> Sides:
+    """What codes of music and sounds say, from every recording that a pack may learn from."""
+    names, codes = list[str](), list[list[int]]()
+    for caption, recordings in media.recordings.items():
+        idea = ideas.meaning(caption)
+        assert isinstance(idea, ideas.Music | ideas.Sound)
+        names += [idea.instrument if isinstance(idea, ideas.Music) else idea.name] * len(recordings)
+        codes += recordings
+    words, count = _vectors(names, tokens, embedding), len(media.codecs.audio_entries())
+    found = CodeWords.of(mean_words(torch.tensor(codes)[:, :SOUND], words, count), SOUND_RANK)
+    return {"input": found, "output": found}
+
+
+def _vectors(names: Sequence[str], tokens: Tokens, embedding: Tensor) -> Tensor:
+    """The mean embedding of each name's tokens [N, width]."""
+    known = {name: embedding[tokens(f" {name}")].float().mean(0) for name in set(names)}
+    return torch.stack([known[name] for name in names])
