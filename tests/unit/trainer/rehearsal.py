@@ -11,7 +11,7 @@ STEPS = 2
 AMOUNTS = {
     "image.tokens": {"backdrops": 1, "others": 1},
     "alignment.read": {"image": 40, "video": 10, "audio": 10},
-    "alignment.describe": {"dialogues": 20, "batch_tokens": 256, "views": 1},
+    "alignment.describe": {"dialogues": 20, "batch_tokens": 256},
     "alignment.redescribe": {"dialogues": 20, "batch_tokens": 256},
     "alignment.converse": {"dialogues": 20, "batch_tokens": 256},
     "alignment.signal": {"chunk": 12, "chunks": 1, "batch_tokens": 256, "fit_steps": STEPS},
