@@ -83,9 +83,9 @@ class PromptWriter:
         if part.WhichOneof("content") == "text":
             return len(self._plain.encode(part.text, add_special_tokens=False).ids)
         entry = self._pack.inputs[part.modality]
-        if entry.path == "codes" and entry.length:
-            return 2 + self._pack.vocabulary.span_length(part.modality, entry.length)
-        return 2 + (entry.length or int(entry.rate * min(duration_s, entry.max_duration_s or duration_s)) + 1)
+        most = entry.length or int(entry.rate * min(duration_s, entry.max_duration_s or duration_s)) + 1
+        is_marked = entry.path == "codes"
+        return 2 + (self._pack.vocabulary.span_length(part.modality, most) if is_marked else most)
 
     def write(
         self,

@@ -6,11 +6,11 @@ and reads them. It starts from the adapter of the pack by signals, and learns in
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,7 +20,7 @@ from anygpt.topology import AUDIO, IMAGE, SPEECH, VIDEO
 from anygpt.vocabulary import ModalityName, Vocabulary
 from anygpt_models.image_codec import MIDDLE_FIRST
 from anygpt_models.lora import LanguageAdapter
-from anygpt_models.part import CONFIG
+from anygpt_models.part import read_config, write_config
 from services.trainer import pack
 from services.trainer.alignment_codecs import Codecs, CodesOfMedia
 from services.trainer.alignment_lead import Sides, of_pictures, of_sounds
@@ -28,7 +28,7 @@ from services.trainer.alignment_reading import keep, wanted_of
 from services.trainer.alignment_sequence import Batch, TokenSequence, batches, collate
 from services.trainer.alignment_setup import Alignment
 from services.trainer.alignment_sheets import answered
-from services.trainer.base_model import base_model
+from services.trainer.base_model import base_model, token_ids
 from services.trainer.data import dialogues, english
 from services.trainer.data.ideas import Idea, Music, Sound
 from services.trainer.loop import train
@@ -119,9 +119,8 @@ def lay_out(source: Path, folder: Path) -> None:
     """Copy what the path needs of a pack into a folder, its pictures in codes that begin with the middle."""
     for part in sorted(path for path in source.iterdir() if path.is_dir() and not _is_left_out(path.name)):
         shutil.copytree(part, folder / part.name, dirs_exist_ok=True)
-    config = folder / "image_codec" / CONFIG
-    facts = json.loads(config.read_text(encoding="utf-8")) | {"order": MIDDLE_FIRST}
-    config.write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    codec = folder / "image_codec"
+    write_config(codec, read_config(codec) | {"order": MIDDLE_FIRST})
 
 
 def begin(recipe: Recipe, folder: Path, media: CodesOfMedia) -> None:
@@ -129,12 +128,7 @@ def begin(recipe: Recipe, folder: Path, media: CodesOfMedia) -> None:
     if folder.is_dir():
         return
     base, tokenizer = base_model()
-    embedding = base.get_input_embeddings().weight.detach()
-
-    def tokens(text: str) -> list[int]:
-        ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
-
+    embedding, tokens = base.get_input_embeddings().weight.detach(), partial(token_ids, tokenizer)
     views = recipe.amount(AMOUNTS)["views"]
     said = of_pictures(media, tokens, embedding, views), of_sounds(media, tokens, embedding)
     with_codes(LanguageAdapter.open(recipe.pack / pack.ADAPTER), media.codecs, said).save_pretrained(folder)

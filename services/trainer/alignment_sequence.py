@@ -13,7 +13,7 @@ from anygpt.pack import PromptEntry
 from anygpt.topology import MODALITIES, SPEECH, TEXT
 from anygpt.vocabulary import ModalityName, Vocabulary
 from anygpt_models.speech_units import SpeechUnits
-from services.trainer.base_model import SPACE
+from services.trainer.base_model import SPACE, token_ids
 from services.trainer.data.messages import Dialogue, Part
 
 NOT_LEARNED = 0
@@ -73,8 +73,7 @@ class Sequencer:
 
     def tokens(self, text: str) -> list[int]:
         """Text -> base vocabulary ids; nothing is added around it."""
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
+        return token_ids(self.tokenizer, text)
 
     def prompt(self, dialogue: Dialogue, system: str = "") -> TokenSequence:
         """Everything before the answer of the last turn."""

@@ -38,6 +38,12 @@ def base_tokenizer() -> Any:
     return AutoTokenizer.from_pretrained(folder, gguf_file=file)
 
 
+def token_ids(tokenizer: Any, text: str) -> list[int]:
+    """Text -> ids of the tokenizer; nothing is added around it."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
 def merges() -> list[tuple[str, str]]:
     """The pairs of pieces that the tokenizer joins, in its order, with plain spaces."""
     stored = json.loads(base_tokenizer().backend_tokenizer.to_str())["model"]["merges"]

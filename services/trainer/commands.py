@@ -21,7 +21,7 @@ def mini(
     stage: Stage = "",
     minutes: Minutes = None,
     steps: Annotated[int | None, typer.Option(help="Budget of each stage; empty: the config's.")] = None,
-    part: Annotated[float, typer.Option(help="Share of the config's minutes.")] = 1.0,
+    part: Annotated[float, typer.Option(help="Share of the config's minutes.", min=0.001)] = 1.0,
     config: Annotated[Path | None, typer.Option(help="TOML with a table for each stage.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
     threads: Annotated[int, typer.Option(help="CPU threads; 0: all cores.")] = 0,
@@ -38,21 +38,18 @@ def mini(
 
     import torch
 
-    from anygpt.errors import InvalidInput
     from anygpt.pack import packs_folder
     from services.trainer.device import device_of
-    from services.trainer.mini import all_stages, run_stages, stages
+    from services.trainer.mini import all_stages, check_stage, run_stages, stages
     from services.trainer.processes import joined
     from services.trainer.recipe import Recipe, runs_of
-    from services.trainer.stage_config import MINI, read_config
+    from services.trainer.stage_config import MINI, check_budget, read_config
 
-    known = all_stages()
-    if stage and stage not in known:
-        raise InvalidInput(f"there is no stage {stage!r}; there are {', '.join(known)}", field="--stage")
+    if stage:
+        check_stage(stage)
     for option, value in (("--minutes", minutes), ("--steps", steps), ("--part", part)):
-        if value is not None and not value > 0:
-            raise InvalidInput("has to be more than 0", field=option)
-    configs = {name: one.in_part(part) for name, one in read_config(config or MINI, known).items()}
+        check_budget(option, value)
+    configs = {name: one.in_part(part) for name, one in read_config(config or MINI, all_stages()).items()}
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; --resume goes on from here"))
     if threads:
         torch.set_num_threads(threads)

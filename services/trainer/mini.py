@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
+from anygpt.errors import InvalidInput
 from services.trainer import alignment, audio, image, pack, speech, video
 from services.trainer.image_scenes import run_scenes
 from services.trainer.processes import once
@@ -45,6 +46,13 @@ def stages() -> dict[str, Stage]:
 def all_stages() -> dict[str, Stage]:
     """Those that make the pack, and those that are run only when they are asked for."""
     return {**stages(), OTHER_PATH: alignment.STAGES["codes"]}
+
+
+def check_stage(name: str) -> None:
+    """Raise InvalidInput for a stage that there is not."""
+    known = all_stages()
+    if name not in known:
+        raise InvalidInput(f"there is no stage {name!r}; there are {', '.join(known)}", field="--stage")
 
 
 def run_stages(

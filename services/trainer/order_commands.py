@@ -22,16 +22,15 @@ def submit(
     """Order a pack, or one stage of it, from the trainers that take orders; prints the order's id."""
     import asyncio
 
-    from anygpt.errors import InvalidInput
     from anygpt.queue import broker_url, enqueue, open_queue
-    from services.trainer.mini import all_stages
+    from services.trainer.mini import check_stage
     from services.trainer.order import QUEUE, TAKE_ORDER, Order
     from services.trainer.settings import Settings
+    from services.trainer.stage_config import check_budget
 
-    if stage and stage not in all_stages():
-        raise InvalidInput(f"there is no stage {stage!r}; `anygpt train list` has them", field="--stage")
-    if minutes is not None and not minutes > 0:
-        raise InvalidInput("has to be more than 0", field="--minutes")
+    if stage:
+        check_stage(stage)
+    check_budget("--minutes", minutes)
     settings, order = Settings(), Order(stage=stage, minutes=minutes)
     queue = open_queue(broker_url(settings, broker or settings.broker), QUEUE)
     asyncio.run(enqueue(queue, TAKE_ORDER, order.order_id, order.stage, order.minutes))

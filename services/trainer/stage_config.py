@@ -56,6 +56,12 @@ class StageConfig(BaseModel):
         )  # fmt: skip
 
 
+def check_budget(option: str, value: float | None) -> None:
+    """Raise InvalidInput for what is given and is not more than 0."""
+    if value is not None and not value > 0:
+        raise InvalidInput("has to be more than 0", field=option)
+
+
 def read_config(path: Path, stages: Collection[str]) -> dict[str, StageConfig]:
     """A config for each stage, the default for those that the file leaves out.
 

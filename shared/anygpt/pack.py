@@ -75,7 +75,7 @@ class OutputEntry(_Entry):
     path: Literal["tokens", "codes", "signals"]
     min_count: int = Field(default=1, description="Fewest codes or signals between the brackets.")
     max_count: int = Field(
-        default=0, description="Most tokens between the brackets; 0: no bound but max_tokens."
+        default=0, description="Most codes or signals between the brackets; 0: no bound but max_tokens."
     )
     streams: bool = Field(default=False, description="The decoder starts before the span ends.")
     announced: bool = Field(

@@ -78,8 +78,7 @@ class Part(nn.Module):
         """Write `config.json` and the weights as they are into a folder, made where it is not there."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        facts = {CLASS: type(self).__name__, **self.config}
-        (folder / CONFIG).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        write_config(folder, {CLASS: type(self).__name__, **self.config})
         weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
         save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
 
@@ -111,6 +110,11 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     """What `config.json` of a part says; empty where there is none."""
     path = Path(folder) / CONFIG
     return cast(dict[str, Any], json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def write_config(folder: Path, facts: Mapping[str, Any]) -> None:
+    """What `read_config` reads."""
+    (folder / CONFIG).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _mismatch(kind: type[Part], folder: str | Path, what: str) -> Precondition:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from services.trainer.alignment_codes import MISREAD, lay_out, misread, run_code
 from services.trainer.alignment_lead import PICTURE, Sides, mean_words, of_pictures, of_sounds
 from services.trainer.alignment_sequence import NOT_LEARNED, Batch, Sequencer
 from services.trainer.alignment_words import Tokens, length
+from services.trainer.base_model import token_ids
 from services.trainer.data.messages import Dialogue, Part, Turn
 from services.trainer.data.mixture import CANONICAL_COLOUR
 from services.trainer.data.world import Scene
@@ -75,11 +77,7 @@ def words(media: CodesOfMedia) -> Words:
     embedding = torch.randn(
         VOCABULARY.text_size, LanguageAdapter.open(MINI / "llm_adapter").rows_input.shape[1]
     )
-
-    def tokens(text: str) -> list[int]:
-        ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
-        return ids
-
+    tokens = partial(token_ids, tokenizer)
     said = of_pictures(media, tokens, embedding, views=1), of_sounds(media, tokens, embedding)
     return Words(embedding, tokens, said)
 
