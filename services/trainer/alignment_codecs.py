@@ -22,7 +22,8 @@ from services.trainer.alignment_media import FACES
 from services.trainer.data import audio, ideas, videos
 from services.trainer.data.mixture import CANONICAL_COLOUR
 from services.trainer.data.scenes import SLIGHT, Album, backgrounds
-from services.trainer.data.world import Scene
+from services.trainer.data.split import is_held_out
+from services.trainer.data.world import COLOURS, Scene
 from services.trainer.recipe import Recipe
 
 PIECES, RECORDINGS = 2, 1
@@ -134,7 +135,8 @@ class CodesOfMedia:
         kinds, codes = list[str](), list[Tensor]()
         for kind in self.album.rows:
             plain = self.album.render([Scene(kind, CANONICAL_COLOUR)])
-            seen = self.album.render([Scene(kind, CANONICAL_COLOUR)] * views, SLIGHT, FACES)
+            scenes = [scene for colour in COLOURS if not is_held_out(scene := Scene(kind, colour))]
+            seen = self.album.render(self.pick.choices(scenes, k=views), SLIGHT, FACES)
             codes.append(self.codecs.image.encode(torch.cat([plain, seen])))
             kinds += [kind] * len(codes[-1])
         return kinds, torch.cat(codes)

@@ -23,7 +23,7 @@ from anygpt_models.lora import LanguageAdapter
 from anygpt_models.part import read_config, write_config
 from services.trainer import pack
 from services.trainer.alignment_codecs import Codecs, CodesOfMedia
-from services.trainer.alignment_lead import Sides, of_pictures, of_sounds
+from services.trainer.alignment_lead import Sides, mean_length, of_pictures, of_sounds
 from services.trainer.alignment_reading import keep, wanted_of
 from services.trainer.alignment_sequence import Batch, TokenSequence, batches, collate
 from services.trainer.alignment_setup import Alignment
@@ -31,11 +31,12 @@ from services.trainer.alignment_sheets import answered
 from services.trainer.base_model import base_model, token_ids
 from services.trainer.data import dialogues, english
 from services.trainer.data.ideas import Idea, Music, Sound
+from services.trainer.data.mixture import canonical_backdrop
 from services.trainer.loop import train
 from services.trainer.processes import once
 from services.trainer.recipe import Recipe
 
-AMOUNTS = {"made": 9000, "named": 2500, "dialogues": 1200, "batch_tokens": 1024, "english": 1, "views": 8}
+AMOUNTS = {"made": 9000, "named": 7500, "dialogues": 1200, "batch_tokens": 1024, "english": 1, "views": 16}
 """Requests for one medium, questions about one, dialogues of any family; tokens and plain texts of a step; pictures of
 a thing in which its codes are looked at.
 """
@@ -44,6 +45,10 @@ MADE = {"image": 12, "video": 6, "music": 1, "sound": 1}
 MISREAD = 0.8
 """Largest share of the codes of an answer that are others where the model reads on from them."""
 ENGLISH_WEIGHT = 1.0
+APART = 0.3
+"""How long what tells one code from another is where it comes in, by how long its word is. The model levels each token:
+of a word that is the quieter part of it, it hears little.
+"""
 
 
 def run_codes(recipe: Recipe) -> None:
@@ -76,6 +81,7 @@ def converse(recipe: Recipe, alignment: Alignment) -> None:
 
 
 def _batches(alignment: Alignment, amounts: Mapping[str, int]) -> list[list[TokenSequence]]:
+    """Lessons of one kind together: the few words of an answer would count for little beside the codes of others."""
     writer, pick = dialogues.Writer(77, alignment.talk, held_out=False), random.Random(77)
     heard = wanted_of("audio")
     ideas: dict[str, list[Idea]] = {
@@ -85,10 +91,16 @@ def _batches(alignment: Alignment, amounts: Mapping[str, int]) -> list[list[Toke
         "sound": [idea for idea in heard if isinstance(idea, Sound)],
     }
     made = pick.choices(list(MADE), list(MADE.values()), k=amounts["made"])
-    built = [writer.request(pick.choice(ideas[kind])) for kind in made]
-    built += [writer.of("name") for _ in range(amounts["named"])]
-    built += dialogues.build(amounts["dialogues"], 3, alignment.talk)
-    groups = list(batches([alignment.sequencer.sequence(one) for one in built], amounts["batch_tokens"]))
+    lessons = (
+        [writer.request(pick.choice(ideas[kind])) for kind in made],
+        [writer.of("name") for _ in range(amounts["named"])],
+        dialogues.build(amounts["dialogues"], 3, alignment.talk),
+    )
+    groups = [
+        batch
+        for some in lessons
+        for batch in batches([alignment.sequencer.sequence(one) for one in some], amounts["batch_tokens"])
+    ]
     pick.shuffle(groups)
     return groups
 
@@ -116,11 +128,15 @@ def _nothing(modality: ModalityName, captions: Sequence[str]) -> Tensor:
 
 
 def lay_out(source: Path, folder: Path) -> None:
-    """Copy what the path needs of a pack into a folder, its pictures in codes that begin with the middle."""
+    """Copy what the path needs of a pack into a folder.
+
+    Codes of its pictures begin with the middle, and tell of a thing what they tell of it before one backdrop.
+    """
     for part in sorted(path for path in source.iterdir() if path.is_dir() and not _is_left_out(path.name)):
         shutil.copytree(part, folder / part.name, dirs_exist_ok=True)
     codec = folder / "image_codec"
-    write_config(codec, read_config(codec) | {"order": MIDDLE_FIRST})
+    settings = {"order": MIDDLE_FIRST, "backdrop": canonical_backdrop().tolist()}
+    write_config(codec, read_config(codec) | settings)
 
 
 def begin(recipe: Recipe, folder: Path, media: CodesOfMedia) -> None:
@@ -162,9 +178,8 @@ def with_codes(signals: LanguageAdapter, codecs: Codecs, said: tuple[Sides, Side
     }
     adapter = LanguageAdapter(**settings)
     adapter.load_state_dict(_kept(signals, before, after), strict=False)
-    norm = float(signals.rows_input.norm(dim=1).mean())
     for number, facts in enumerate((pictures, sounds)):
-        _begin(adapter, number, facts, said[number], norm)
+        _begin(adapter, number, facts, said[number])
     return adapter
 
 
@@ -187,12 +202,15 @@ def _tokens(vocabulary: Vocabulary) -> list[str]:
 
 
 @torch.no_grad()
-def _begin(adapter: LanguageAdapter, number: int, facts: Tensor, said: Sides, norm: float) -> None:
-    """Codes come in about as long as other tokens, and all that do not lead are as likely to go out."""
+def _begin(adapter: LanguageAdapter, number: int, facts: Tensor, said: Sides) -> None:
+    """Codes come in as their words, and go out as the words of those that lead: all others are as likely."""
     count = facts.shape[1]
     for side, words in said.items():
         book = adapter.book(number, side)
         book.a.copy_(torch.cat([facts, words.codes], dim=1))
-        lengths = (facts @ book.b[:count]).norm(dim=1)
-        book.b[:count] *= norm / lengths.mean() if side == "input" else 0
         book.b[count:] = words.directions
+        if side == "output":
+            book.b[:count] = 0
+        else:
+            book.shift.copy_(words.mean)
+            book.b[:count] *= APART * words.length() / mean_length(facts @ book.b[:count])

@@ -1,8 +1,8 @@
 """What leading codes say: the words of the things in whose media they stand.
 
 The first codes of a picture are those of its middle, and of music and sounds who plays: they tell most, and they are
-read and written like the words that they stand for from the first step on, as codes of speech are. Of new views of
-337 kinds of things, the sum of what their first 16 codes say names 91 % after three views of each.
+read and written like the words that they stand for from the first step on, as codes of speech are. Of 578 new views in
+colours that are held out, the sum of what the first 8 codes say is nearest to the right word of 337 in 86 %.
 """
 
 from __future__ import annotations
@@ -18,29 +18,43 @@ from services.trainer.alignment_codecs import CodesOfMedia
 from services.trainer.alignment_words import Tokens
 from services.trainer.data import ideas
 
-PICTURE: Mapping[Side, int] = {"input": 16, "output": 2}
+PICTURE: Mapping[Side, int] = {"input": 8, "output": 2}
 """Codes that lead. Who reads has all of a picture before it, who writes has to find the first one."""
-SOUND = 2
+SOUND: Mapping[Side, int] = {"input": 2, "output": 2}
 PICTURE_RANK, SOUND_RANK = 256, 32
 """Numbers that are left of the vector of a word."""
 
 
 @dataclass(frozen=True)
 class CodeWords:
-    """What the codes of a book say, in few numbers: codes [N, rank] @ directions [rank, width] are vectors of words."""
+    """What the codes of a book say, in few numbers.
+
+    codes [N, rank] @ directions [rank, width] are vectors of words, off the mean [width] of them all.
+    """
 
     codes: Tensor
     directions: Tensor
+    mean: Tensor
 
     @classmethod
-    def of(cls, vectors: Tensor, rank: int) -> CodeWords:
+    def of(cls, vectors: Tensor, rank: int, mean: Tensor) -> CodeWords:
         """The nearest to vectors [N, width]."""
         left, sizes, right = torch.linalg.svd(vectors, full_matrices=False)
         roots = sizes[:rank].sqrt()
-        return cls(left[:, :rank] * roots, roots[:, None] * right[:rank])
+        return cls(left[:, :rank] * roots, roots[:, None] * right[:rank], mean)
+
+    def length(self) -> Tensor:
+        """How long what a code says is in the mean."""
+        return mean_length(self.codes @ self.directions)
 
 
 Sides = Mapping[Side, CodeWords]
+
+
+def mean_length(vectors: Tensor) -> Tensor:
+    """The mean length of those of vectors [N, width] that have one."""
+    lengths: Tensor = vectors.norm(dim=1)
+    return lengths.sum() / (lengths > 1e-6).sum()
 
 
 def mean_words(leading: Tensor, words: Tensor, count: int) -> Tensor:
@@ -60,11 +74,9 @@ def mean_words(leading: Tensor, words: Tensor, count: int) -> Tensor:
 def of_pictures(media: CodesOfMedia, tokens: Tokens, embedding: Tensor, views: int) -> Sides:
     """What codes of pictures say, from views of every kind of thing."""
     kinds, codes = media.viewed(views)
-    words, count = _vectors(kinds, tokens, embedding), len(media.codecs.image_digits())
-    return {
-        side: CodeWords.of(mean_words(codes[:, :lead], words, count), PICTURE_RANK)
-        for side, lead in PICTURE.items()
-    }
+    return _sides(
+        _vectors(kinds, tokens, embedding), codes, len(media.codecs.image_digits()), PICTURE, PICTURE_RANK
+    )
 
 
 def of_sounds(media: CodesOfMedia, tokens: Tokens, embedding: Tensor) -> Sides:
@@ -76,8 +88,15 @@ def of_sounds(media: CodesOfMedia, tokens: Tokens, embedding: Tensor) -> Sides:
         names += [idea.instrument if isinstance(idea, ideas.Music) else idea.name] * len(recordings)
         codes += recordings
     words, count = _vectors(names, tokens, embedding), len(media.codecs.audio_entries())
-    found = CodeWords.of(mean_words(torch.tensor(codes)[:, :SOUND], words, count), SOUND_RANK)
-    return {"input": found, "output": found}
+    return _sides(words, torch.tensor(codes), count, SOUND, SOUND_RANK)
+
+
+def _sides(words: Tensor, codes: Tensor, count: int, lead: Mapping[Side, int], rank: int) -> Sides:
+    """Of media with words [M, width] and codes [M, n]; what comes in is as loud as the words themselves."""
+    mean = words.mean(0)
+    said = {side: mean_words(codes[:, :first], words, count) for side, first in lead.items()}
+    said["input"] *= mean_length(words - mean) / mean_length(said["input"])
+    return {side: CodeWords.of(vectors, rank, mean) for side, vectors in said.items()}
 
 
 def _vectors(names: Sequence[str], tokens: Tokens, embedding: Tensor) -> Tensor:

@@ -22,6 +22,12 @@ def cover(pixels: Tensor, backdrop: Tensor) -> Tensor:
     return ((difference - FAINT) / (CLEAR - FAINT)).clamp(0, 1)
 
 
+def on_backdrop(pixels: Tensor, other: Tensor) -> Tensor:
+    """The same things before another backdrop [3]."""
+    backdrop = border_colour(pixels)
+    return pixels + (1 - cover(pixels, backdrop)) * (other - backdrop)[:, :, None, None]
+
+
 def focused(pixels: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """The thing alone, as large as it fits: colours times cover and cover [B, 4, size, size]; its backdrop [B, 3]."""
     backdrop = border_colour(pixels)

@@ -6,7 +6,7 @@ import torch
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
-from anygpt_models.backdrop import border_colour
+from anygpt_models.backdrop import border_colour, on_backdrop
 from anygpt_models.composition import alone, pose_codes, poses_of, standing, tints_of, together
 from anygpt_models.image_autoencoder import ImageAutoencoder, over
 from anygpt_models.image_tokeniser import GRID, PER_CELL, ImageTokeniser
@@ -41,6 +41,9 @@ class ImageCodec(Part, ModelMixin):  # type: ignore[misc]  # both can be saved
 
     A scene has codes [B, 33 things + 1]: for each thing 31 codes as it looks alone, one of its place and one of its
     size (0: no thing) and tint, and one of the backdrop at the end.
+
+    A codec with a `backdrop`, RGB in -1..1, looks at all things before it, and tells a thing before any other by nearly
+    the same codes.
     """
 
     @configured
@@ -51,11 +54,15 @@ class ImageCodec(Part, ModelMixin):  # type: ignore[misc]  # both can be saved
         tokeniser_widths: tuple[int, int] = (64, 128),
         depth: int = 3,
         order: tuple[int, ...] = tuple(range(TOLD)),
+        backdrop: tuple[float, ...] = (),
     ) -> None:
         super().__init__()
         if sorted(order) != list(range(TOLD)):
             raise ValueError(f"an order has each of {TOLD} codes once")
+        if len(backdrop) not in (0, 3):
+            raise ValueError("a backdrop has three colours")
         self.order = [*order, TOLD]
+        self.backdrop = tuple(backdrop)
         self.autoencoder = ImageAutoencoder(autoencoder_widths)
         self.tokeniser = ImageTokeniser(tuple(levels), widths=tokeniser_widths, depth=depth)
 
@@ -80,6 +87,8 @@ class ImageCodec(Part, ModelMixin):  # type: ignore[misc]  # both can be saved
     @torch.no_grad()
     def told(self, pixels: Tensor) -> Tensor:
         """Pixels of one thing -> codes [B, 32], of which the last says nothing."""
+        if self.backdrop:
+            pixels = on_backdrop(pixels, pixels.new_tensor(self.backdrop))
         return self.tokeniser.encode(self.autoencoder.encode(pixels))[:, self.order]
 
     @torch.no_grad()

@@ -213,7 +213,7 @@ def test_a_code_that_leads_wherever_it_wants_says_nothing() -> None:
 
 def test_a_codec_that_begins_with_the_middle_draws_the_same(codecs: Codecs, media: CodesOfMedia) -> None:
     middle, rows = codecs.image, ImageCodec.open(MINI / "image_codec")
-    pixels = media.album.render([Scene("cat", "red"), Scene("dog", "blue")])
+    pixels = media.album.render([Scene("cat", CANONICAL_COLOUR), Scene("dog", CANONICAL_COLOUR)])
     codes, ordered = rows.encode(pixels), middle.encode(pixels)
     assert torch.equal(ordered[:, 0], codes[:, 20])
     assert torch.equal(ordered[:, -1], codes[:, -1])
@@ -221,6 +221,8 @@ def test_a_codec_that_begins_with_the_middle_draws_the_same(codecs: Codecs, medi
     assert torch.equal(middle.decode(middle.encode_scene(pixels)), rows.decode(rows.encode_scene(pixels)))
     with pytest.raises(ValueError, match="each of 31 codes once"):
         ImageCodec(order=(0, 1))
+    with pytest.raises(ValueError, match="three colours"):
+        ImageCodec(backdrop=(0, 1))
 
 
 def test_the_generator_reads_the_very_rows_that_were_trained(

@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from anygpt_models.backdrop import border_colour, cover
 from anygpt_models.image_codec import ImageCodec
 from anygpt_models.image_pipeline import ImagePipeline
 from anygpt_models.image_recogniser import ImageRecogniser
+from tests.unit.vision.conftest import PACK
 
 ASKED = (
     "cat",
@@ -43,6 +45,22 @@ def test_a_picture_survives_its_codes(codec: ImageCodec, scenes: dict[str, Tenso
     assert 0 <= int(codes.min()) <= int(codes.max()) < 4096
     error = ((codec.decode(codes) - pixels) / 2).square().flatten(1).mean(1)
     assert float((-10 * error.log10()).mean()) > 22.0
+
+
+def test_a_codec_with_a_backdrop_tells_a_thing_alike_whatever_it_stands_before(
+    codec: ImageCodec, scenes: dict[str, Tensor]
+) -> None:
+    steady = ImageCodec.open(PACK / "image_codec")
+    steady.backdrop = (0.0, -1.0, 0.5)
+    pixels = torch.stack(list(scenes.values()))
+    things = cover(pixels, border_colour(pixels)) > 0.5
+    colours = torch.tensor([[0.9, -0.9, -0.9], [-0.9, 0.9, 0.9], [0.5, 0.5, 0.9], [-0.5, 0.2, -0.5]])
+    pictures = [torch.where(things, pixels, colour[:, None, None]) for colour in colours]
+    kept = {}
+    for name, sight in (("steady", steady), ("plain", codec)):
+        first, *others = (sight.encode(shown)[:, :-1] for shown in pictures)
+        kept[name] = torch.stack([other == first for other in others]).float().mean().item()
+    assert kept["steady"] > 0.9 > 0.1 > kept["plain"]
 
 
 def test_decoding_is_the_same_each_time(codec: ImageCodec) -> None:
