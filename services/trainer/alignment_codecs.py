@@ -130,16 +130,16 @@ class CodesOfMedia:
         return self.pick.choice(self.recordings[caption])
 
     @torch.no_grad()
-    def viewed(self, views: int) -> tuple[list[str], Tensor]:
-        """Kinds of things, and the codes of pictures of them [N, 32]: the plain one and some views of each."""
-        kinds, codes = list[str](), list[Tensor]()
+    def viewed(self, views: int) -> tuple[list[Scene], Tensor]:
+        """Scenes of every kind of thing and the codes of pictures of them [N, 32]: the plain one and some views."""
+        scenes, codes = list[Scene](), list[Tensor]()
         for kind in self.album.rows:
-            plain = self.album.render([Scene(kind, CANONICAL_COLOUR)])
-            scenes = [scene for colour in COLOURS if not is_held_out(scene := Scene(kind, colour))]
-            seen = self.album.render(self.pick.choices(scenes, k=views), SLIGHT, FACES)
-            codes.append(self.codecs.image.encode(torch.cat([plain, seen])))
-            kinds += [kind] * len(codes[-1])
-        return kinds, torch.cat(codes)
+            known = [scene for colour in COLOURS if not is_held_out(scene := Scene(kind, colour))]
+            plain, seen = Scene(kind, CANONICAL_COLOUR), self.pick.choices(known, k=views)
+            pictures = [self.album.render([plain]), self.album.render(seen, SLIGHT, FACES)]
+            codes.append(self.codecs.image.encode(torch.cat(pictures)))
+            scenes += [plain, *seen]
+        return scenes, torch.cat(codes)
 
     @cached_property
     def recordings(self) -> Mapping[str, list[list[int]]]:

@@ -1,14 +1,15 @@
-"""What leading codes say: the words of the things in whose media they stand.
+"""What leading codes say: the words of what they show.
 
 The first codes of a picture are those of its middle, and of music and sounds who plays: they tell most, and they are
 read and written like the words that they stand for from the first step on, as codes of speech are. Of 578 new views in
-colours that are held out, the sum of what the first 8 codes say is nearest to the right word of 337 in 86 %.
+colours that are held out, the sum of what the first 8 codes say is nearest to the right word of 337 in 87 %.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from services.trainer.data import ideas
 
 PICTURE: Mapping[Side, int] = {"input": 8, "output": 2}
 """Codes that lead. Who reads has all of a picture before it, who writes has to find the first one."""
-SOUND: Mapping[Side, int] = {"input": 2, "output": 2}
+SOUND = 2
 PICTURE_RANK, SOUND_RANK = 256, 32
 """Numbers that are left of the vector of a word."""
 
@@ -72,11 +73,15 @@ def mean_words(leading: Tensor, words: Tensor, count: int) -> Tensor:
 
 
 def of_pictures(media: CodesOfMedia, tokens: Tokens, embedding: Tensor, views: int) -> Sides:
-    """What codes of pictures say, from views of every kind of thing."""
-    kinds, codes = media.viewed(views)
-    return _sides(
-        _vectors(kinds, tokens, embedding), codes, len(media.codecs.image_digits()), PICTURE, PICTURE_RANK
-    )
+    """What codes of pictures say, from views of every kind of thing; the last one says the backdrop."""
+    scenes, codes = media.viewed(views)
+    things = _vectors([scene.kind for scene in scenes], tokens, embedding)
+    colours = _vectors([scene.colour for scene in scenes], tokens, embedding)
+    count = len(media.codecs.image_digits())
+    return {
+        side: _said(side, [(codes[:, :lead], things), (codes[:, -1:], colours)], count, PICTURE_RANK)
+        for side, lead in PICTURE.items()
+    }
 
 
 def of_sounds(media: CodesOfMedia, tokens: Tokens, embedding: Tensor) -> Sides:
@@ -87,16 +92,22 @@ def of_sounds(media: CodesOfMedia, tokens: Tokens, embedding: Tensor) -> Sides:
         assert isinstance(idea, ideas.Music | ideas.Sound)
         names += [idea.instrument if isinstance(idea, ideas.Music) else idea.name] * len(recordings)
         codes += recordings
-    words, count = _vectors(names, tokens, embedding), len(media.codecs.audio_entries())
-    return _sides(words, torch.tensor(codes), count, SOUND, SOUND_RANK)
+    leading = torch.tensor(codes)[:, :SOUND], _vectors(names, tokens, embedding)
+    count = len(media.codecs.audio_entries())
+    return {side: _said(side, [leading], count, SOUND_RANK) for side in get_args(Side)}
 
 
-def _sides(words: Tensor, codes: Tensor, count: int, lead: Mapping[Side, int], rank: int) -> Sides:
-    """Of media with words [M, width] and codes [M, n]; what comes in is as loud as the words themselves."""
-    mean = words.mean(0)
-    said = {side: mean_words(codes[:, :first], words, count) for side, first in lead.items()}
-    said["input"] *= mean_length(words - mean) / mean_length(said["input"])
-    return {side: CodeWords.of(vectors, rank, mean) for side, vectors in said.items()}
+def _said(side: Side, leading: Sequence[tuple[Tensor, Tensor]], count: int, rank: int) -> CodeWords:
+    """Of codes [M, n] and the words [M, width] beside which they lead; what comes in is as loud as words are."""
+    vectors = [mean_words(codes, words, count) for codes, words in leading]
+    if side == "input":
+        vectors = [_as_loud(found, words) for found, (_, words) in zip(vectors, leading, strict=True)]
+    return CodeWords.of(torch.stack(vectors).sum(0), rank, leading[0][1].mean(0))
+
+
+def _as_loud(vectors: Tensor, words: Tensor) -> Tensor:
+    """Vectors that are about as long as words [M, width] are off their mean."""
+    return vectors * mean_length(words - words.mean(0)) / mean_length(vectors)
 
 
 def _vectors(names: Sequence[str], tokens: Tokens, embedding: Tensor) -> Tensor:
