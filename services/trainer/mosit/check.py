@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from services.trainer.mosit.record import ENDINGS, LETTERS, SPLITS, Defect, Record
+from services.trainer.mosit.record import ENDINGS, LETTERS, SPLITS, Defect, FormName, Record, Sender
 
 FEWEST_ROUNDS, MOST_ROUNDS = 3, 7
 CODES = {"image": 8192, "speech": 1024, "audio": 8192}
 IMAGE_CODES, BANDS, BAND = 32, 4, 2048
 Rule = Callable[[Record], Iterator[str]]
+Placed = Mapping[int, Record]
 
 
-def check(records: Sequence[Record], media: Path | None = None, rounds: bool = True) -> list[Defect]:
-    """Every defect of a set; with `media` each named file must lie there; AnyInstruct has no rule for `rounds`."""
-    rules = {name: rule for name, rule in RULES.items() if rounds or name != "rounds"}
-    found = [
+def check(rows: Sequence[Record | Defect], media: Path | None = None, form: FormName = "raw") -> list[Defect]:
+    """Every defect of a set, those of reading among them; with `media` each named file must lie there."""
+    records = {place: row for place, row in enumerate(rows) if isinstance(row, Record)}
+    found = [row for row in rows if isinstance(row, Defect)]
+    found += [
         Defect(place, name, message)
-        for place, record in enumerate(records)
-        for name, rule in rules.items()
+        for place, record in records.items()
+        for name, rule in RULES[form].items()
         for message in rule(record)
     ]
     found += _repeats(records)
     found += _topics_in_two_splits(records)
     found += _names_of_two_media(records)
+    found += _ids_of_two_records(records)
     if media is not None:
         found += _absent(records, media)
     return sorted(found, key=lambda defect: defect.record)
@@ -47,12 +51,12 @@ def _rounds(record: Record) -> Iterator[str]:
         yield f"{record.rounds} rounds, {FEWEST_ROUNDS} to {MOST_ROUNDS} are due"
 
 
-def _content(record: Record) -> Iterator[str]:
+def _content(record: Record, may_be_empty: Sender | None = None) -> Iterator[str]:
     for place, message in enumerate(record.messages):
-        if not message.pieces:
+        if not message.pieces and message.sender != may_be_empty:
             yield f"message {place} is empty"
         for piece in message.pieces:
-            if not (piece.content or piece.codes):
+            if not (piece.content.strip() or piece.codes):
                 yield f"message {place} has {piece.modality} that nobody describes"
 
 
@@ -86,9 +90,9 @@ def _references(record: Record) -> Iterator[str]:
         yield "a round can only speak of one before it"
 
 
-def _repeats(records: Sequence[Record]) -> Iterator[Defect]:
+def _repeats(records: Placed) -> Iterator[Defect]:
     seen: dict[object, int] = {}
-    for place, record in enumerate(records):
+    for place, record in records.items():
         said = tuple(
             (m.sender, *((p.modality, p.content, p.codes) for p in m.pieces)) for m in record.messages
         )
@@ -97,30 +101,43 @@ def _repeats(records: Sequence[Record]) -> Iterator[Defect]:
             yield Defect(place, "repeat", f"the same as record {first}")
 
 
-def _topics_in_two_splits(records: Sequence[Record]) -> Iterator[Defect]:
+def _topics_in_two_splits(records: Placed) -> Iterator[Defect]:
     splits: dict[str, str] = {}
-    for place, record in enumerate(records):
+    for place, record in records.items():
         if record.topic and splits.setdefault(record.topic, record.split) != record.split:
             yield Defect(place, "split", f"the topic {record.topic!r} is in {splits[record.topic]} too")
 
 
-def _names_of_two_media(records: Sequence[Record]) -> Iterator[Defect]:
+def _names_of_two_media(records: Placed) -> Iterator[Defect]:
     shown: dict[str, str] = {}
-    for place, record in enumerate(records):
+    for place, record in records.items():
         for piece in record.media:
             if piece.name and shown.setdefault(piece.name, piece.content) != piece.content:
                 yield Defect(place, "names", f"{piece.name} shows something else in an earlier record")
 
 
-def _absent(records: Sequence[Record], media: Path) -> Iterator[Defect]:
-    there = {path.name for path in media.iterdir()} if media.is_dir() else set()
-    for place, record in enumerate(records):
+def _ids_of_two_records(records: Placed) -> Iterator[Defect]:
+    seen: dict[int, int] = {}
+    for place, record in records.items():
+        if record.id is not None and (first := seen.setdefault(record.id, place)) != place:
+            yield Defect(place, "id", f"record {first} has the id {record.id} too")
+
+
+def _absent(records: Placed, media: Path) -> Iterator[Defect]:
+    there = {path.name for path in media.iterdir() if path.is_file()} if media.is_dir() else set()
+    for place, record in records.items():
         for piece in record.media:
             if piece.name and piece.name not in there:
                 yield Defect(place, "file", f"{piece.name} is missing")
 
 
-RULES: Mapping[str, Rule] = {
-    "order": _order, "rounds": _rounds, "content": _content, "names": _names, "codes": _codes, "split": _split,
+_OF_EVERY_FORM: Mapping[str, Rule] = {
+    "order": _order, "content": _content, "names": _names, "codes": _codes, "split": _split,
     "references": _references,
 }  # fmt: skip
+RULES: Mapping[FormName, Mapping[str, Rule]] = {
+    "raw": {**_OF_EVERY_FORM, "rounds": _rounds},
+    # A request that was only a medium leaves nothing in the prepared form.
+    "prepared": {**_OF_EVERY_FORM, "rounds": _rounds, "content": partial(_content, may_be_empty="human")},
+    "anyinstruct": _OF_EVERY_FORM,
+}

@@ -48,16 +48,11 @@ def check(
     from services.trainer.mosit import check as rules
     from services.trainer.mosit import files
 
-    records, defects = files.read(file)
-    # Defects of records that were read are numbered among those alone unless all were read.
-    defects += (
-        []
-        if defects
-        else rules.check(records, media, rounds=not any(p.codes for r in records for p in r.media))
-    )
+    read = files.read(file)
+    defects = rules.check(read.rows, media, read.form)
     for defect in defects:
         print(defect)
-    print(f"{len(records)} records read, {len(defects)} defects")
+    print(f"{len(read.records)} records read, {len(defects)} defects")
     if defects:
         raise typer.Exit(1)
 
@@ -70,7 +65,8 @@ def convert(
     from anygpt.errors import InvalidInput
     from services.trainer.mosit import files
 
-    records, defects = files.read(file)
-    if defects:
-        raise InvalidInput(str(defects[0]), reason="RECORD_OUT_OF_FORM", field=str(defects[0].record))
-    files.write(out, records, form.value)
+    read = files.read(file)
+    if read.defects:
+        first = read.defects[0]
+        raise InvalidInput(str(first), reason="RECORD_OUT_OF_FORM", field=str(first.record))
+    files.write(out, read.records, form.value)

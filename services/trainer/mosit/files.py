@@ -7,14 +7,13 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import Any, NamedTuple
 
 from anygpt.errors import InvalidInput
 from anygpt.vocabulary import ModalityName
 from services.trainer.mosit.form import AnyInstructRecord, PreparedRecord, RawRecord, Said
-from services.trainer.mosit.record import LETTERS, Defect, Message, OutOfForm, Piece, Record
+from services.trainer.mosit.record import LETTERS, Defect, FormName, Message, OutOfForm, Piece, Record
+from services.trainer.mosit.rows import Fields, fields_of, read_rows, tried
 from services.trainer.mosit.tags import (
     BrokenTag,
     read_placeholders,
@@ -24,81 +23,79 @@ from services.trainer.mosit.tags import (
     write_tags,
     write_tokens,
 )
+from services.trainer.whole import written_whole
 
-FormName = Literal["raw", "prepared", "anyinstruct"]
-Form = TypeVar("Form", bound=BaseModel)
+KEYS: Mapping[str, FormName] = {"conversations": "prepared", "id": "anyinstruct", "conversation": "raw"}
+"""Which form a record with such a key has, the first of them that it has."""
 FILE_NAME = re.compile(r"mosit_[ivas]_\d{7}_\d{2}\.\w+")
 
 
-def read(path: Path) -> tuple[list[Record], list[Defect]]:
-    """Every record that can be read, and why the others cannot; the form is told by the keys of the first.
+class Contents(NamedTuple):
+    """A file's form, and in the place of each of its records that record or why it cannot be read."""
 
-    Raises InvalidInput for a file that is missing or no JSON at all.
-    """
-    rows = _rows(path)
+    rows: list[Record | Defect]
+    form: FormName
+
+    @property
+    def records(self) -> list[Record]:
+        """Those that can be read."""
+        return [row for row in self.rows if isinstance(row, Record)]
+
+    @property
+    def defects(self) -> list[Defect]:
+        """Why the others cannot."""
+        return [row for row in self.rows if isinstance(row, Defect)]
+
+
+def read(path: Path) -> Contents:
+    """Every record that can be read, and why the others cannot. Raises InvalidInput for a file without any form."""
+    rows = read_rows(path)
     form = form_of(rows)
-    records: list[Record] = []
-    defects: list[Defect] = []
-    for place, row in enumerate(rows):
-        try:
-            records.append(READERS[form](row))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(step) for step in first["loc"])
-            defects.append(Defect(place, "form", f"{where}: {first['msg']}"))
-        except (OutOfForm, BrokenTag) as error:
-            defects.append(Defect(place, "tags", str(error)))
-    return records, defects
+    found = [
+        row if isinstance(row, Defect) else tried(place, READERS[form], row) for place, row in enumerate(rows)
+    ]
+    return Contents(found, form)
 
 
 def write(path: Path, records: Sequence[Record], form: FormName) -> None:
-    """Write records in a form. Raises InvalidInput naming the record that it cannot hold."""
-    rows = []
-    for place, record in enumerate(records):
-        try:
-            rows.append(WRITERS[form](place, record))
-        except BrokenTag as error:
-            raise InvalidInput(
-                f"record {place}: {error}", reason="FORM", field=f"records[{place}]"
-            ) from error
+    """Write records in a form, whole or not at all. Raises InvalidInput naming the record that it cannot hold."""
+    if path.exists() and not path.is_file():
+        raise InvalidInput(f"{path.name} is no file", reason="NO_FILE", field="out")
+    rows = [_row(place, record, form) for place, record in enumerate(records)]
     lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = "\n".join(lines) if form == "anyinstruct" else "[\n" + ",\n".join(lines) + "\n]"
-    path.write_text(text + "\n", encoding="utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A link stays one: what it leads to is replaced.
+    with written_whole(path.resolve()) as unfinished:
+        unfinished.write_text(text + "\n", encoding="utf-8")
 
 
-def form_of(rows: Sequence[Mapping[str, Any]]) -> FormName:
-    """The form of a file by the keys of its first record. Raises InvalidInput for none of the three."""
-    keys = set(rows[0]) if rows else set()
-    if "conversations" in keys:
-        return "prepared"
-    if "id" in keys:
-        return "anyinstruct"
-    if "conversation" in keys:
-        return "raw"
-    raise InvalidInput("no dialogues in one of the three published forms", reason="FORM", field="file")
-
-
-def _rows(path: Path) -> list[Mapping[str, Any]]:
-    if not path.is_file():
-        raise InvalidInput(f"there is no file {path.name}", reason="DATA_MISSING", field="file")
-    try:
-        text = path.read_text(encoding="utf-8")
-        found = (
-            json.loads(text)
-            if text.lstrip().startswith("[")
-            else [json.loads(s) for s in text.splitlines() if s]
-        )
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+def form_of(rows: Sequence[Fields | Defect]) -> FormName:
+    """The form of a file by the keys of the first record that has any of them. Raises InvalidInput for none."""
+    records = (row for row in rows if not isinstance(row, Defect))
+    form = next((form for record in records for key, form in KEYS.items() if key in record), None)
+    if form is None:
+        why = next((f"; {row}" for row in rows if isinstance(row, Defect)), "")
         raise InvalidInput(
-            f"{path.name} is no JSON: {error}", reason="DATA_MALFORMED", field="file"
-        ) from error
-    if not all(isinstance(row, dict) for row in found):
-        raise InvalidInput(f"{path.name} is no list of records", reason="DATA_MALFORMED", field="file")
-    return list(found)
+            f"no dialogues in one of the three published forms{why}", reason="FORM", field="file"
+        )
+    return form
 
 
-def _read_raw(row: Mapping[str, Any]) -> Record:
+def _row(place: int, record: Record, form: FormName) -> Fields:
+    def written(record: Record) -> Fields:
+        row = WRITERS[form](place, record)
+        # What could not be read again is not written.
+        READERS[form](fields_of(row))
+        return row
+
+    row = tried(place, written, record)
+    if isinstance(row, Defect):
+        raise InvalidInput(str(row), reason="FORM", field=f"records[{place}]")
+    return row
+
+
+def _read_raw(row: Fields) -> Record:
     raw = RawRecord.model_validate(row)
     captions: dict[str, str] = {}
     for _, name, caption in _listed(raw):
@@ -138,7 +135,7 @@ def _write_raw(_: int, record: Record) -> dict[str, Any]:
     return row | {name: fact for name, fact in facts.items() if fact}
 
 
-def _read_prepared(row: Mapping[str, Any]) -> Record:
+def _read_prepared(row: Fields) -> Record:
     prepared = PreparedRecord.model_validate(row)
     waiting = {modality: iter(getattr(prepared, f"{modality}_captions")) for modality in LETTERS}
 
@@ -169,6 +166,9 @@ def _check_embeddings(prepared: PreparedRecord, modality: ModalityName) -> None:
 
 
 def _write_prepared(place: int, record: Record) -> dict[str, Any]:
+    for piece in record.media:
+        if not piece.content.strip():
+            raise BrokenTag(f"{piece.modality} without a caption cannot be prepared")
     lists: dict[str, list[str]] = defaultdict(list)
     for message in record.messages:
         for piece in message.pieces:
@@ -192,11 +192,13 @@ def _write_prepared(place: int, record: Record) -> dict[str, Any]:
     return row | {"conversations": _said(Record(tuple(kept)), write_placeholders)}
 
 
-def _read_anyinstruct(row: Mapping[str, Any]) -> Record:
-    lines = [line for part in AnyInstructRecord.model_validate(row).conversation for line in part]
-    return Record(
-        tuple(Message("human" if line.role == "user" else "gpt", read_tokens(line.message)) for line in lines)
+def _read_anyinstruct(row: Fields) -> Record:
+    record = AnyInstructRecord.model_validate(row)
+    lines = [line for part in record.conversation for line in part]
+    messages = (
+        Message("human" if line.role == "user" else "gpt", read_tokens(line.message)) for line in lines
     )
+    return Record(tuple(messages), id=record.id)
 
 
 def _write_anyinstruct(place: int, record: Record) -> dict[str, Any]:
@@ -207,7 +209,7 @@ def _write_anyinstruct(place: int, record: Record) -> dict[str, Any]:
         }
         for message in record.messages
     ]
-    return {"id": place, "conversation": [lines]}
+    return {"id": place if record.id is None else record.id, "conversation": [lines]}
 
 
 def _said(record: Record, written: Callable[[tuple[Piece, ...]], str]) -> list[dict[str, str]]:
@@ -219,7 +221,7 @@ def _texts(message: Message) -> tuple[Piece, ...]:
     return tuple(piece for piece in message.pieces if piece.modality == "text")
 
 
-READERS: Mapping[FormName, Callable[[Mapping[str, Any]], Record]] = {
+READERS: Mapping[FormName, Callable[[Fields], Record]] = {
     "raw": _read_raw, "prepared": _read_prepared, "anyinstruct": _read_anyinstruct,
 }  # fmt: skip
 WRITERS: Mapping[FormName, Callable[[int, Record], dict[str, Any]]] = {

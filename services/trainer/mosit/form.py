@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 
 class _Form(BaseModel):
@@ -60,7 +60,7 @@ class RawRecord(_Form):
     conversation: tuple[Said, ...]
     topic: str = ""
     split: str = ""
-    references: tuple[int, ...] = ()
+    references: tuple[StrictInt, ...] = ()
 
 
 class PreparedRecord(_Form):
@@ -87,5 +87,5 @@ class Line(_Form):
 class AnyInstructRecord(_Form):
     """A line of AnyInstruct's dialogues."""
 
-    id: int
+    id: StrictInt
     conversation: tuple[tuple[Line, ...], ...]

@@ -10,6 +10,7 @@ from anygpt.errors import InvalidInput
 from anygpt.vocabulary import ModalityName
 
 Sender = Literal["human", "gpt"]
+FormName = Literal["raw", "prepared", "anyinstruct"]
 LETTERS: Mapping[ModalityName, str] = {"image": "i", "video": "v", "audio": "a", "speech": "s"}
 """In the names of media files."""
 ENDINGS: Mapping[ModalityName, str] = {"image": "jpg", "video": "mp4", "audio": "wav", "speech": "wav"}
@@ -39,12 +40,16 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True)
 class Record:
-    """One dialogue; `references` holds for each round the earlier round that it speaks of, or -1."""
+    """One dialogue; `references` holds for each round the earlier round that it speaks of, or -1.
+
+    Only AnyInstruct gives it an `id`.
+    """
 
     messages: tuple[Message, ...]
     topic: str = ""
     split: str = ""
     references: tuple[int, ...] = ()
+    id: int | None = None
 
     @property
     def rounds(self) -> int:
@@ -66,7 +71,9 @@ class Defect:
     message: str
 
     def __str__(self) -> str:
-        return f"record {self.record}: {self.rule}: {self.message}"
+        line = f"record {self.record}: {self.rule}: {self.message}"
+        # What a file holds can break a line, steer a terminal, or have no encoding.
+        return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
 
 
 class OutOfForm(InvalidInput):

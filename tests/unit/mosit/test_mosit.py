@@ -53,13 +53,12 @@ def saved(folder: Path, *rows: dict[str, Any]) -> Path:
 
 
 def found(folder: Path, *rows: dict[str, Any], media: Path | None = None) -> list[str]:
-    records, defects = files.read(saved(folder, *rows))
-    return [str(defect) for defect in (defects or rules.check(records, media))]
+    read = files.read(saved(folder, *rows))
+    return [str(defect) for defect in rules.check(read.rows, media, read.form)]
 
 
 def test_a_raw_record_is_read_with_its_media_on_either_side(tmp_path: Path) -> None:
-    records, defects = files.read(saved(tmp_path, RAW))
-    assert not defects
+    records = files.read(saved(tmp_path, RAW)).records
     assert records[0].messages[0].pieces == (
         Piece("text", "What is this?"),
         Piece("image", "a cat", "mosit_i_0000000_00.jpg"),
@@ -69,22 +68,8 @@ def test_a_raw_record_is_read_with_its_media_on_either_side(tmp_path: Path) -> N
     assert rules.check(records) == []
 
 
-@pytest.mark.parametrize("form", ["raw", "prepared"])
-def test_what_is_written_in_a_form_is_read_again(tmp_path: Path, held_out: list[Record], form: Any) -> None:
-    first, second = tmp_path / "first.json", tmp_path / "second.json"
-    files.write(first, held_out, form)
-    records, defects = files.read(first)
-    assert not defects
-    files.write(second, records, form)
-    assert len(records) == len(held_out)
-    if form == "raw":
-        assert records == held_out
-        assert second.read_text() == first.read_text()
-
-
 def test_the_prepared_form_keeps_the_media_of_answers_only(tmp_path: Path) -> None:
-    records, _ = files.read(saved(tmp_path, RAW))
-    files.write(tmp_path / "prepared.json", records, "prepared")
+    files.write(tmp_path / "prepared.json", files.read(saved(tmp_path, RAW)).records, "prepared")
     row = json.loads((tmp_path / "prepared.json").read_text())[0]
     assert row["audio_captions"] == ["rain"]
     assert row["audio_caption_embeddings"] == ["mosit_a_0000000_00.npy"]
@@ -98,10 +83,9 @@ def test_the_dialogues_of_anyinstruct_are_read_and_written_with_their_tokens(tmp
     lines = [{"role": "user", "message": "Draw."}, {"role": "assistant", "message": f"Here. {image}"}]
     path = tmp_path / "anyinstruct.jsonl"
     path.write_text(json.dumps({"id": 0, "conversation": [lines]}, ensure_ascii=False) + "\n")
-    records, defects = files.read(path)
-    assert not defects
+    records = files.read(path).records
     assert records[0].messages[1].pieces[1].codes == tuple(range(32))
-    assert rules.check(records, rounds=False) == []
+    assert rules.check(records, form="anyinstruct") == []
     files.write(tmp_path / "again.jsonl", records, "anyinstruct")
     assert (tmp_path / "again.jsonl").read_text() == path.read_text()
 
@@ -110,7 +94,7 @@ def test_a_run_of_tokens_that_breaks_off_is_named(tmp_path: Path) -> None:
     path = tmp_path / "anyinstruct.jsonl"
     row = {"id": 0, "conversation": [[{"role": "user", "message": "<soim><\U0001f4400>"}]]}
     path.write_text(json.dumps(row, ensure_ascii=False))
-    assert "record 0: tags: a run of tokens without its end" in str(files.read(path)[1][0])
+    assert [str(defect) for defect in files.read(path).defects] == ["record 0: tags: <soim> has no partner"]
 
 
 def test_media_without_codes_cannot_become_tokens(tmp_path: Path, held_out: list[Record]) -> None:
