@@ -12,6 +12,8 @@ from services.trainer.whole import written_whole
 
 QUEUE = "anygpt-trainer"
 TAKE_ORDER = "anygpt.trainer.take_order"
+HELD_S = 600.0
+"""After which an order of a trainer that does not hold it any more is another's."""
 FILE, LOG = "order.json", "log.txt"
 PACK, RUNS = "pack", "runs"
 """What is in the folder of an order."""
@@ -34,8 +36,7 @@ class Order(BaseModel):
 
     def as_told(self, folder: Path) -> Order:
         """The order as its folder has it, where it has it: a message may come again after the order's end."""
-        path = folder / FILE
-        return Order.model_validate_json(path.read_text(encoding="utf-8")) if path.exists() else self
+        return told_in(folder) or self
 
     def now(self, state: Literal["running", "done", "failed"], folder: Path) -> Order:
         """The order in another state, which is written into its folder."""
@@ -44,3 +45,11 @@ class Order(BaseModel):
         with written_whole(folder / FILE) as unfinished:
             unfinished.write_text(told.model_dump_json(indent=2) + "\n", encoding="utf-8")
         return told
+
+
+def told_in(folder: Path) -> Order | None:
+    """The order of a folder, where there is one that can be read."""
+    try:
+        return Order.model_validate_json((folder / FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None

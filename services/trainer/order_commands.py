@@ -24,7 +24,7 @@ def submit(
 
     from anygpt.queue import broker_url, enqueue, open_queue
     from services.trainer.mini import check_stage
-    from services.trainer.order import QUEUE, TAKE_ORDER, Order
+    from services.trainer.order import HELD_S, QUEUE, TAKE_ORDER, Order
     from services.trainer.settings import Settings
     from services.trainer.stage_config import check_budget
 
@@ -32,7 +32,7 @@ def submit(
         check_stage(stage)
     check_budget("--minutes", minutes)
     settings, order = Settings(), Order(stage=stage, minutes=minutes)
-    queue = open_queue(broker_url(settings, broker or settings.broker), QUEUE)
+    queue = open_queue(broker_url(settings, broker or settings.broker), QUEUE, HELD_S)
     asyncio.run(enqueue(queue, TAKE_ORDER, order.order_id, order.stage, order.minutes))
     print(order.order_id)
 

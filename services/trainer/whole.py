@@ -25,9 +25,11 @@ def written_whole(path: Path) -> Iterator[Path]:
         raise
 
 
-def copied_whole(source: Path, folder: Path) -> None:
-    """Copy a folder; one with the ending UNFINISHED is left by a kill, and begun anew."""
-    unfinished = folder.with_suffix(UNFINISHED)
-    shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(source, unfinished)
-    unfinished.rename(folder)
+def complete(folder: Path, source: Path) -> None:
+    """Copy each file of another folder that a folder does not have."""
+    for path in sorted(source.rglob("*")):
+        copy = folder / path.relative_to(source)
+        if path.is_file() and not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            with written_whole(copy) as unfinished:
+                shutil.copyfile(path, unfinished)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 from celery import Celery
 from celery.exceptions import Reject, WorkerShutdown
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from anygpt.errors import Unavailable
 from anygpt.settings import ServiceSettings
 
-HARD_LIMIT_S = 24 * 3600
+log = logging.getLogger(__name__)
+HARD_LIMIT_S = 24 * 3600.0
 JOIN_S = 5.0
 """For a worker without a task to leave its broker; one whose broker is away is not waited for."""
 ONE_RETRY = {"max_retries": 1, "interval_start": 0.1}
@@ -32,16 +36,27 @@ def broker_url(settings: ServiceSettings, broker: str) -> str:
     return f"sqla+sqlite:///{settings.data_folder.absolute() / 'queue.sqlite'}"
 
 
-def open_queue(url: str, name: str = "anygpt") -> Celery:
-    """A queue whose tasks are taken one at a time and acknowledged when done: a lost worker loses nothing."""
+def open_queue(url: str, name: str = "anygpt", held_s: float = HARD_LIMIT_S) -> Celery:
+    """A queue whose tasks are taken one at a time and acknowledged when done: a lost worker loses nothing.
+
+    What a worker has taken is given to another when it has not been done or held for so long; by Redis alone.
+    """
     queue = Celery(name, broker=url)
+    # Of its own: queues that share a Redis would give back each other's tasks, each after its own time.
+    options = {
+        "visibility_timeout": held_s,
+        "unacked_key": f"{name}:unacked",
+        "unacked_index_key": f"{name}:unacked-index",
+        "unacked_mutex_key": f"{name}:unacked-mutex",
+        "unacked_restore_throttle": 1,
+    }
     queue.conf.update(
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         task_ignore_result=True,
         worker_prefetch_multiplier=1,
         broker_connection_retry_on_startup=True,
-        broker_transport_options={"visibility_timeout": HARD_LIMIT_S} if url.startswith("redis") else {},
+        broker_transport_options=options if url.startswith("redis") else {},
         task_default_queue=name,
         worker_hijack_root_logger=False,
     )
@@ -66,6 +81,8 @@ class QueueWorker:
         self._idle = threading.Event()
         self._idle.set()
         self.is_draining = False
+        self.gives_back = str(queue.conf.broker_url).startswith("redis")
+        """Whether the broker gives what a lost worker had to another."""
 
     def open(self, name: str, task: Callable[..., None]) -> None:
         """Register the task by its name and begin to take it."""
@@ -88,6 +105,19 @@ class QueueWorker:
         # Celery looks a task up in the thread's current queue, and this process may have others.
         self._queue.set_current()
         self._worker.start()
+
+    def hold(self) -> None:
+        """Keep the task under way from other workers for another `held_s`; called in the task."""
+        if not self.gives_back:
+            return
+        qos = self._worker.consumer.task_consumer.channel.qos
+        try:
+            with qos.pipe_or_acquire() as pipe:
+                # Kombu dates what is delivered and never again, though its timeout counts from that date.
+                pipe.zadd(qos.unacked_index_key, dict.fromkeys(qos._delivered, time.time()), xx=True)
+                pipe.execute()
+        except RedisError as error:
+            log.warning("the task under way was not held: %s", type(error).__name__)
 
     def refuse(self) -> None:
         """Give back every task that comes from now on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from pathlib import Path
@@ -71,3 +72,42 @@ async def test_an_idle_worker_stops_within_its_poll_and_takes_nothing_more(url: 
     await asyncio.sleep(2.5)
     await worker.close()
     assert taken == ["before"]
+
+
+KILLED = """
+import sys, time
+from anygpt.queue import QueueWorker, open_queue
+worker = QueueWorker(open_queue(sys.argv[1], sys.argv[2], 3.0))
+def work(_: str) -> None:
+    for _ in range(600):
+        print("at work", flush=True)
+        time.sleep(0.5)
+        worker.hold()
+worker.open("work", work)
+time.sleep(300)
+"""
+
+
+@pytest.mark.timeout(120)
+async def test_a_task_stays_with_the_worker_that_holds_it_and_goes_to_another_when_that_is_killed(
+    redis: str,
+) -> None:
+    name, taken = new_id(), list[str]()
+    other = QueueWorker(open_queue(redis, name, 3.0))
+    await enqueue(open_queue(redis, name, 3.0), TASK, "a task")
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", KILLED, redis, name, stdout=asyncio.subprocess.PIPE
+    )
+    assert child.stdout is not None
+    assert await child.stdout.readline() == b"at work\n"
+    other.open(TASK, taken.append)
+    await asyncio.sleep(25)
+    assert taken == []
+    child.kill()
+    await child.wait()
+    async with asyncio.timeout(60):
+        while not taken:
+            await asyncio.sleep(0.5)
+    assert taken == ["a task"]
+    await other.drain(20)
+    await other.close()

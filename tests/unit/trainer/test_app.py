@@ -3,20 +3,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from anygpt.errors import Unavailable
 from anygpt.main import Runtime
 from anygpt.queue import enqueue, open_queue
+from anygpt.store import Store
 from anygpt.store_folder import FolderStore
 from services.trainer.app import Trainer
 from services.trainer.curve import Curve
 from services.trainer.keeping import KeptOrders
-from services.trainer.order import FILE, LOG, PACK, QUEUE, RUNS, TAKE_ORDER, Order
+from services.trainer.order import FILE, HELD_S, LOG, PACK, QUEUE, RUNS, TAKE_ORDER, Order, told_in
 from services.trainer.settings import Settings
+from services.trainer.whole import complete
 from tests.unit.trainer.tiny_data import write_tiny_data
 
 STAGE, RUN = "speech.pronouncer", "speech_pronouncer"
@@ -38,6 +44,39 @@ def settings(media_pack: Path, tmp_path: Path, redis: str) -> Settings:
     )
 
 
+class OtherStore:
+    """A store in front of another."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+class AwayStore(OtherStore):
+    """One that can be away."""
+
+    is_away = True
+
+    def __getattr__(self, name: str) -> Any:
+        if self.is_away:
+            raise Unavailable("the store is away")
+        return super().__getattr__(name)
+
+
+class RecordingStore(OtherStore):
+    """One that tells what was put into it."""
+
+    def __init__(self, store: Store, keys: list[str]) -> None:
+        super().__init__(store)
+        self._keys = keys
+
+    async def put(self, key: str, source: bytes | Path, media_type: str, *, if_absent: bool = False) -> bool:
+        self._keys.append(key)
+        return await self._store.put(key, source, media_type, if_absent=if_absent)
+
+
 @asynccontextmanager
 async def trainer(settings: Settings, runtime: Runtime) -> AsyncIterator[Trainer]:
     """A trainer that takes stages; leaving it drains it, as a shutdown does."""
@@ -46,7 +85,7 @@ async def trainer(settings: Settings, runtime: Runtime) -> AsyncIterator[Trainer
     try:
         yield served
     finally:
-        await served.drain(5.0)
+        await served.drain(30.0)
         await served.close()
 
 
@@ -59,15 +98,19 @@ def curve(folder: Path) -> Curve:
 async def test_an_order_that_a_shutdown_stops_is_taken_up_by_another_trainer_where_it_was(
     settings: Settings, runtime: Runtime, caplog: pytest.LogCaptureFixture
 ) -> None:
-    queue, order = open_queue(settings.broker, QUEUE), Order(stage=STAGE, minutes=0.5)
+    queue, order = open_queue(settings.broker, QUEUE, HELD_S), Order(stage=STAGE, minutes=0.5)
     await enqueue(queue, TAKE_ORDER, order.order_id, order.stage, order.minutes)
     folder, served = settings.cache / "orders" / order.order_id, Path(settings.pack) / "manifest.json"
     before = served.read_bytes()
     async with trainer(settings, runtime):
         await until(lambda: len(curve(folder).rows()) > 0)
-    stopped = curve(folder).rows()
-    assert (curve(folder).folder / "checkpoint.safetensors").exists()
-    shutil.rmtree(folder)
+    # What the store has is left nowhere, where it would be older than what another makes of it.
+    assert not folder.exists()
+    left = settings.cache / "left"
+    await KeptOrders(runtime.store, left).fetch(order.order_id)
+    stopped = curve(left / order.order_id).rows()
+    assert stopped
+    assert (curve(left / order.order_id).folder / "checkpoint.safetensors").exists()
     caplog.set_level(logging.INFO)
     ended = f"order {order.order_id}: done"
     async with trainer(settings, runtime):
@@ -99,7 +142,10 @@ async def test_an_order_that_a_shutdown_stops_is_taken_up_by_another_trainer_whe
 async def test_an_order_that_cannot_be_done_fails_with_its_log_in_the_store_and_the_next_one_is_taken(
     settings: Settings, runtime: Runtime
 ) -> None:
-    queue, orders = open_queue(settings.broker, QUEUE), [Order(stage="no.stage"), Order(stage="still.none")]
+    queue, orders = (
+        open_queue(settings.broker, QUEUE, HELD_S),
+        [Order(stage="no.stage"), Order(stage="still.none")],
+    )
     for order in orders:
         await enqueue(queue, TAKE_ORDER, order.order_id, order.stage, order.minutes)
     kept = KeptOrders(runtime.store, settings.cache / "brought")
@@ -112,6 +158,100 @@ async def test_an_order_that_cannot_be_done_fails_with_its_log_in_the_store_and_
                     await kept.fetch(order.order_id)
             assert f"there is no stage '{order.stage}'" in (found.parent / LOG).read_text()
     queue.close()
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(300)
+async def test_the_end_of_an_order_waits_for_a_store_that_is_away(
+    settings: Settings, runtime: Runtime, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue, order = open_queue(settings.broker, QUEUE, HELD_S), Order(stage="no.stage")
+    away = AwayStore(runtime.store)
+    await enqueue(queue, TAKE_ORDER, order.order_id, order.stage, order.minutes)
+    async with trainer(settings, replace(runtime, store=away)):
+        await until(lambda: "not copied" in caplog.text)
+        assert not (settings.cache / "orders" / order.order_id / LOG).exists()
+        away.is_away = False
+        await until((settings.cache / "orders" / order.order_id / LOG).exists)
+        away.is_away = True
+        await until(
+            lambda: (
+                told_in(settings.cache / "orders" / order.order_id)
+                == order.model_copy(update={"state": "failed"})
+            )
+        )
+        caplog.clear()
+        await until(lambda: "not copied" in caplog.text)
+        away.is_away = False
+        await until(lambda: not (settings.cache / "orders" / order.order_id).exists())
+    await KeptOrders(runtime.store, settings.cache / "brought").fetch(order.order_id)
+    found = told_in(settings.cache / "brought" / order.order_id)
+    assert found is not None
+    assert found.state == "failed"
+    queue.close()
+
+
+# Kombu's tables, for SQLAlchemy of today.
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
+async def test_an_order_that_a_kill_left_is_taken_again_where_the_broker_gives_nothing_back(
+    media_pack: Path, tmp_path: Path, runtime: Runtime, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(pack=str(media_pack), data=tmp_path / "data", cache=tmp_path / "cache")
+    (tmp_path / "data").mkdir()
+    left, ended = Order(stage="no.stage"), Order(stage="no.other")
+    left.now("running", settings.cache / "orders" / left.order_id)
+    ended.now("done", settings.cache / "orders" / ended.order_id)
+    caplog.set_level(logging.INFO)
+    async with trainer(settings, runtime):
+        await until(lambda: f"order {left.order_id}: failed" in caplog.text)
+    assert ended.order_id not in caplog.text
+
+
+def test_a_pack_that_was_copied_in_part_gets_what_it_lacks(tmp_path: Path) -> None:
+    source, folder = tmp_path / "source", tmp_path / "folder"
+    for name, text in (("a/one", "1"), ("a/two", "2"), ("three", "3")):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(text)
+    (folder / "a").mkdir(parents=True)
+    (folder / "a" / "one").write_text("learned")
+    complete(folder, source)
+    told = {
+        path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()
+    }
+    assert told == {"a/one": "learned", "a/two": "2", "three": "3"}
+
+
+async def test_an_order_says_that_it_is_done_only_when_all_of_it_is_in_the_store(tmp_path: Path) -> None:
+    store = await FolderStore(tmp_path / "store").open()
+    here, order, put = tmp_path / "here", Order(order_id="one"), list[str]()
+    order.now("done", here / "one")
+    for name in ("pack/manifest.json", "zebra.txt", ".tmpAbC", "no key.txt"):
+        (here / "one" / name).parent.mkdir(exist_ok=True)
+        (here / "one" / name).write_text(name)
+    kept = KeptOrders(RecordingStore(store, put), here)
+    await kept.keep("one")
+    assert put == [f"trainer/one/{name}" for name in ("pack/manifest.json", "zebra.txt", FILE)]
+    there = KeptOrders(RecordingStore(store, put := []), tmp_path / "there")
+    assert await there.fetch("one") == 3
+    await there.keep("one")
+    assert put == []
+    await store.close()
+
+
+async def test_the_clock_of_the_store_alone_tells_what_is_newer(tmp_path: Path) -> None:
+    store = await FolderStore(tmp_path / "store").open()
+    await store.put("trainer/one/log.txt", b"first", "text/plain")
+    path, kept = tmp_path / "one" / "log.txt", KeptOrders(store, tmp_path)
+    await kept.fetch("one")
+    # A clock that is ahead dates nothing that was brought.
+    assert path.stat().st_mtime <= time.time()
+    [stored] = await store.list("trainer/one/")
+    assert path.stat().st_mtime_ns == stored.modified_ms * 1_000_000
+    await asyncio.sleep(0.01)
+    await store.put("trainer/one/log.txt", b"second", "text/plain")
+    await kept.fetch("one")
+    assert path.read_bytes() == b"second"
+    await store.close()
 
 
 async def test_the_store_keeps_what_an_order_has_made(tmp_path: Path) -> None:
