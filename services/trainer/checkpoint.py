@@ -36,6 +36,9 @@ def save(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progres
         for name, tensor in tensors.items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(".tmp*"):
+        # Safetensors writes beside the file that it is asked for, and a kill leaves that.
+        left.unlink(missing_ok=True)
     try:
         with written_whole(path) as unfinished:
             save_file(contiguous, unfinished, metadata={"progress": json.dumps(asdict(progress))})

@@ -41,7 +41,7 @@ def run_scenes(recipe: Recipe) -> None:
     cast = Cast.open(recipe.cache) if are_there(recipe.cache) else None
     image = channels_last(recipe.part(ImageRecogniser, PART))
     layout = recipe.build(LayoutRecogniser, SCENES)
-    lesson = Lesson(album, cast, image, copy.deepcopy(image), layout, random.Random(0))
+    lesson = Lesson(album, cast, image, copy.deepcopy(image), layout)
     image.requires_grad_(True)
     for classes in (image.kind, image.colour, image.emotion):
         classes.requires_grad_(False)
@@ -76,11 +76,10 @@ class Lesson:
     image: ImageRecogniser
     before: ImageRecogniser
     layout: LayoutRecogniser
-    pick: random.Random
 
     def scenes(self, count: int) -> Tensor:
         """Loss on the things of scenes."""
-        things = found([composed.draw(self.pick) for _ in range(count)], self.album)
+        things = found(composed.drawn(count), self.album)
         features = self.image.features(things.windows).float()
         naming = functional.cross_entropy(self.image.classes(features)[0], things.kinds)
         # What is said of sizes and tints has no say in what the features are.

@@ -24,6 +24,7 @@ from services.trainer.frozen import check_frozen, frozen_digest
 from services.trainer.parameter_table import table, trained_rows
 from services.trainer.processes import Processes, Step
 from services.trainer.sheet import SAMPLES, Sample
+from services.trainer.stopping import signals_put_off
 
 Steps = Iterator[tuple[Progress, Tensor]]
 PARAMETERS = "parameters.txt"
@@ -76,7 +77,8 @@ def train(run: Run, model: nn.Module, step: Step, sample: Sample | None = None) 
 
     What `sample` shows is drawn every `sample_every` steps and at the end.
 
-    A budget in steps gives the same curve with and without a stop; a budget in minutes depends on the machine.
+    A budget in steps gives the same curve with and without a stop; a budget in minutes depends on the machine. SIGINT
+    and SIGTERM are heard between two steps; whatever else ends a run within one leaves the last checkpoint.
     """
     torch.manual_seed(run.seed)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
@@ -95,12 +97,13 @@ def train(run: Run, model: nn.Module, step: Step, sample: Sample | None = None) 
     start = checkpoint.load(run.saved, model, optimiser) if resumed else Progress()
     frozen = frozen_digest(model)
     model.train()
-    steps = _steps(run, step, optimiser, processes, start)
-    progress = (
-        _recorded(run, model, optimiser, steps, start, sample)
-        if processes.is_main
-        else _followed(steps, start)
-    )
+    with signals_put_off() as let_in:
+        steps = _steps(run, step, optimiser, processes, start, let_in)
+        progress = (
+            _recorded(run, model, optimiser, steps, start, sample)
+            if processes.is_main
+            else _followed(steps, start)
+        )
     processes.wait()
     check_frozen(model, frozen)
     model.eval()
@@ -125,8 +128,10 @@ def _recorded(
                     checkpoint.save(run.saved, model, optimiser, progress)
                 if sample and run.is_sampled(progress.step):
                     _sampled(run, model, sample, progress)
-        finally:
+        except (KeyboardInterrupt, SystemExit):
             checkpoint.save(run.saved, model, optimiser, progress)
+            raise
+    checkpoint.save(run.saved, model, optimiser, progress)
     curve.plot()
     if sample and not run.is_sampled(progress.step):
         _sampled(run, model, sample, progress)
@@ -145,9 +150,10 @@ def _keep_table(run: Run, model: nn.Module) -> None:
 
 
 def _steps(
-    run: Run, step: Step, optimiser: torch.optim.Optimizer, processes: Processes, progress: Progress
-) -> Steps:
-    """Optimiser steps until the budget is spent; the clock runs only inside them."""
+    run: Run, step: Step, optimiser: torch.optim.Optimizer, processes: Processes, progress: Progress,
+    let_in: Callable[[], None],
+) -> Steps:  # fmt: skip
+    """Optimiser steps until the budget is spent; the clock runs only inside them, and signals come behind them."""
     weights: list[nn.Parameter] = optimiser.param_groups[0]["params"]
     precision = mixed_precision(run.bf16)
 
@@ -166,6 +172,7 @@ def _steps(
         seconds = processes.mean(time.monotonic() - began)
         progress = Progress(progress.step + 1, progress.seconds + seconds)
         yield progress, loss
+        let_in()
 
 
 def _sampled(run: Run, model: nn.Module, sample: Sample, progress: Progress) -> None:

@@ -7,7 +7,6 @@ to read features stays right.
 from __future__ import annotations
 
 import copy
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -34,9 +33,7 @@ def run_animated(recipe: Recipe) -> None:
     """Learn to see animated things as the still pictures of them, and stills as before."""
     cast, count = Cast.open(recipe.cache), recipe.many(12)
     image, motion = recipe.part(ImageRecogniser, PART), recipe.part(MotionRecogniser, MOTION_PART)
-    lesson = Lesson(
-        cast, Sight(image, motion), Sight(copy.deepcopy(image), copy.deepcopy(motion)), random.Random(0)
-    )
+    lesson = Lesson(cast, Sight(image, motion), Sight(copy.deepcopy(image), copy.deepcopy(motion)))
     learning = VideoRecogniser(image, motion).requires_grad_(True)
     for classes in (image.kind, image.colour, image.emotion, motion.motion):
         classes.requires_grad_(False)
@@ -74,14 +71,13 @@ class Lesson:
     cast: Cast
     sight: Sight
     before: Sight
-    pick: random.Random
 
     def pictures(self, count: int) -> Tensor:
         """Loss on frames of animations, on the stills of the same, and on pictures and things of scenes."""
         alive, still, kinds = self.cast.frames(count)
         features, logits = self.sight.picture(torch.cat([alive, still]))
         wanted = self.before.picture(still)[0].repeat(2, 1, 1)
-        scenes = [composed.draw(self.pick) for _ in range(count // 4)]
+        scenes = composed.drawn(count // 4)
         others = torch.cat([
             examples(self.cast.album, self.cast.draws, count)[0], found(scenes, self.cast.album).windows
         ])  # fmt: skip

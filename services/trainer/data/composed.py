@@ -90,6 +90,12 @@ def draw(pick: random.Random, held_out: bool = False, count: int = 0) -> Composi
             return scene
 
 
+def drawn(count: int) -> list[Composition]:
+    """Random scenes of training by torch's generator, which a checkpoint holds."""
+    pick = random.Random(int(torch.randint(2**31, ())))
+    return [draw(pick) for _ in range(count)]
+
+
 def render(album: Album, scenes: list[Composition]) -> Tensor:
     """Pixels [B, 3, 128, 128] in -1..1; a kind of several pictures shows its plainest."""
     picture = backgrounds([scene.colour for scene in scenes])[:, :, None, None]

@@ -55,6 +55,41 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_never_stopped(tmp_path: Path
     assert [row[::2] for row in Curve(killed).rows()] == [row[::2] for row in Curve(whole).rows()]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_stopped_within_a_step_goes_on_as_if_it_had_never_stopped(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    expected = learn(whole, steps=60)
+    command = [sys.executable, "-c", LEARN, str(stopped), "start", "0.05"]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}) as child:
+        while not (stopped / "checkpoint.safetensors").exists():
+            assert child.poll() is None
+            time.sleep(0.02)
+        child.send_signal(number)
+    assert child.returncode != 0
+    assert 10 <= len(Curve(stopped).rows()) < 60
+    found = learn(stopped, steps=60, resume=True)
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight, rtol=0, atol=0)
+    assert [row[::2] for row in Curve(stopped).rows()] == [row[::2] for row in Curve(whole).rows()]
+
+
+def test_what_breaks_within_a_step_leaves_the_last_checkpoint(tmp_path: Path) -> None:
+    model = nn.Linear(2, 1)
+
+    def step(number: int) -> Tensor:
+        if number == 7:
+            raise RuntimeError("no memory")
+        return torch.as_tensor(model(torch.ones(1, 2)).square().mean())
+
+    with pytest.raises(RuntimeError, match="no memory"):
+        train(Run(tmp_path, steps=20, save_every=5), model, step)
+    with safe_open(tmp_path / "checkpoint.safetensors", framework="pt") as file:
+        assert '"step": 5' in file.metadata()["progress"]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
 def test_a_run_ends_when_its_minutes_are_spent(tmp_path: Path) -> None:
     model = nn.Linear(2, 1)
 
