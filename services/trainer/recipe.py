@@ -79,7 +79,7 @@ class Recipe:
     def build(self, kind: type[Model], part: str, *arguments: Any, **settings: Any) -> Model:
         """A new part, with the settings of a stage and before them those of the config.
 
-        Raises InvalidInput for a setting that the part does not have.
+        Raises InvalidInput for a setting that the part does not have, or cannot have so.
         """
         chosen = {**settings, **self.sizes.get(part, {})}
         unknown = sorted(set(chosen) - set(inspect.signature(kind).parameters))
@@ -88,7 +88,13 @@ class Recipe:
             raise InvalidInput(
                 f"{kind.__name__} has no setting {unknown[0]!r}", reason="CONFIG_UNKNOWN", field=name
             )
-        return kind(*arguments, **chosen)
+        try:
+            return kind(*arguments, **chosen)
+        except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+            if part not in self.sizes:
+                raise
+            message = f"{kind.__name__} cannot be built so: {error}"
+            raise InvalidInput(message, reason="CONFIG_SIZES", field=f"sizes.{part}") from error
 
     def keep(self, model: Part, part: str) -> None:
         """Write a trained part into the pack, in half precision."""

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError
 
 from anygpt.errors import InvalidInput
 from services.trainer.recipe import Recipe
@@ -18,7 +18,7 @@ MINI = Path(__file__).parent / "mini.toml"
 GPU = MINI.with_name("mini-gpu.toml")
 """The recipe for one large accelerator."""
 _NOT_OF_A_RUN = ("minutes", "steps", "batch", "sizes", "amounts")
-Size = bool | int | float | tuple[int, ...]
+Size = bool | int | FiniteFloat | tuple[int, ...]
 """A setting of a part's constructor."""
 
 
@@ -27,20 +27,20 @@ class StageConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    minutes: float = Field(default=math.inf, gt=0)
-    steps: int = Field(default=100_000, gt=0)
-    learning_rate: float | None = Field(default=None, gt=0)
-    warmup: int | None = Field(default=None, gt=0)
-    weight_decay: float | None = Field(default=None, ge=0)
-    clip: float | None = Field(default=None, gt=0)
+    minutes: FiniteFloat = Field(default=math.inf, gt=0)
+    steps: PositiveInt = 100_000
+    learning_rate: FiniteFloat | None = Field(default=None, gt=0)
+    warmup: PositiveInt | None = None
+    weight_decay: FiniteFloat | None = Field(default=None, ge=0)
+    clip: FiniteFloat | None = Field(default=None, gt=0)
     bf16: bool | None = None
-    seed: int | None = None
-    shards: int | None = Field(default=None, gt=0)
-    save_every: int | None = Field(default=None, gt=0)
-    log_every: int | None = Field(default=None, gt=0)
-    batch: int = Field(default=1, gt=0)
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+    shards: PositiveInt | None = None
+    save_every: PositiveInt | None = None
+    log_every: PositiveInt | None = None
+    batch: PositiveInt = 1
     sizes: Mapping[str, Mapping[str, Size]] = Field(default_factory=dict)
-    amounts: Mapping[str, int] = Field(default_factory=dict)
+    amounts: Mapping[str, PositiveInt] = Field(default_factory=dict)
 
     def in_part(self, part: float) -> StageConfig:
         """The same stage in so much of its minutes."""
@@ -71,7 +71,7 @@ def read_config(path: Path, stages: Collection[str]) -> dict[str, StageConfig]:
         raise InvalidInput(f"there is no config {path.name}", reason="CONFIG_MISSING", field="--config")
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, numbers or tables beyond all measure
         raise InvalidInput(f"{path.name}: {error}", reason="CONFIG_MALFORMED", field="--config") from error
     unknown = sorted(set(tables) - set(stages))
     if unknown:

@@ -47,6 +47,10 @@ class Utterance:
     samples: int
     __pydantic_config__ = STRICT
 
+    def __post_init__(self) -> None:
+        if len(self.symbols) != len(self.seconds):
+            raise ValueError("each symbol has its seconds")
+
 
 class Voice(Protocol):
     """Something that speaks a phoneme string and tells when it says what."""

@@ -50,12 +50,10 @@ def made_once(path: Path, form: Any, make: Callable[[], Any]) -> Any:
 def array(path: Path, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
     """An array of a `.npy` file, mapped into memory; its shape and type are checked."""
     try:
-        found: NDArray[Any] = np.load(_there(path), mmap_mode="r", allow_pickle=False)
+        found: NDArray[Any] = np.lib.format.open_memmap(_there(path), mode="r")
     except (ValueError, EOFError) as error:
         raise _malformed(path, str(error)) from error
-    if found.shape != shape or found.dtype != dtype:
-        raise _malformed(path, f"{found.dtype}{[*found.shape]}, not {np.dtype(dtype)}{[*shape]}")
-    return found
+    return _formed(path, found, shape, dtype)
 
 
 def waveform(path: Path, samples: int) -> NDArray[np.int16]:
@@ -64,9 +62,7 @@ def waveform(path: Path, samples: int) -> NDArray[np.int16]:
         found: NDArray[np.int16] = load_file(_there(path))["waveform"]
     except (SafetensorError, KeyError) as error:
         raise _malformed(path, str(error)) from error
-    if len(found) != samples:
-        raise _malformed(path, f"{len(found)} samples, not {samples}")
-    return found
+    return _formed(path, found, (samples,), np.int16)
 
 
 def floats(samples: NDArray[np.int16]) -> NDArray[np.float32]:
@@ -83,6 +79,12 @@ def _there(path: Path) -> Path:
     if not path.exists():
         raise InvalidInput(f"{path.name} is missing", reason="DATA_MISSING", field=path.name)
     return path
+
+
+def _formed(path: Path, found: NDArray[Any], shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
+    if found.shape != shape or found.dtype != dtype:
+        raise _malformed(path, f"{found.dtype}{[*found.shape]}, not {np.dtype(dtype)}{[*shape]}")
+    return found
 
 
 def _malformed(path: Path, what: str) -> InvalidInput:

@@ -14,7 +14,7 @@ from services.trainer.stage_config import GPU, MINI, StageConfig, read_config
 
 def written(folder: Path, text: str) -> Path:
     path = folder / "config.toml"
-    path.write_text(text)
+    path.write_text(text, encoding="latin-1")
     return path
 
 
@@ -32,6 +32,13 @@ def test_the_config_of_mini_names_stages_that_there_are_and_fits_its_budget() ->
         ('["image.codec"]\nsteps = "many"', "image.codec.steps"),
         ('["image.kodec"]\nsteps = 1', "image.kodec"),
         ("image.codec", "--config"),
+        ('["image.codec"]\nminutes = nan', "image.codec.minutes"),
+        ('["image.codec"]\nlearning_rate = inf', "image.codec.learning_rate"),
+        ('["image.codec"]\namounts = { dialogues = 0 }', "image.codec.amounts.dialogues"),
+        pytest.param('["image.codec"]\nseed = ' + "9" * 5000, "--config", id="a number of 5,000 digits"),
+        pytest.param('["image.codec"]\nseed = 99999999999999999999', "image.codec.seed", id="a large seed"),
+        pytest.param("a = " + "[" * 20_000, "--config", id="lists in lists"),
+        pytest.param("# caf\xe9", "--config", id="no UTF-8"),
     ],
 )
 def test_what_is_wrong_in_a_config_is_named_by_stage_and_key(tmp_path: Path, text: str, field: str) -> None:
@@ -65,6 +72,10 @@ def test_a_size_or_an_amount_that_no_stage_knows_is_named(tmp_path: Path) -> Non
     with pytest.raises(InvalidInput) as caught:
         recipe.build(Vocoder, "vocoder")
     assert caught.value.field == "sizes.vocoder.width"
+    broken = Recipe(tmp_path, tmp_path, tmp_path, sizes={"vocoder": {"blocks": 1.5}})
+    with pytest.raises(InvalidInput, match="Vocoder cannot be built so") as caught:
+        broken.build(Vocoder, "vocoder")
+    assert caught.value.field == "sizes.vocoder"
     with pytest.raises(InvalidInput) as caught:
         recipe.amount({"dialogues": 9})
     assert caught.value.field == "amounts.pictures"

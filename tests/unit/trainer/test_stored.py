@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from anygpt.errors import InvalidInput
@@ -116,6 +117,28 @@ def test_sound_that_is_too_short_for_its_texts_is_named(cache: Path) -> None:
     path = shard(cache).with_suffix(".safetensors")
     save_file({"waveform": load_file(path)["waveform"][:-100]}, path)
     assert refused(cache, "DATA_MALFORMED").startswith("000.safetensors: ")
+
+
+@pytest.mark.parametrize(
+    "change", [lambda samples: samples.astype(np.float32), lambda samples: samples[:, None]]
+)
+def test_sound_in_another_form_is_named(
+    cache: Path, change: Callable[[NDArray[np.int16]], NDArray[Any]]
+) -> None:
+    path = shard(cache).with_suffix(".safetensors")
+    save_file({"waveform": change(load_file(path)["waveform"])}, path)
+    assert refused(cache, "DATA_MALFORMED").startswith("000.safetensors: ")
+
+
+def test_each_sound_of_a_sentence_has_its_seconds(cache: Path) -> None:
+    changed(shard(cache), lambda rows: rows[1]["symbols"].pop())
+    assert refused(cache, "DATA_MALFORMED").endswith(".json: 1: Value error, each symbol has its seconds")
+
+
+@pytest.mark.parametrize("content", [b"PK\3\4", b"", b"PK\5\6" + bytes(18)])
+def test_an_archive_or_nothing_is_no_array(cache: Path, content: bytes) -> None:
+    (cache / "data" / "stills.npy").write_bytes(content)
+    assert refused(cache, "DATA_MALFORMED").startswith("stills.npy: ")
 
 
 def test_a_recording_in_both_splits_is_refused(cache: Path) -> None:
