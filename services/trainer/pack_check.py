@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-import json
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from io import BytesIO
+from operator import index
 from pathlib import Path
+from typing import Any
 
+from numpy.lib import format as array_format
 from safetensors import SafetensorError, safe_open
 
 from anygpt.errors import AnyGPTError
-from anygpt.pack import MANIFEST, PICKLES, Pack, file_digest
+from anygpt.pack import MANIFEST, PICKLES, Pack, file_digest, read_object, strays
 from anygpt.topology import MODALITIES, MODALITY_NAMES, SPEECH, TEXT
-from anygpt_models.part import CLASS, WEIGHTS, read_config
-from anygpt_models.parts import class_name, due_shapes, kept_shapes
+from anygpt_models.part import CONFIG, WEIGHTS, read_config
+from anygpt_models.parts import Shapes, class_name, due_shapes, kept_shapes
 from anygpt_models.speech_units import FILE_NAME
 from services.trainer.pack import REPORTS
 
 ZIP, PICKLES_START = b"PK\x03\x04", tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
 """How a file of torch.save begins, and a bare pickle."""
+GGUF = b"GGUF"
+"""How a file of llama.cpp begins."""
+MOST_HEADER = 1 << 14
+"""Bytes that hold the header of any array."""
 WEIGHT_FILES = {".safetensors", ".gguf"}
 LEAST_WEIGHTS = 1 << 20
 """Bytes from which a file must be of a kind that is known to hold no code."""
@@ -37,16 +45,39 @@ class Defect:
 
 Rule = Callable[[Pack], Iterator[tuple[str, str]]]
 """Pack -> field and message of each defect."""
+Config = Mapping[str, Any]
+"""What the configuration of a part says."""
 
 
 def check(pack: Pack) -> list[Defect]:
     """Every defect of the files and their facts; nothing is loaded, so that nothing in them can act."""
-    return [Defect(name, *found) for name, rule in RULES.items() for found in rule(pack)]
+    return [
+        Defect(name, *found)
+        for name, rules in RULES.items()
+        for rule in rules
+        for found in _tried(rule, pack)
+    ]
+
+
+def _tried(rule: Rule, pack: Pack) -> Iterator[tuple[str, str]]:
+    """What a rule finds, the file that it cannot read included."""
+    try:
+        yield from rule(pack)
+    except AnyGPTError as error:
+        yield error.field, error.message
+    except OSError as error:
+        yield "pack", str(error)
 
 
 def _digests(pack: Pack) -> Iterator[tuple[str, str]]:
+    links = (path.relative_to(pack.folder).as_posix() for path in pack.folder.rglob("*") if path.is_symlink())
+    outside = sorted({*strays(pack.folder, pack.manifest), *links})
+    for path in outside:
+        yield path, "it is a link, or lies outside the pack"
     for path, digest in pack.manifest.files.items():
         file = pack.folder / path
+        if path in outside:
+            continue
         if not file.is_file():
             yield path, "the file is missing"
         elif file_digest(file) != digest:
@@ -59,17 +90,46 @@ def _digests(pack: Pack) -> Iterator[tuple[str, str]]:
 
 def _no_code(pack: Pack) -> Iterator[tuple[str, str]]:
     for file in _files(pack.folder):
-        path = file.relative_to(pack.folder).as_posix()
-        if file.suffix in PICKLES or (file.suffix not in WEIGHT_FILES and _starts_as_code(file)):
-            yield path, "a pickle can run code: weights are safetensors"
-        elif file.suffix not in WEIGHT_FILES | INERT and file.stat().st_size > LEAST_WEIGHTS:
-            yield path, "a large file of unknown kind"
+        if reason := _danger(file):
+            yield file.relative_to(pack.folder).as_posix(), reason
 
 
-def _starts_as_code(file: Path) -> bool:
+def _danger(file: Path) -> str:
+    """Why reading a file could run code; empty where it could not."""
     with file.open("rb") as opened:
         start = opened.read(4)
-    return start.startswith(PICKLES_START) or (start == ZIP and file.suffix != ".npz")
+    if file.suffix in PICKLES or (file.suffix != ".safetensors" and _is_code(start, file.suffix)):
+        return "a pickle can run code: weights are safetensors"
+    if file.suffix == ".gguf" and start != GGUF:
+        return "the file is no GGUF"
+    if file.suffix == ".npz" and not _holds_plain_arrays(file):
+        return "the file holds more than plain arrays"
+    if file.suffix not in WEIGHT_FILES | INERT and file.stat().st_size > LEAST_WEIGHTS:
+        return "a large file of unknown kind"
+    return ""
+
+
+def _is_code(start: bytes, suffix: str) -> bool:
+    return start.startswith(PICKLES_START) or (start == ZIP and suffix != ".npz")
+
+
+def _holds_plain_arrays(file: Path) -> bool:
+    """Whether an archive of arrays has nothing else in it, and no array of Python's objects, which are pickled."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return all(_is_plain_array(archive, name) for name in archive.namelist())
+    except Exception:  # noqa: BLE001  archive, compression and header fail each in ways of its own
+        return False
+
+
+def _is_plain_array(archive: zipfile.ZipFile, name: str) -> bool:
+    with archive.open(name) as member:
+        start = BytesIO(member.read(MOST_HEADER))
+    if array_format.read_magic(start) == (1, 0):
+        _, _, kind = array_format.read_array_header_1_0(start)
+    else:
+        _, _, kind = array_format.read_array_header_2_0(start)
+    return name.endswith(".npy") and not kind.hasobject
 
 
 def _vocabulary(pack: Pack) -> Iterator[tuple[str, str]]:
@@ -90,8 +150,6 @@ def _vocabulary(pack: Pack) -> Iterator[tuple[str, str]]:
             yield name, "the vocabulary has no codes for what comes in"
         if modality != TEXT and modality not in vocabulary.brackets:
             yield name, "the vocabulary has no brackets for what comes in"
-    yield from _tokeniser(pack)
-    yield from _units(pack)
 
 
 def _tokeniser(pack: Pack) -> Iterator[tuple[str, str]]:
@@ -100,8 +158,12 @@ def _tokeniser(pack: Pack) -> Iterator[tuple[str, str]]:
     if not path.is_file():
         yield folder, "there is no tokenizer.json"
         return
-    ids = json.loads(path.read_text(encoding="utf-8"))["model"]["vocab"]
-    most = max(ids.values() if isinstance(ids, Mapping) else range(len(ids)))
+    try:
+        ids = read_object(path)["model"]["vocab"]
+        most = max(map(index, ids.values() if isinstance(ids, Mapping) else range(len(ids))))
+    except (LookupError, TypeError, ValueError):
+        yield folder, f"{path.name} names no ids"
+        return
     if most >= pack.vocabulary.text_size:
         yield folder, f"the tokenizer has id {most}, the vocabulary {pack.vocabulary.text_size} rows of text"
 
@@ -109,12 +171,16 @@ def _tokeniser(pack: Pack) -> Iterator[tuple[str, str]]:
 def _units(pack: Pack) -> Iterator[tuple[str, str]]:
     path = pack.folder / "speech_units" / FILE_NAME
     if path.is_file() and SPEECH in pack.vocabulary.codes:
-        pieces = json.loads(path.read_text(encoding="utf-8")).get("pieces", ())
-        if len(pieces) != (codes := pack.vocabulary.codes[SPEECH].count):
+        pieces, codes = read_object(path).get("pieces"), pack.vocabulary.codes[SPEECH].count
+        if not isinstance(pieces, list):
+            yield "speech_units", f"{path.name} has no list of pieces"
+        elif len(pieces) != codes:
             yield "speech_units", f"there are {len(pieces)} units, the vocabulary has {codes} codes of speech"
 
 
 def _licences(pack: Pack) -> Iterator[tuple[str, str]]:
+    if not pack.manifest.licence.strip():
+        yield MANIFEST, "the pack has no licence"
     folders = {path.name for path in pack.folder.iterdir() if path.is_dir()}
     for name in sorted(folders - set(pack.manifest.parts)):
         yield name, "nobody says under which licence the part is"
@@ -126,30 +192,47 @@ def _licences(pack: Pack) -> Iterator[tuple[str, str]]:
 
 
 def _shapes(pack: Pack) -> Iterator[tuple[str, str]]:
-    for part in sorted(path for path in pack.folder.iterdir() if class_name(path)):
+    configs: dict[str, Config] = {}
+    for part in sorted(path.parent for path in pack.folder.glob(f"*/{CONFIG}")):
         try:
-            due, kept = due_shapes(part), kept_shapes(part)
-        except (AnyGPTError, SafetensorError, FileNotFoundError) as error:
-            yield part.name, f"{WEIGHTS} cannot be read: {error}"
+            if not class_name(part):
+                continue
+            due = due_shapes(part)
+            configs[part.name] = read_config(part)
+        except AnyGPTError as error:
+            yield part.name, error.message
             continue
-        for name in sorted(due.keys() | kept.keys()):
-            if due.get(name) != kept.get(name):
-                yield part.name, f"{name} should be {due.get(name)}, is {kept.get(name)}"
-                break
+        yield from _tensors(part, due)
+    yield from _projections(pack, configs)
+    yield from _books(pack, configs.get("llm_adapter", {}))
+
+
+def _tensors(part: Path, due: Shapes) -> Iterator[tuple[str, str]]:
+    """Whether a part has the tensors that its configuration asks for."""
+    try:
+        kept = kept_shapes(part)
+    except (SafetensorError, OSError) as error:
+        yield part.name, f"{WEIGHTS} cannot be read: {error}"
+        return
+    for name in sorted(due.keys() | kept.keys()):
+        if due.get(name) != kept.get(name):
+            yield part.name, f"{name} should be {due.get(name)}, is {kept.get(name)}"
+            return
+
+
+def _weights(pack: Pack) -> Iterator[tuple[str, str]]:
     for file in _files(pack.folder):
-        if file.suffix == ".safetensors" and not _opens(file):
+        if file.suffix == ".safetensors" and not opens(file):
             yield file.relative_to(pack.folder).as_posix(), "the file is no safetensors"
-    yield from _projections(pack)
-    yield from _books(pack)
 
 
-def _projections(pack: Pack) -> Iterator[tuple[str, str]]:
+def _projections(pack: Pack, configs: Mapping[str, Config]) -> Iterator[tuple[str, str]]:
     """Whether the parts fit the language model and the vocabulary between them."""
     hidden, vocabulary = pack.manifest.base_model.hidden_size, pack.vocabulary
     due: dict[str, dict[str, int]] = {
         "llm_adapter": {"tokens": vocabulary.size - vocabulary.text_size, "width": hidden}
     }
-    if read_config(pack.folder / "llm_adapter").get("codes") and SPEECH in vocabulary.codes:
+    if configs.get("llm_adapter", {}).get("codes") and SPEECH in vocabulary.codes:
         codes = vocabulary.codes[SPEECH]
         due["llm_adapter"] |= {"codes": codes.count, "codes_after": codes.first - vocabulary.text_size}
     for modality, into in pack.inputs.items():
@@ -157,19 +240,16 @@ def _projections(pack: Pack) -> Iterator[tuple[str, str]]:
     for name in MODALITIES:
         due[f"{name}_output_projection"] = {"in_width": hidden}
     for part, sizes in due.items():
-        config = read_config(pack.folder / part)
-        if not config.get(CLASS):
-            continue
         for name, size in sizes.items():
-            if config.get(name) != size:
-                yield part, f"{name} should be {size}, is {config.get(name)}"
+            if part in configs and (found := configs[part].get(name)) != size:
+                yield part, f"{name} should be {size}, is {found}"
 
 
-def _books(pack: Pack) -> Iterator[tuple[str, str]]:
+def _books(pack: Pack, adapter: Config) -> Iterator[tuple[str, str]]:
     """Whether the codes that an adapter has rows for stand where the vocabulary has such codes."""
     size = pack.vocabulary.text_size
     codes = {(place.first - size, place.count) for place in pack.vocabulary.codes.values()}
-    for count, _, *places in read_config(pack.folder / "llm_adapter").get("books", ()):
+    for count, _, *places in adapter.get("books", ()):
         for place in places:
             if (place, count) not in codes:
                 yield (
@@ -178,18 +258,24 @@ def _books(pack: Pack) -> Iterator[tuple[str, str]]:
                 )
 
 
-def _opens(file: Path) -> bool:
+def opens(file: Path) -> bool:
+    """Whether a file is safetensors, whole by its header."""
     try:
         with safe_open(file, framework="np"):
             return True
-    except SafetensorError:
+    except (SafetensorError, OSError):
         return False
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
 
 
-RULES: Mapping[str, Rule] = {
-    "digests": _digests, "no pickle": _no_code, "vocabulary": _vocabulary, "licences": _licences, "shapes": _shapes,
-}  # fmt: skip
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    "digests": (_digests,),
+    "no pickle": (_no_code,),
+    "vocabulary": (_vocabulary, _tokeniser, _units),
+    "licences": (_licences,),
+    "shapes": (_shapes, _weights),
+}
+"""By name, each in steps: where one meets a file that cannot be read, the others are tried all the same."""

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -179,7 +179,10 @@ class Pack:
 
 
 def open_pack(name: str) -> Pack:
-    """Open a pack by name or path. Raises Precondition for what is missing, malformed, changed or a pickle."""
+    """Open a pack by name or path.
+
+    Raises Precondition for what is missing, malformed, changed, a pickle or outside.
+    """
     pack = read_pack(name)
     check_files(pack.folder, pack.manifest)
     return pack
@@ -201,8 +204,40 @@ def read_pack(name: str) -> Pack:
     return Pack(folder, manifest, hashlib.sha256(raw).hexdigest())
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object that a file of a pack holds. Raises Precondition naming the file when it holds none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it is no JSON object")
+    except (OSError, RecursionError, ValueError) as error:
+        raise Precondition(
+            f"{path.parent.name}/{path.name} is malformed: {error}", reason="PACK_MALFORMED",
+            field=path.parent.name,
+        ) from error  # fmt: skip
+    return found
+
+
+def strays(folder: Path, manifest: Manifest) -> list[str]:
+    """The paths of a manifest that leave the pack: absolute, upwards or through a link."""
+    base = manifest.base_model
+    return [path for path in (base.folder, base.tokenizer, *manifest.files) if not _stays(folder, path)]
+
+
+def _stays(folder: Path, path: str) -> bool:
+    """Whether a path names what lies in the folder, which itself may be reached through a link."""
+    below = Path(path)
+    steps = (folder / step for step in (below, *below.parents) if step.name)
+    return not (below.is_absolute() or ".." in below.parts or any(step.is_symlink() for step in steps))
+
+
 def check_files(folder: Path, manifest: Manifest) -> None:
-    """Compare every file with its digest. Raises Precondition naming the first that is missing, changed or a pickle."""
+    """Compare every file with its digest.
+
+    Raises Precondition naming the first that is outside, missing, changed or a pickle.
+    """
+    for path in strays(folder, manifest):
+        raise Precondition(f"{path} lies outside the pack", reason="PACK_FILE_OUTSIDE", field=path)
     for path, digest in manifest.files.items():
         file = folder / path
         if file.suffix in PICKLES:

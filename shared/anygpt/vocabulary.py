@@ -18,6 +18,11 @@ from anygpt.errors import InvalidInput, Precondition
 from anygpt.topology import MODALITIES, MODALITY_NAMES, Modality
 
 ModalityName = Literal["text", "image", "video", "speech", "audio"]
+NumberedToken = Annotated[
+    str, Field(pattern=r"^[^{}]*\{\}[^{}]*$", description="Text of a token, with {} for its number.")
+]
+MOST_ROWS = 1 << 20
+"""Most rows of a vocabulary, text included: more than any published one has."""
 
 
 class _Block(BaseModel):
@@ -45,7 +50,7 @@ class CodesBlock(_Block):
     cycle: int = Field(
         default=1, gt=0, description="Codebook layers that take turns, in equal bands of the block."
     )
-    token: str = Field(description="Text of a token, with {} for its number.")
+    token: NumberedToken
 
     @property
     def size(self) -> int:
@@ -73,7 +78,7 @@ class SignalsBlock(_Block):
     kind: Literal["signals"] = "signals"
     modality: ModalityName
     count: int = Field(gt=0)
-    token: str
+    token: NumberedToken
 
     @property
     def size(self) -> int:
@@ -89,7 +94,7 @@ class MarksBlock(_Block):
     count: int = Field(gt=0)
     after: int = Field(default=0, ge=0, description="Codes before the first mark, such as a key frame's.")
     every: int = Field(gt=0, description="Codes from one mark to the next.")
-    token: str
+    token: NumberedToken
 
     @property
     def size(self) -> int:
@@ -164,6 +169,13 @@ class VocabularyLayout(_Block):
 
     text_size: int = Field(gt=0)
     blocks: tuple[Block, ...]
+
+    @model_validator(mode="after")
+    def _rows_are_bounded(self) -> VocabularyLayout:
+        rows = self.text_size + sum(block.size for block in self.blocks)
+        if rows > MOST_ROWS:
+            raise ValueError(f"the vocabulary has {rows:,} rows, {MOST_ROWS:,} at most are allowed")
+        return self
 
     @model_validator(mode="after")
     def _marks_stand_between_frames(self) -> VocabularyLayout:

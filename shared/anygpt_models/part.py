@@ -19,12 +19,15 @@ from safetensors.torch import save_file
 from torch import nn
 
 from anygpt.errors import Precondition
+from anygpt.pack import read_object
 from anygpt_models.eight_bits import unpacked
 
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 """The file name that diffusers gives to weights."""
 CLASS = "_class_name"
+UNFIT = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What a constructor raises for settings that are not its own."""
 
 Init = TypeVar("Init", bound=Callable[..., None])
 
@@ -55,8 +58,8 @@ class Part(nn.Module):
         settings = {name: value for name, value in facts.items() if not name.startswith("_")}
         try:
             return cls(**settings)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise _mismatch(cls, folder, "settings") from error
+        except UNFIT as error:
+            raise _mismatch(cls, folder, CONFIG) from error
 
     @classmethod
     def from_pretrained(
@@ -70,7 +73,7 @@ class Part(nn.Module):
         try:
             part.load_state_dict(unpacked(Path(folder) / WEIGHTS))
         except RuntimeError as error:
-            raise _mismatch(cls, folder, "weights") from error
+            raise _mismatch(cls, folder, WEIGHTS) from error
         nn.Module.to(part, torch_dtype or torch.float32)
         return part.eval()
 
@@ -107,9 +110,9 @@ def configured(init: Init) -> Init:
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
-    """What `config.json` of a part says; empty where there is none."""
+    """What `config.json` of a part says; empty where there is none. Raises Precondition when it is no object."""
     path = Path(folder) / CONFIG
-    return cast(dict[str, Any], json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    return read_object(path) if path.is_file() else {}
 
 
 def write_config(folder: Path, facts: Mapping[str, Any]) -> None:
@@ -117,7 +120,6 @@ def write_config(folder: Path, facts: Mapping[str, Any]) -> None:
     (folder / CONFIG).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _mismatch(kind: type[Part], folder: str | Path, what: str) -> Precondition:
-    return Precondition(
-        f"the {what} are not of {kind.__name__}", reason="PACK_PART_MISMATCH", field=Path(folder).name
-    )
+def _mismatch(kind: type[Part], folder: str | Path, file: str) -> Precondition:
+    part = Path(folder).name
+    return Precondition(f"{part}/{file} is not of {kind.__name__}", reason="PACK_PART_MISMATCH", field=part)

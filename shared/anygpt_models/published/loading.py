@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,27 +9,33 @@ import torch
 from torch import nn
 
 from anygpt.errors import Precondition
-from anygpt.pack import PICKLES
+from anygpt.pack import PICKLES, read_object
 
 
 def class_of(folder: Path) -> str:
-    """The class that a saved folder names: a pipeline's, a model's, or a part's of ours; empty where there is none."""
+    """The class that a saved folder names: a pipeline's, a model's, or a part's of ours; empty where there is none.
+
+    Raises Precondition when its file is malformed.
+    """
     for file in ("model_index.json", "config.json"):
         path = folder / file
         if path.is_file():
-            facts = json.loads(path.read_text(encoding="utf-8"))
-            return str(facts.get("_class_name") or next(iter(facts.get("architectures") or ()), ""))
+            match read_object(path):
+                case {"_class_name": str(name)} | {"architectures": [str(name), *_]}:
+                    return name
+            return ""
     return ""
 
 
 def refuse_pickles(folder: Path) -> None:
-    """Raise Precondition for a folder with weights whose reading can run code."""
-    found = sorted(path.name for path in folder.rglob("*") if path.suffix in PICKLES)
-    if found:
-        raise Precondition(
-            f"{folder.name} holds a pickle, {found[0]}: weights are safetensors", reason="PACK_PICKLE",
-            field=folder.name,
-        )  # fmt: skip
+    """Raise Precondition for a folder with weights whose reading can run code, or a link that could lead to some."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or path.suffix in PICKLES:
+            kind = "link" if path.is_symlink() else "pickle"
+            raise Precondition(
+                f"{folder.name} holds a {kind}, {path.name}: weights are safetensors", reason="PACK_PICKLE",
+                field=folder.name,
+            )  # fmt: skip
 
 
 def open_pipeline(folder: Path, kind: str, device: torch.device) -> Any:

@@ -2,10 +2,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
@@ -71,6 +76,87 @@ def test_a_pack_with_a_pickle_is_not_even_opened(copy: Path) -> None:
         open_pack(f"{copy}/")
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("w.gguf", b"\x80\x04.", "a pickle can run code: weights are safetensors"),
+        ("w.gguf", b"PK\3\4", "a pickle can run code: weights are safetensors"),
+        ("w.gguf", b"cos\nsystem\n", "the file is no GGUF"),
+        ("w.npz", b"\x80\x04.", "a pickle can run code: weights are safetensors"),
+        ("w.npz", b"PK\3\4", "the file holds more than plain arrays"),
+    ],
+)
+def test_a_pickle_is_refused_under_the_name_of_other_weights(
+    copy: Path, file: str, content: bytes, message: str
+) -> None:
+    (copy / "image_codec" / file).write_bytes(content)
+    listed(copy, f"image_codec/{file}")
+    assert defects(copy) == [Defect("no pickle", f"image_codec/{file}", message)]
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "plain"),
+    [
+        ("a.npy", np.zeros(3), True),
+        ("a.npy", np.array([{}]), False),
+        ("a.npy", np.zeros(1, dtype=[("b", object)]), False),
+        ("data.pkl", np.zeros(3), False),
+    ],
+)
+def test_an_archive_of_arrays_holds_numbers_alone(
+    copy: Path, name: str, array: NDArray[Any], plain: bool
+) -> None:
+    path = copy / "image_codec" / "w.npz"
+    with zipfile.ZipFile(path, "w") as archive, archive.open(name, "w") as member:
+        np.save(member, array)
+    listed(copy, "image_codec/w.npz")
+    assert [defect.rule for defect in defects(copy)] == ([] if plain else ["no pickle"])
+
+
+@pytest.mark.parametrize(
+    "path", ["{0}/outside.json", "../outside.json", "samples/../../outside.json", "samples/link.json"]
+)
+def test_a_file_outside_the_pack_is_refused_by_its_path(copy: Path, tmp_path: Path, path: str) -> None:
+    (tmp_path / "outside.json").write_text("{}")
+    path = path.format(tmp_path)
+    if "link" in path:
+        (copy / path).symlink_to(tmp_path / "outside.json")
+    listed(copy, path)
+    assert defects(copy) == [Defect("digests", path, "it is a link, or lies outside the pack")]
+    with pytest.raises(Precondition, match=f"{path} lies outside the pack"):
+        open_pack(f"{copy}/")
+
+
+@pytest.mark.parametrize("name", ["folder", "tokenizer"])
+def test_a_language_model_outside_the_pack_is_refused(copy: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(copy / "tokenizer", tmp_path / "other")
+    base = json.loads((copy / MANIFEST).read_text())["base_model"]
+    changed(copy, base_model=base | {name: "../other"})
+    assert [(defect.rule, defect.field) for defect in defects(copy)] == [("digests", "../other")]
+    with pytest.raises(Precondition, match="other lies outside the pack"):
+        open_pack(f"{copy}/")
+
+
+def test_a_folder_that_is_a_link_is_refused_whatever_it_holds(copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "weights.pt").write_bytes(b"\x80\x04.")
+    (copy / "vocoder" / "more").symlink_to(tmp_path / "hidden")
+    assert [(defect.rule, defect.field) for defect in defects(copy)] == [("digests", "vocoder/more")]
+
+
+def test_files_below_a_folder_that_is_a_link_are_not_opened(copy: Path, tmp_path: Path) -> None:
+    (copy / "vocoder").rename(tmp_path / "vocoder")
+    (copy / "vocoder").symlink_to(tmp_path / "vocoder")
+    with pytest.raises(Precondition, match=r"vocoder/.* lies outside the pack"):
+        open_pack(f"{copy}/")
+
+
+def test_a_pack_may_itself_be_reached_through_a_link(copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(copy)
+    assert defects(tmp_path / "link") == []
+    assert open_pack(f"{tmp_path}/link").manifest == read_pack(f"{copy}/").manifest
+
+
 def test_weights_of_another_shape_are_named(copy: Path) -> None:
     path = copy / "vocoder" / WEIGHTS
     tensors = load_file(path)
@@ -115,7 +201,7 @@ def test_units_that_are_not_as_many_as_the_codes_of_speech_are_named(copy: Path)
     ("book", "message"),
     [
         ([8, 4, 10], "8 codes stand after 10 tokens, where the vocabulary has none such"),
-        ([9000, 4, 10], f"{WEIGHTS} cannot be read: the settings are not of LanguageAdapter"),
+        ([9000, 4, 10], f"llm_adapter/{CONFIG} is not of LanguageAdapter"),
     ],
 )
 def test_rows_of_codes_that_the_vocabulary_has_not_are_named(
@@ -125,6 +211,63 @@ def test_rows_of_codes_that_the_vocabulary_has_not_are_named(
     path.write_text(json.dumps(json.loads(path.read_text()) | {"books": [book]}))
     listed(copy, f"llm_adapter/{CONFIG}")
     assert ("llm_adapter", message) in {(defect.field, defect.message) for defect in defects(copy)}
+
+
+TOKENIZER, UNITS = "tokenizer/tokenizer.json", "speech_units/units.json"
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "rule", "told"),
+    [
+        (TOKENIZER, b'{"model": ', "vocabulary", "tokenizer/tokenizer.json is malformed: Expecting value"),
+        (TOKENIZER, b"{}", "vocabulary", "tokenizer.json names no ids"),
+        (TOKENIZER, b'{"model": {"vocab": {}}}', "vocabulary", "tokenizer.json names no ids"),
+        (TOKENIZER, b'{"model": {"vocab": {"a": "b"}}}', "vocabulary", "tokenizer.json names no ids"),
+        (UNITS, b"[]", "vocabulary", "speech_units/units.json is malformed: it is no JSON object"),
+        (UNITS, b'{"pieces": 5}', "vocabulary", "units.json has no list of pieces"),
+        ("vocoder/config.json", b"{", "shapes", "vocoder/config.json is malformed: Expecting property name"),
+        ("vocoder/config.json", b"\xff{}", "shapes", "vocoder/config.json is malformed: 'utf-8' codec"),
+        ("vocoder/config.json", b"[" * 100_000, "shapes", "vocoder/config.json is malformed: maximum recursion"),
+        ("llm_adapter/config.json", b"[]", "shapes", "llm_adapter/config.json is malformed: it is no JSON object"),
+    ],
+)  # fmt: skip
+def test_a_malformed_file_is_one_defect_that_names_it(
+    copy: Path, path: str, content: bytes, rule: str, told: str
+) -> None:
+    (copy / path).write_bytes(content)
+    listed(copy, path)
+    [found] = defects(copy)
+    assert (found.rule, found.field) == (rule, Path(path).parent.name)
+    assert found.message.startswith(told)
+
+
+@pytest.mark.parametrize("settings", [{"books": [[8]]}, {"books": [5]}, {"books": None}, {"rank": 0}])
+def test_settings_that_no_part_can_have_are_one_defect(copy: Path, settings: Mapping[str, object]) -> None:
+    path = copy / "llm_adapter" / CONFIG
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+    listed(copy, f"llm_adapter/{CONFIG}")
+    message = f"llm_adapter/{CONFIG} is not of LanguageAdapter"
+    assert defects(copy) == [Defect("shapes", "llm_adapter", message)]
+
+
+@pytest.mark.parametrize("command", ["check", "show"])
+@pytest.mark.parametrize(
+    "change", [*({"token": token} for token in ("<{x}>", "<{", "<>", "<{}{}>")), {"count": 10**15}]
+)
+def test_a_vocabulary_that_cannot_be_written_out_is_refused(
+    copy: Path, command: str, change: Mapping[str, object]
+) -> None:
+    vocabulary = json.loads((copy / MANIFEST).read_text())["vocabulary"]
+    next(block for block in vocabulary["blocks"] if block["kind"] == "codes").update(change)
+    changed(copy, vocabulary=vocabulary)
+    result = CliRunner().invoke(pack, [command, f"{copy}/"])
+    assert isinstance(result.exception, Precondition)
+    assert "manifest.json is malformed" in result.exception.message
+
+
+def test_a_pack_without_a_licence_is_named(copy: Path) -> None:
+    changed(copy, licence=" ")
+    assert defects(copy) == [Defect("licences", MANIFEST, "the pack has no licence")]
 
 
 def test_a_part_without_a_licence_is_named(copy: Path) -> None:
@@ -140,6 +283,20 @@ def test_a_broken_pack_fails_the_command_with_each_defect_on_a_line(copy: Path) 
     result = CliRunner().invoke(pack, ["check", f"{copy}/"])
     assert result.exit_code == 1
     assert "samples/face.png: the file is missing" in result.output
+
+
+def test_files_that_cannot_be_read_leave_every_other_rule_tried(copy: Path) -> None:
+    for path in (TOKENIZER, UNITS, f"llm_adapter/{CONFIG}"):
+        (copy / path).write_text("[")
+        listed(copy, path)
+    (copy / "vocoder" / WEIGHTS).write_bytes(b"\xff" * 64)
+    changed(copy, licence="")
+    result = CliRunner().invoke(pack, ["check", f"{copy}/"])
+    assert result.exit_code == 1
+    told = [line.split(":")[0].strip() for line in result.output.splitlines() if line.startswith("  ")]
+    assert told == [
+        f"vocoder/{WEIGHTS}", "tokenizer", "speech_units", MANIFEST, "llm_adapter", "vocoder", f"vocoder/{WEIGHTS}",
+    ]  # fmt: skip
 
 
 def test_a_pack_is_shown_with_its_vocabulary_its_modalities_and_its_licences() -> None:

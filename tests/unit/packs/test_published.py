@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +159,82 @@ def test_what_is_absent_or_wrong_is_listed_before_anything_is_copied(
     assert not (tmp_path / "out").exists()
 
 
+LANGUAGE, PIPELINE = "llm/config.json", "image_pipeline/model_index.json"
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "told"),
+    [
+        (LANGUAGE, b"{", "llm: llm/config.json is malformed"),
+        (LANGUAGE, b"[]", "llm: llm/config.json is malformed: it is no JSON object"),
+        (PIPELINE, b"\xff", "image_pipeline: image_pipeline/model_index.json is malformed"),
+        ("llm/model.safetensors", b"\xff" * 64, "llm: model.safetensors is no safetensors"),
+        ("llm/model.safetensors", b"version https://git-lfs", "llm: model.safetensors is no safetensors"),
+        ("llm/model.safetensors", b"\x80\x04.", "llm: model.safetensors is no safetensors"),
+    ],
+)
+def test_a_malformed_source_is_listed_beside_what_is_absent(
+    anygpt: tuple[Path, PackRecipe], tmp_path: Path, path: str, content: bytes, told: str
+) -> None:
+    source = Path(shutil.copytree(anygpt[0], tmp_path / "source"))
+    (source / path).write_bytes(content)
+    shutil.rmtree(source / "audio_codec")
+    refused(anygpt[1], source, told, "audio_codec: absent")
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"vocab_size": None}, "rows are needed, it has None"),
+        ({"vocab_size": "32000"}, "rows are needed, it has 32000"),
+        ({"architectures": 5}, "llm: should be a LlamaForCausalLM, is no saved model"),
+    ],
+)
+def test_settings_of_another_type_are_listed(
+    anygpt: tuple[Path, PackRecipe], tmp_path: Path, settings: Mapping[str, object], told: str
+) -> None:
+    source = Path(shutil.copytree(anygpt[0], tmp_path / "source"))
+    (source / LANGUAGE).write_text(json.dumps(json.loads((source / LANGUAGE).read_text()) | settings))
+    refused(anygpt[1], source, told)
+
+
+def test_weights_that_are_cut_off_are_listed(anygpt: tuple[Path, PackRecipe], tmp_path: Path) -> None:
+    source = Path(shutil.copytree(anygpt[0], tmp_path / "source"))
+    path = source / "image_pipeline" / "unet" / "diffusion_pytorch_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    refused(anygpt[1], source, "image_pipeline: unet/diffusion_pytorch_model.safetensors is no safetensors")
+
+
+def test_a_source_with_a_folder_that_is_a_link_is_listed(
+    anygpt: tuple[Path, PackRecipe], tmp_path: Path
+) -> None:
+    source = Path(shutil.copytree(anygpt[0], tmp_path / "source"))
+    (source / "image_pipeline" / "more").symlink_to(source / "llm")
+    refused(anygpt[1], source, "image_pipeline: more is a link, and to no file")
+
+
+def refused(recipe: PackRecipe, source: Path, *told: str) -> None:
+    """The build tells all of it, and writes nothing."""
+    out = source.parent / "out"
+    with pytest.raises(Precondition) as caught:
+        build(recipe, source, out)
+    assert all(line in caught.value.message for line in told)
+    assert not out.exists()
+
+
+def test_a_pack_is_built_where_nothing_is(anygpt: tuple[Path, PackRecipe], tmp_path: Path) -> None:
+    (tmp_path / "old.pt").write_bytes(b"\x80\x04.")
+    with pytest.raises(Precondition, match="is not empty"):
+        build(anygpt[1], anygpt[0], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["old.pt"]
+
+
+def test_a_part_may_have_a_manifest_of_its_own(anygpt: tuple[Path, PackRecipe], tmp_path: Path) -> None:
+    source = Path(shutil.copytree(anygpt[0], tmp_path / "source"))
+    (source / "llm" / "manifest.json").write_text("{}")
+    assert "llm/manifest.json" in build(anygpt[1], source, tmp_path / "out").files
+
+
 def test_a_language_model_of_other_sizes_is_refused(anygpt: tuple[Path, PackRecipe], tmp_path: Path) -> None:
     from services.trainer.published import ANYGPT_7B
 
@@ -174,4 +251,15 @@ def test_a_pickle_in_a_pipeline_is_left_out_and_never_read(
     assert not [path for path in manifest.files if path.endswith(".bin")]
     (tmp_path / "out" / "image_pipeline" / "unet" / "more.bin").write_bytes(b"\x80\x04.")
     with pytest.raises(Precondition, match="holds a pickle"):
+        image_pipeline(open_pack(str(tmp_path / "out")), CPU)
+
+
+def test_a_pickle_behind_a_link_in_a_pipeline_is_never_read(
+    anygpt: tuple[Path, PackRecipe], tmp_path: Path
+) -> None:
+    build(anygpt[1], anygpt[0], tmp_path / "out")
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "weights.bin").write_bytes(b"\x80\x04.")
+    (tmp_path / "out" / "image_pipeline" / "more").symlink_to(tmp_path / "hidden")
+    with pytest.raises(Precondition, match="holds a link, more"):
         image_pipeline(open_pack(str(tmp_path / "out")), CPU)
