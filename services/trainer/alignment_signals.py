@@ -10,6 +10,7 @@ import json
 import random
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,8 @@ from services.trainer.alignment_model import gathered
 from services.trainer.alignment_sequence import TokenSequence, batches, collate
 from services.trainer.alignment_setup import Alignment
 from services.trainer.alignment_sheets import decoded
-from services.trainer.data import dialogues, world
+from services.trainer.data import dialogues, ideas, world
+from services.trainer.data.composed import Composition
 from services.trainer.data.ideas import Sound
 from services.trainer.data.messages import Dialogue
 from services.trainer.data.split import shows_held_out
@@ -47,6 +49,8 @@ FAMILIES: dict[str, int] = {"image": 32, "video": 28, "audio": 24, "dialogue": 1
 """How often a plain request for a modality comes, and a dialogue of any family."""
 SCENE_FAMILIES: dict[str, int] = {"scene": 90, "scene_follow": 10}
 """The same for composed scenes, whose second and third thing are learned from many."""
+ALONE = 0.25
+"""Share of a fit that is for single things alone."""
 FIT_ROWS = 96
 NOISE = 0.1
 """Noise on each number of a signal, as a share of its spread: no wording should be learned by heart."""
@@ -65,14 +69,15 @@ def signal(recipe: Recipe, alignment: Alignment) -> None:
     folder = recipe.folder / "signals"
     _Reader(recipe, alignment, folder).read_all(READING * recipe.minutes)
     loss = ConditionLoss(Conditions.of_pack(recipe.pack))
+    steps = min(recipe.amount(AMOUNTS)["fit_steps"], recipe.steps)
     for modality, found in kept_signals(folder).items():
-        steps = min(recipe.amount(AMOUNTS)["fit_steps"], recipe.steps)
-        short = replace(recipe, steps=steps, minutes=FITTING[modality] * recipe.minutes)
-        run = short.run(f"alignment_{modality}_output", learning_rate=1e-3, bf16=False)
         projection = alignment.model.out[modality]
         assert isinstance(projection, Part)
-        project = partial(_projected, projection, found.vectors)
-        _fit(run, projection, modality, found, loss, decoded(recipe, modality, project, found.captions))
+        for name, some, share in lessons(f"alignment_{modality}_output", found):
+            short = replace(recipe, steps=steps, minutes=share * FITTING[modality] * recipe.minutes)
+            run = short.run(name, learning_rate=1e-3, bf16=False)
+            project = partial(_projected, projection, some.vectors)
+            _fit(run, projection, modality, some, loss, decoded(recipe, modality, project, some.captions))
         recipe.keep(projection, f"{modality}_output_projection")
 
 
@@ -158,6 +163,30 @@ def _dialogue(writer: dialogues.Writer, pick: random.Random) -> Dialogue:
     )
 
 
+def lessons(name: str, found: Signals) -> list[tuple[str, Signals, float]]:
+    """What a projection is fitted to, and in which share of its minutes; single things first, where there are scenes.
+
+    Three things are not learned in minutes, and what one thing is was not learned beside them: after four minutes 34 %
+    of 64 single things were drawn as what they are, and 89 % with a quarter of the time for them alone.
+    """
+    alone = [row for row, shown in enumerate(found.captions) if not is_scene(shown)]
+    if len(alone) in {0, len(found.captions)}:
+        return [(name, found, 1.0)]
+    single = Signals(found.vectors[alone], [found.captions[row] for row in alone])
+    return [(f"{name}_alone", single, ALONE), (name, found, 1 - ALONE)]
+
+
+def balanced(scenes: Sequence[bool]) -> Tensor:
+    """Weights [N] with which single things and scenes are drawn equally often."""
+    marks = torch.tensor(scenes)
+    return torch.where(marks, 1 / marks.sum().clamp_min(1), 1 / (~marks).sum().clamp_min(1))
+
+
+def is_scene(caption: str) -> bool:
+    """Whether a caption is of a composed scene."""
+    return isinstance(ideas.meaning(caption), Composition)
+
+
 def _projected(projection: Part, signals: Tensor, rows: Tensor) -> Tensor:
     condition: Tensor = projection(signals[rows])
     return condition
@@ -167,12 +196,12 @@ def _fit(
     run: Run, projection: Part, modality: ModalityName, found: Signals, loss: ConditionLoss,
     sample: Sample | None,
 ) -> None:  # fmt: skip
-    """Regress the conditions of captions from signals, row by row."""
-    given = found.vectors
+    """Regress the conditions of captions from signals, row by row; single things and scenes are as many."""
+    given, weights = found.vectors, balanced([is_scene(caption) for caption in found.captions])
     noise = NOISE * given.std(0, correction=0)
 
     def step(_: int) -> Tensor:
-        rows = torch.randint(len(given), (FIT_ROWS,))
+        rows = torch.multinomial(weights, FIT_ROWS, replacement=True)
         projected = projection(given[rows] + noise * torch.randn_like(given[rows]))
         return loss(modality, projected, [found.captions[row] for row in rows.tolist()])
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from services.trainer.alignment_signals import FITTING, READING, kept_signals
+from services.trainer.alignment_signals import FITTING, READING, Signals, balanced, kept_signals, lessons
 
 
 def test_kept_signals_stand_beside_their_captions_whatever_the_chunk(tmp_path: Path) -> None:
@@ -23,3 +23,25 @@ def test_kept_signals_stand_beside_their_captions_whatever_the_chunk(tmp_path: P
 
 def test_reading_and_fitting_take_the_whole_of_the_minutes() -> None:
     assert READING + sum(FITTING.values()) == pytest.approx(1)
+
+
+def test_what_one_thing_is_comes_before_where_three_things_are() -> None:
+    shown = [
+        "a cat on a red background",
+        "a cat at the left on a red background",
+        "a dog on a blue background",
+    ]
+    found = Signals(torch.arange(3.0)[:, None, None], shown)
+    (first, single, some), (last, whole, rest) = lessons("image", found)
+    assert first != last
+    assert single.captions == [shown[0], shown[2]]
+    assert single.vectors.flatten().tolist() == [0.0, 2.0]
+    assert whole is found
+    assert some + rest == 1
+    assert lessons("image", single) == [("image", single, 1.0)]
+
+
+def test_single_things_and_scenes_are_fitted_equally_often() -> None:
+    weights = balanced([True, True, True, False])
+    assert weights[:3].sum() == weights[3]
+    assert balanced([False, False]).tolist() == [0.5, 0.5]
