@@ -12,7 +12,6 @@ from typing import Any
 from celery import Celery
 from celery.exceptions import Reject, WorkerShutdown
 from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
 from anygpt.errors import Unavailable
 from anygpt.settings import ServiceSettings
@@ -116,7 +115,7 @@ class QueueWorker:
                 # Kombu dates what is delivered and never again, though its timeout counts from that date.
                 pipe.zadd(qos.unacked_index_key, dict.fromkeys(qos._delivered, time.time()), xx=True)
                 pipe.execute()
-        except RedisError as error:
+        except qos.channel.connection_errors as error:
             log.warning("the task under way was not held: %s", type(error).__name__)
 
     def refuse(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -112,7 +113,7 @@ def sibling(folder: Path, target: Path, content: dict[str, Any]) -> Path:
     target.mkdir()
     for part in folder.iterdir():
         if part.is_dir():
-            (target / part.name).symlink_to(part)
+            shutil.copytree(part, target / part.name)
     write_manifest(target, content)
     return target
 

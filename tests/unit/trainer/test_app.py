@@ -98,7 +98,7 @@ def curve(folder: Path) -> Curve:
 async def test_an_order_that_a_shutdown_stops_is_taken_up_by_another_trainer_where_it_was(
     settings: Settings, runtime: Runtime, caplog: pytest.LogCaptureFixture
 ) -> None:
-    queue, order = open_queue(settings.broker, QUEUE, HELD_S), Order(stage=STAGE, minutes=0.5)
+    queue, order = open_queue(settings.broker, QUEUE, HELD_S), Order(stage=STAGE, minutes=1.0)
     await enqueue(queue, TAKE_ORDER, order.order_id, order.stage, order.minutes)
     folder, served = settings.cache / "orders" / order.order_id, Path(settings.pack) / "manifest.json"
     before = served.read_bytes()

@@ -19,9 +19,11 @@ from services.trainer.loop import Run, train
 from services.trainer.sheet import Sheet
 
 LEARN = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from tests.unit.vision.test_loop import learn
+# Whoever is started in the background ignores it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 learn(Path(sys.argv[1]), steps=60, resume=sys.argv[2] == "resume", pause=float(sys.argv[3]))
 """
 
