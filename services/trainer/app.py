@@ -77,7 +77,7 @@ class Trainer:
     def _done(self, order: Order, folder: Path) -> Order:
         """Go on with an order as the store has it, and let the store have its end before it is gone from here."""
         self._surely(lambda: self._kept.fetch(order.order_id))
-        order = order.as_told(folder)
+        order = told_in(folder) or order
         if order.is_open:
             order = self._run(order.now("running", folder), folder)
         self._surely(lambda: self._kept.keep(order.order_id))

@@ -34,10 +34,6 @@ class Order(BaseModel):
         """Whether there is something left to do."""
         return self.state in {"waiting", "running"}
 
-    def as_told(self, folder: Path) -> Order:
-        """The order as its folder has it, where it has it: a message may come again after the order's end."""
-        return told_in(folder) or self
-
     def now(self, state: Literal["running", "done", "failed"], folder: Path) -> Order:
         """The order in another state, which is written into its folder."""
         told = self.model_copy(update={"state": state})
@@ -48,7 +44,7 @@ class Order(BaseModel):
 
 
 def told_in(folder: Path) -> Order | None:
-    """The order of a folder, where there is one that can be read."""
+    """The order as its folder has it, where it has one that can be read: a message may come again after its end."""
     try:
         return Order.model_validate_json((folder / FILE).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

@@ -45,11 +45,11 @@ def fetch(
     """Bring the pack, runs and log of an order from the store, as far as they are."""
     import asyncio
 
-    from services.trainer.order import Order
+    from services.trainer.order import Order, told_in
     from services.trainer.settings import Settings
 
     count = asyncio.run(_fetch(Settings() if store is None else Settings(store=store), order_id, out))
-    state = Order(order_id=order_id).as_told(out / order_id).state
+    state = (told_in(out / order_id) or Order(order_id=order_id)).state
     print(f"{state}: {count} files in {out / order_id}")
 
 

@@ -55,7 +55,7 @@ def open_queue(url: str, name: str = "anygpt", held_s: float = HARD_LIMIT_S) -> 
         task_ignore_result=True,
         worker_prefetch_multiplier=1,
         broker_connection_retry_on_startup=True,
-        broker_transport_options=options if url.startswith("redis") else {},
+        broker_transport_options=options if _gives_back(url) else {},
         task_default_queue=name,
         worker_hijack_root_logger=False,
     )
@@ -80,7 +80,7 @@ class QueueWorker:
         self._idle = threading.Event()
         self._idle.set()
         self.is_draining = False
-        self.gives_back = str(queue.conf.broker_url).startswith("redis")
+        self.gives_back = _gives_back(queue.conf.broker_url)
         """Whether the broker gives what a lost worker had to another."""
 
     def open(self, name: str, task: Callable[..., None]) -> None:
@@ -134,6 +134,11 @@ class QueueWorker:
     async def close(self) -> None:
         """Disconnect; a task that has not ended ends with the process."""
         await asyncio.to_thread(self._queue.close)
+
+
+def _gives_back(url: str) -> bool:
+    """Whether a broker dates what it delivers: Redis alone."""
+    return url.startswith("redis")
 
 
 def _shut_down() -> None:

@@ -41,15 +41,21 @@ def learn(folder: Path, steps: int, resume: bool = False, pause: float = 0.0) ->
     return model.state_dict()
 
 
+def interrupt(folder: Path, number: signal.Signals) -> int:
+    """Send a signal to a process that learns, after its first checkpoint; how the process ended."""
+    command = [sys.executable, "-c", LEARN, str(folder), "start", "0.1"]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}) as child:
+        while not (folder / "checkpoint.safetensors").exists():
+            assert child.poll() is None
+            time.sleep(0.05)
+        child.send_signal(number)
+    return child.returncode
+
+
 def test_a_run_that_was_killed_goes_on_as_if_it_had_never_stopped(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     expected = learn(whole, steps=60)
-    command = [sys.executable, "-c", LEARN, str(killed), "start", "0.1"]
-    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}) as child:
-        while not (killed / "checkpoint.safetensors").exists():
-            assert child.poll() is None
-            time.sleep(0.05)
-        child.send_signal(signal.SIGKILL)
+    interrupt(killed, signal.SIGKILL)
     assert len(Curve(killed).rows()) < 60
     found = learn(killed, steps=60, resume=True)
     for name, weight in expected.items():
@@ -63,13 +69,7 @@ def test_a_run_that_is_stopped_within_a_step_goes_on_as_if_it_had_never_stopped(
 ) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     expected = learn(whole, steps=60)
-    command = [sys.executable, "-c", LEARN, str(stopped), "start", "0.05"]
-    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}) as child:
-        while not (stopped / "checkpoint.safetensors").exists():
-            assert child.poll() is None
-            time.sleep(0.02)
-        child.send_signal(number)
-    assert child.returncode != 0
+    assert interrupt(stopped, number) != 0
     assert 10 <= len(Curve(stopped).rows()) < 60
     found = learn(stopped, steps=60, resume=True)
     for name, weight in expected.items():
