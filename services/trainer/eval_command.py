@@ -40,14 +40,15 @@ def evaluate(
     """Measure a pack on held-out combinations, by judges that share no weights with it, with 95 % intervals.
 
     The first run trains two judges, which takes some minutes. A run of some of the rows is printed, and not kept
-    in the pack.
+    in the pack; nor is one that asked less than the table of the same pack that is there. That table's note and
+    column stay where they are not given anew.
     """
     from rich.console import Console
 
     from anygpt.errors import InvalidInput
     from anygpt.pack import open_pack
     from services.trainer.evaluation import run, table
-    from services.trainer.evaluation.gallery import write_gallery
+    from services.trainer.evaluation.report import Report
     from services.trainer.evaluation.result import Beside
 
     other = Beside.read(beside) if beside else None
@@ -55,14 +56,11 @@ def evaluate(
     if not chosen:
         raise InvalidInput(f"no row has {rows!r} in its name", field="--rows")
     opened = open_pack(pack)
+    report = Report.open(out or (None if rows else opened.folder), gallery, spares_larger=out is None)
     plan = run.Plan(
         chosen, items, has_gallery=gallery is not None, minutes=minutes or math.inf, is_resumed=resume
     )
     result, shown = run.evaluate(opened, cache.expanduser(), plan)
-    result = replace(result, note=note, beside=other)
-    for one in result.tables():
+    result, said = report.write(replace(result, note=note, beside=other), shown)
+    for one in [*result.tables(), *([said] if said else [])]:
         Console().print(one)
-    if out or not rows:
-        result.write(out or opened.folder)
-    if gallery:
-        write_gallery(gallery, f"What {result.pack} makes", shown)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from anygpt import topology
-from anygpt.errors import AnyGPTError, from_failure
+from anygpt.errors import DeadlineExpired, RequestCancelled, from_failure
 from anygpt.v1 import anygpt_service_pb2, types_pb2
 
 Event = anygpt_service_pb2.Event
@@ -57,8 +57,10 @@ class Answer:
             self.spans[event.span_index] = AnswerSpan(name)
         elif kind == "failed":
             raise from_failure(event.failed.failure)
-        elif kind in ("cancelled", "expired"):
-            raise AnyGPTError(f"the request was {kind}", reason=kind.upper())
+        elif kind == "cancelled":
+            raise RequestCancelled("the request was cancelled", reason="CANCELLED")
+        elif kind == "expired":
+            raise DeadlineExpired("the request's deadline has passed", reason="EXPIRED")
         elif kind == "finished":
             self.usage = event.finished.usage
             self.is_truncated = event.finished.reason == anygpt_service_pb2.FINISH_REASON_TRUNCATED

@@ -30,5 +30,14 @@ def embedded(data: Path, pack: str = "mini") -> Iterator[str]:
         yield line.removeprefix("ready on ").strip()
     finally:
         process.terminate()
-        process.wait(STOP_S)
+        _end(process)
         process.stdout.close()
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Wait until it has ended; what hangs is killed."""
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -94,6 +94,11 @@ class OutputEntry(_Entry):
     formats: tuple[str, ...] = Field(default=(), description="The first is the default.")
     sampling: SamplingEntry
 
+    @property
+    def has_one_length(self) -> bool:
+        """Whether every span is as long as any other, so that no span ends too late."""
+        return self.path == "signals" or self.min_count == self.max_count
+
 
 class ModalityEntry(_Entry):
     """What the pack can do with one modality."""
@@ -110,6 +115,8 @@ class PromptEntry(_Entry):
     before_user: str
     before_assistant: str
     after_turn: str
+    after_system: str | None = Field(default=None, description="Where it is not as after a turn.")
+    after_answer: str | None = Field(default=None, description="Where it is not as after a message.")
     stop: tuple[str, ...] = Field(description="Tokens that end the answer.")
     speech_suffix: str = Field(default="", description="Put after a spoken message.")
 

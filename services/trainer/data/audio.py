@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,12 +23,24 @@ from services.trainer.data.composer import STEP_SECONDS, STEPS, Note, compose, e
 from services.trainer.data.ideas import Music
 from services.trainer.data.sounds import synthesise
 from services.trainer.data.split import is_held_out
-from services.trainer.data.stored import STRICT, array, floats, records, write_records, wrong_split
+from services.trainer.data.stored import (
+    STRICT,
+    array,
+    build_once,
+    floats,
+    records,
+    write_records,
+    wrong_split,
+)
 
 SAMPLES = round(STEPS * STEP_SECONDS * SAMPLE_RATE)
 """81,920 samples, 5.12 s."""
 TRAINED, HELD_OUT = 12, 2
 """Variations of each piece of music and of each sound."""
+ASKED, ASKED_MORE, ASKED_FROM = 64, 4, 1000
+"""Recordings that an evaluation has for itself: of each sound and each piece that is held out, and of each other
+piece; their first variation.
+"""
 EXERCISES = 24
 """That every instrument plays: the same ones, in no mood."""
 SOUND_FACTOR = 2
@@ -94,8 +107,7 @@ class Clips:
 def clips(cache: Path) -> Clips:
     """Read the clips from the cache, after building them when they are not there."""
     folder = cache / "data" / "audio"
-    if not (folder / "clips.json").exists():
-        _build(folder)
+    build_once(folder / "clips.json", lambda: _build(folder))
     return _read(folder, "clips")
 
 
@@ -105,21 +117,27 @@ def exercises(cache: Path) -> Clips:
     They show how an instrument sounds, and so leave out nothing but moods for those that are kept for judging.
     """
     folder = cache / "data" / "audio"
-    if not (folder / "exercises.json").exists():
-        _build_exercises(folder)
+    build_once(folder / "exercises.json", lambda: _build_exercises(folder))
     return _read(folder, "exercises")
 
 
-def _read(folder: Path, name: str) -> Clips:
+def asked(cache: Path) -> Clips:
+    """Recordings that an evaluation asks about, and nothing learns from; read from the cache, or built."""
+    folder = cache / "data" / "audio"
+    build_once(folder / "asked.json", lambda: _build_asked(folder))
+    return _read(folder, "asked", {True})
+
+
+def _read(folder: Path, name: str, splits: AbstractSet[bool] = frozenset({True, False})) -> Clips:
     stored: _Index = records(folder / f"{name}.json", _Index)
-    _check_split(f"{name}.json", stored.clips)
+    _check_split(f"{name}.json", stored.clips, splits)
     samples = array(folder / f"{name}.npy", (len(stored.clips), SAMPLES), np.int16)
     exact = list(range(len(stored.clips))) if stored.exact is None else stored.exact
     return Clips(samples, stored.clips, exact)
 
 
-def _check_split(name: str, index: list[Clip]) -> None:
-    """Each recording is there once, and of each piece and sound some are held out."""
+def _check_split(name: str, index: list[Clip], due: AbstractSet[bool]) -> None:
+    """Each recording is there once, and each piece and sound is in all splits that are due."""
     splits: dict[str, set[bool]] = defaultdict(set)
     recorded = Counter((clip.caption, clip.instrument, clip.variation) for clip in index)
     for clip in index:
@@ -127,8 +145,9 @@ def _check_split(name: str, index: list[Clip]) -> None:
         if recorded[clip.caption, clip.instrument, clip.variation] > 1:
             raise wrong_split(name, f"variation {clip.variation} of {clip.caption!r} is there twice")
     for caption, found in splits.items():
-        if caption and found != {True, False}:
-            raise wrong_split(name, f"of {caption!r} all is held out, or nothing")
+        if caption and found != due:
+            wrong = "not all is held out" if due == {True} else "all is held out, or nothing"
+            raise wrong_split(name, f"of {caption!r} {wrong}")
 
 
 def _is_kept(clip: Clip) -> bool:
@@ -140,12 +159,43 @@ def _build(folder: Path) -> None:
     samples, index = [], []
     for instrument in world.INSTRUMENTS:
         music = _music(instrument)
-        samples.append(_render([compose(clip.mood, clip.variation) for clip in music], instrument))
+        samples.append(_played(music, instrument))
         index += music
     sounds = [clip for sound in world.SOUNDS for clip in _sounds(sound)]
-    samples.append(np.stack([_finished(synthesise(clip.sound, clip.variation, SAMPLES)) for clip in sounds]))
-    index += sounds
-    _write(folder, "clips", samples, index)
+    _write(folder, "clips", [*samples, _synthesised(sounds)], index + sounds)
+
+
+def _build_asked(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    samples, index = [], []
+    for first, instrument in enumerate(world.INSTRUMENTS):
+        music = [
+            Clip(world.music_caption(instrument, mood), instrument, mood, "", variation, held_out=True)
+            for mood in world.MOODS
+            for variation in _variations(first, ASKED if is_held_out(Music(instrument, mood)) else ASKED_MORE)
+        ]
+        samples.append(_played(music, instrument))
+        index += music
+    sounds = [
+        Clip(world.sound_caption(sound), "", "", sound, variation, held_out=True)
+        for sound in world.SOUNDS
+        for variation in _variations(0, ASKED)
+    ]
+    _write(folder, "asked", [*samples, _synthesised(sounds)], index + sounds)
+
+
+def _variations(place: int, count: int) -> range:
+    """Those of one instrument: no two play the same notes."""
+    first = ASKED_FROM + ASKED * place
+    return range(first, first + count)
+
+
+def _played(music: list[Clip], instrument: str) -> NDArray[np.int16]:
+    return _render([compose(clip.mood, clip.variation) for clip in music], instrument)
+
+
+def _synthesised(sounds: list[Clip]) -> NDArray[np.int16]:
+    return np.stack([_finished(synthesise(clip.sound, clip.variation, SAMPLES)) for clip in sounds])
 
 
 def _build_exercises(folder: Path) -> None:
@@ -189,19 +239,29 @@ def _render(pieces: list[list[Note]], instrument: str) -> NDArray[np.int16]:
         midi, raw = Path(folder) / "pieces.mid", Path(folder) / "pieces.raw"
         _write_midi(pieces, instrument, midi)
         command = ["fluidsynth", "-ni", "-q", "-R", "0", "-C", "0", "-g", "0.5", "-r", str(RENDER_RATE)]
-        tools.run([*command, "-T", "raw", "-O", "float", "-F", raw, SOUND_FONT, midi], NEEDED)
-        stereo = np.fromfile(raw, dtype=np.float32).reshape(-1, 2)
-    mono = stereo.mean(axis=1, dtype=np.float64)
+        said = tools.run([*command, "-T", "raw", "-O", "float", "-F", raw, SOUND_FONT, midi], NEEDED)
+        mono = _mono(raw)
     length, slot = 3 * SAMPLES, round(SLOT_SECONDS * RENDER_RATE)
-    mono = np.pad(mono, (0, max(0, len(pieces) * slot - len(mono))))
-    return np.stack(
-        [_finished(_decimated(mono[row * slot : row * slot + length])) for row in range(len(pieces))]
-    )
+    waves = [mono[row * slot : row * slot + length] for row in range(len(pieces))]
+    # It exits with 0 when the disk is full, and when it plays another font for one that it can not read.
+    if "error" in said:
+        raise tools.failed("fluidsynth", said)
+    if len(waves[-1]) < length or not all(wave.any() for wave in waves):
+        raise tools.failed("fluidsynth", f"of {instrument} something is cut off or silent")
+    return np.stack([_finished(_decimated(wave)) for wave in waves])
+
+
+def _mono(raw: Path) -> NDArray[np.float64]:
+    """The mean of both channels; nothing where nothing was written."""
+    stereo = np.fromfile(raw, dtype=np.float32) if raw.exists() else np.empty(0, np.float32)
+    mono: NDArray[np.float64] = stereo[: len(stereo) // 2 * 2].reshape(-1, 2).mean(axis=1, dtype=np.float64)
+    return mono
 
 
 def _write_midi(pieces: list[list[Note]], instrument: str, path: Path) -> None:
     """Write a MIDI file whose tick is one millisecond."""
-    import mido  # only who builds the data needs it
+    with tools.from_extra("data"):
+        import mido
 
     track = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=1_000_000)])
     track.append(mido.Message("program_change", program=world.INSTRUMENTS[instrument]))

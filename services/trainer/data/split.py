@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 
 from services.trainer.data import composed, ideas
 from services.trainer.data.composed import Composition
 from services.trainer.data.ideas import Idea
 from services.trainer.data.messages import MEDIA, Dialogue
+from services.trainer.data.world import Scene
 
 EVERY = 5
 
 
 def is_held_out(idea: Idea) -> bool:
-    """Whether a scene, a piece or a sound is kept for judging; sounds have one part, so none of them is."""
+    """Whether an idea is kept from training: it is one of the chosen fifth, or a clip that shows a picture of it."""
     if isinstance(idea, Composition):
         return composed.is_held_out(idea)
+    return is_chosen(idea) or (isinstance(idea, Scene) and is_chosen(replace(idea, motion="")))
+
+
+def is_chosen(idea: Idea) -> bool:
+    """Whether a scene or a piece is of the fifth that is asked about; sounds have one part, so none of them is."""
     return not isinstance(idea, ideas.Sound) and zlib.crc32(ideas.caption(idea).encode()) % EVERY == 0
 
 

@@ -5,8 +5,10 @@ All raise InvalidInput, with the reason DATA_MISSING, DATA_MALFORMED or DATA_SPL
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ def records(path: Path, form: Any) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise _malformed(path, f"{place}: {first['msg']}" if place else first["msg"]) from error
+        raise malformed(path, f"{place}: {first['msg']}" if place else first["msg"]) from error
 
 
 def write_records(path: Path, content: Any) -> None:
@@ -41,10 +43,25 @@ def write_records(path: Path, content: Any) -> None:
 
 def made_once(path: Path, form: Any, make: Callable[[], Any]) -> Any:
     """What a JSON file holds; where it is not there yet, what it is to hold is made first."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_records(path, make())
+    build_once(path, lambda: write_records(path, make()))
     return records(path, form)
+
+
+def build_once(last: Path, build: Callable[[], None]) -> None:
+    """Build what is whole when its last file is there; of several processes one does, and the others wait for it."""
+    if not last.exists():
+        with alone(last):
+            if not last.exists():
+                build()
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """One process at a time, of all that come for the same path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def array(path: Path, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
@@ -52,7 +69,7 @@ def array(path: Path, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
     try:
         found: NDArray[Any] = np.lib.format.open_memmap(_there(path), mode="r")
     except (ValueError, EOFError) as error:
-        raise _malformed(path, str(error)) from error
+        raise malformed(path, str(error)) from error
     return _formed(path, found, shape, dtype)
 
 
@@ -61,7 +78,7 @@ def waveform(path: Path, samples: int) -> NDArray[np.int16]:
     try:
         found: NDArray[np.int16] = load_file(_there(path))["waveform"]
     except (SafetensorError, KeyError) as error:
-        raise _malformed(path, str(error)) from error
+        raise malformed(path, str(error)) from error
     return _formed(path, found, (samples,), np.int16)
 
 
@@ -75,6 +92,11 @@ def wrong_split(name: str, what: str) -> InvalidInput:
     return InvalidInput(f"{name}: {what}", reason="DATA_SPLIT", field=name)
 
 
+def malformed(path: Path, what: str) -> InvalidInput:
+    """The error for a file that is not what it should be."""
+    return InvalidInput(f"{path.name}: {what}", reason="DATA_MALFORMED", field=path.name)
+
+
 def _there(path: Path) -> Path:
     if not path.exists():
         raise InvalidInput(f"{path.name} is missing", reason="DATA_MISSING", field=path.name)
@@ -83,9 +105,5 @@ def _there(path: Path) -> Path:
 
 def _formed(path: Path, found: NDArray[Any], shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
     if found.shape != shape or found.dtype != dtype:
-        raise _malformed(path, f"{found.dtype}{[*found.shape]}, not {np.dtype(dtype)}{[*shape]}")
+        raise malformed(path, f"{found.dtype}{[*found.shape]}, not {np.dtype(dtype)}{[*shape]}")
     return found
-
-
-def _malformed(path: Path, what: str) -> InvalidInput:
-    return InvalidInput(f"{path.name}: {what}", reason="DATA_MALFORMED", field=path.name)

@@ -9,7 +9,7 @@ from typing import Any
 
 from anygpt.answer import Answer
 from anygpt.client import AsyncClient, Options, Piece
-from anygpt.errors import AnyGPTError
+from anygpt.errors import AnyGPTError, DeadlineExpired, Exhausted, Unavailable
 from services.trainer.evaluation.judgement import Reply
 
 AT_ONCE = 16
@@ -40,7 +40,8 @@ async def ask_all(
 ) -> list[tuple[Question, Reply]]:
     """Every question with its reply, in order; one that fails has an empty reply that says why.
 
-    A question without turns is for nobody; its reply is empty.
+    A question without turns is for nobody; its reply is empty. Raises Unavailable, DeadlineExpired or Exhausted where
+    it is the system that does not answer: that is no answer of the pack.
     """
     gate = asyncio.Semaphore(AT_ONCE)
 
@@ -48,6 +49,8 @@ async def ask_all(
         async with gate:
             try:
                 reply = await _asked(client, question, seed)
+            except (DeadlineExpired, Exhausted, Unavailable):
+                raise
             except AnyGPTError as error:
                 reply = Reply(failure=f"{error.reason}: {error.message}")
             told()
@@ -79,5 +82,5 @@ async def _reply(client: AsyncClient, answer: Answer) -> Reply:
         if span.media is not None and span.modality not in files:
             files[span.modality] = await client.download(span.media.object)
     failed = next((span.failure.reason for span in spans if span.failure), "")
-    cut = sum(span.is_truncated for span in spans)
+    cut = tuple(span.is_truncated for span in spans)
     return Reply(answer.text, tuple(span.modality for span in spans), files, cut, failed)

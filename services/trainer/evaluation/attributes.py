@@ -64,6 +64,10 @@ class AttributeRow(Row):
         """See Row."""
         return [_observed(bench.judges, reply, question.expected, attribute) for attribute in self.attributes]
 
+    def truths(self, question: Question) -> Sequence[str]:
+        """See Row."""
+        return [truth(question.expected.idea, attribute) for attribute in self.attributes]
+
     def _question(self, material: Material, sampler: Sampler, wording: Wording, place: int) -> Question:
         idea = self._idea(material, sampler)
         words, meant = self._ask(wording, idea)
@@ -71,7 +75,8 @@ class AttributeRow(Row):
         if self.source == "speech":
             pieces = (material.said(words),)
         elif self.source != "text":
-            pieces = (self._shown(material, idea, place), words)
+            seed = sampler.nth(idea) if self.source == "audio" else place
+            pieces = (self._shown(material, idea, seed), words)
         shown = words if self.source in ("text", "speech") else f"{words} [{ideas.caption(idea)}]"
         want = () if self.is_free else (self.target,)
         return Question((Turn(pieces, want),), Asked(meant, self.target), shown)
@@ -109,7 +114,7 @@ def _metric(name: str, target: ModalityName, attribute: str, wanted: float | Non
     judge = JUDGES.get(target, "") if target in ("text", "speech") else JUDGES[attribute]
     label = f"{name}: {attribute}"
     if wanted is None:
-        return Metric(label, judge, 2 * chance, chance=chance, must_beat_chance=True)
+        return Metric(label, judge, chance=chance, must_beat_chance=True)
     return Metric(label, judge, wanted, chance=chance)
 
 

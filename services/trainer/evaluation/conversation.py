@@ -29,17 +29,25 @@ class SwitchingRow(Row):
 
     def questions(self, bench: Bench, count: int) -> Iterator[Question]:
         """The rounds of held-out dialogues that speak of no earlier one, asked alone, and first rounds."""
-        alone = (
-            (record, place)
-            for record in mini.build("held_out", mini.HELD_OUT)
-            for place, earlier in enumerate(record.references)
-            if earlier < 0
-        )
-        return (_alone(bench.material, record, place) for record, place in islice(alone, count))
+        return (_alone(bench.material, *round_) for round_ in islice(_rounds(), count))
 
     def observe(self, bench: Bench, question: Question, reply: Reply) -> Sequence[Observation]:
         """See Row."""
         return [(float(reply.modalities == question.expected), 1.0)]
+
+
+def _rounds() -> Iterator[tuple[Record, int]]:
+    return (
+        (record, place)
+        for record in mini.build("held_out", mini.HELD_OUT)
+        for place, earlier in enumerate(record.references)
+        if earlier < 0
+    )
+
+
+def answered() -> Iterator[tuple[ModalityName, ...]]:
+    """The modalities of the answers that are asked for, in the order of the questions."""
+    return (record.messages[2 * place + 1].modalities for record, place in _rounds())
 
 
 def _alone(material: Material, record: Record, place: int) -> Question:

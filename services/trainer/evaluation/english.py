@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from anygpt.pack import Pack
 from anygpt_models.lora import LanguageAdapter
 from services.trainer.base_model import base_model
 from services.trainer.evaluation.asking import Question
 from services.trainer.evaluation.interval import Observation
 from services.trainer.evaluation.judgement import Reply
 from services.trainer.evaluation.task import Bench, Metric, Row
+from services.trainer.pack import ADAPTER, BASE_MODEL
 
 TEXTS = (
     "The old lighthouse stood at the end of a narrow road. Every evening its keeper climbed up to light the lamp.",
@@ -65,6 +67,10 @@ class PerplexityRow(Row):
         ),
     )
 
+    def applies(self, pack: Pack) -> bool:
+        """See Row: the model is the one that the trainer knows, and has been tuned."""
+        return pack.has(ADAPTER) and pack.manifest.base_model.package == BASE_MODEL.package
+
     def questions(self, bench: Bench, count: int) -> Iterator[Question]:
         """The texts, and examples of WordNet where more are due; nothing is asked of a system."""
         yield from (Question((), text, text) for text in TEXTS[:count])
@@ -88,7 +94,7 @@ class PerplexityRow(Row):
         return base_model()
 
     def _adapter(self, pack: Path) -> LanguageAdapter:
-        return LanguageAdapter.open(pack / "llm_adapter")
+        return LanguageAdapter.open(pack / ADAPTER)
 
 
 @torch.no_grad()

@@ -1,8 +1,9 @@
-"""A figure with its 95 % interval: Wilson's for shares, the bootstrap's for everything else."""
+"""A figure with its 95 % interval: Wilson's for shares and where all or nothing is right, else the bootstrap's."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,10 +29,19 @@ def figure(observed: Sequence[Observation]) -> Figure:
     """The figure of some observations; not a number without any."""
     if not observed:
         return Figure(math.nan, math.nan, math.nan, 0)
-    is_share = all(below == 1 and above in (0, 1) for above, below in observed)
     value = sum(above for above, _ in observed) / max(1e-9, sum(below for _, below in observed))
-    low, high = wilson(value, len(observed)) if is_share else bootstrap(observed)
+    low, high = wilson(value, len(observed)) if _is_share(observed) else bootstrap(observed)
     return Figure(value, low, high, len(observed))
+
+
+def _is_share(observed: Sequence[Observation]) -> bool:
+    """Whether each is right or wrong, or all are wholly right or wholly wrong: resamples of these do not differ."""
+    is_each = all(below == 1 and above in (0, 1) for above, below in observed)
+    return (
+        is_each
+        or all(above == 0 for above, _ in observed)
+        or all(above == below for above, below in observed)
+    )
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
@@ -48,6 +58,11 @@ def bootstrap(observed: Sequence[Observation]) -> tuple[float, float]:
     sums = pairs[rows].sum(axis=1)
     low, high = np.quantile(sums[:, 0] / np.maximum(sums[:, 1], 1e-9), (0.025, 0.975))
     return float(low), float(high)
+
+
+def best_guess(truths: Sequence[str]) -> float:
+    """The share that is right when all is answered with what is true most often; 0 without any."""
+    return max(Counter(truths).values(), default=0) / max(1, len(truths))
 
 
 def beats_chance(found: Figure, chance: float) -> bool:

@@ -28,13 +28,13 @@ CHANCES: Mapping[str, int] = {
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer: its words, the modalities of its spans in order, the first file of each, and how spans ended."""
+    """One answer: its words, the modalities of its spans in order, the first file of each, and how they ended."""
 
     text: str = ""
     modalities: tuple[str, ...] = ()
     files: Mapping[str, bytes] = field(default_factory=dict)
-    cut: int = 0
-    """Spans that a limit ended."""
+    cut: tuple[bool, ...] = ()
+    """For each span, whether a limit ended it."""
     failure: str = ""
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar, cast
 
 import torch
 
@@ -18,11 +20,19 @@ from services.trainer.data.ideas import Idea, Music, Sound
 from services.trainer.data.scenes import SLIGHT, Album
 from services.trainer.data.sentences import build_sentences
 from services.trainer.data.speech import HibariVoice, Phonemiser, Voice, common_words, utter
-from services.trainer.data.split import is_held_out
+from services.trainer.data.split import is_chosen
 from services.trainer.data.stored import floats
 from services.trainer.data.world import Scene
 from services.trainer.evaluation.files import Samples, clip_file, picture_file, sound_file
 
+Drawn = TypeVar("Drawn", Music, Sound)
+_SOUNDS = tuple(map(Sound, world.SOUNDS))
+_PIECES = tuple(
+    piece
+    for instrument in world.INSTRUMENTS
+    for mood in world.MOODS
+    if is_chosen(piece := Music(instrument, mood))
+)
 FACES = 3
 LONGEST_SENTENCE = 10
 
@@ -45,8 +55,15 @@ class Material:
 
     @cached_property
     def recordings(self) -> audio.Clips:
-        """Music and sounds."""
-        return audio.clips(self.cache)
+        """Music and sounds that nothing learned from, no judge either."""
+        return audio.asked(self.cache)
+
+    @cached_property
+    def _rows(self) -> Mapping[Idea, Sequence[int]]:
+        rows = defaultdict[Idea, list[int]](list)
+        for row, clip in enumerate(self.recordings.index):
+            rows[Music(clip.instrument, clip.mood) if clip.instrument else Sound(clip.sound)].append(row)
+        return rows
 
     @cached_property
     def sentences(self) -> Sequence[str]:
@@ -69,11 +86,8 @@ class Material:
         assert found is not None
         return floats(found[1])
 
-    def shown(self, idea: Idea, seed: int, to_judges: bool = False) -> Piece:
-        """A picture, a clip or a recording of an idea, another for another seed.
-
-        No part of a pack learned from a recording of a held-out piece; judges did, but for those kept from them too.
-        """
+    def shown(self, idea: Idea, seed: int) -> Piece:
+        """A picture, a clip or a recording of an idea, another for another seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             if isinstance(idea, Scene) and not idea.motion:
@@ -81,8 +95,7 @@ class Material:
             if isinstance(idea, Scene):
                 frames, _ = videos.render(self.album, [idea], 0.8 + 0.4 * torch.rand(1))
                 return Media(clip_file(frames[0], videos.FRAMES_PER_SECOND), "video")
-        kept = self.recordings.rows(held_out=True) + ([] if to_judges else self.recordings.kept())
-        rows = sorted(row for row in kept if _is_of(self.recordings.index[row], idea))
+        rows = self._rows[idea]
         return Media(sound_file(self.recordings.waveforms([rows[seed % len(rows)]])[0]), "audio")
 
     def scene(self, scene: Composition) -> Piece:
@@ -102,10 +115,12 @@ class Material:
 
 
 class Sampler:
-    """Draws ideas of held-out combinations."""
+    """Draws ideas of held-out combinations; pieces and sounds, of which there are few, each as often as any other."""
 
     def __init__(self, seed: int) -> None:
         self.pick = random.Random(seed)
+        self._decks: dict[tuple[Idea, ...], list[Idea]] = {}
+        self._drawn = Counter[Idea]()
 
     def scene(self, faces: bool = False, moving: bool = False, objects: Sequence[str] = ()) -> Scene:
         """A still or moving scene."""
@@ -114,26 +129,23 @@ class Sampler:
             found = Scene(self.pick.choice(kinds), self.pick.choice(list(world.COLOURS)))
             if moving:
                 found = replace(found, motion=self.pick.choice(list(world.MOTIONS)))
-            if is_held_out(found):
+            if is_chosen(found):
                 return found
 
     def music(self) -> Music:
         """A piece."""
-        while True:
-            found = Music(self.pick.choice(list(world.INSTRUMENTS)), self.pick.choice(list(world.MOODS)))
-            if is_held_out(found):
-                return found
+        return self._dealt(_PIECES)
 
     def sound(self) -> Sound:
         """A sound."""
-        return Sound(self.pick.choice(world.SOUNDS))
+        return self._dealt(_SOUNDS)
 
+    def nth(self, idea: Idea) -> int:
+        """How often the same was asked for before: the number of a recording that was not heard yet."""
+        self._drawn[idea] += 1
+        return self._drawn[idea] - 1
 
-def _is_of(clip: audio.Clip, idea: Idea) -> bool:
-    match idea:
-        case Music(instrument, mood):
-            return (clip.instrument, clip.mood) == (instrument, mood)
-        case Sound(name):
-            return clip.sound == name
-        case _:
-            return False
+    def _dealt(self, among: tuple[Drawn, ...]) -> Drawn:
+        deck = self._decks.setdefault(among, [])
+        deck += [] if deck else self.pick.sample(among, len(among))
+        return cast(Drawn, deck.pop())

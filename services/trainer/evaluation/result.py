@@ -6,16 +6,19 @@ import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
 from rich.table import Table
 
 from anygpt.errors import InvalidInput
 from services.trainer.evaluation.calibration import Calibration
 from services.trainer.evaluation.interval import Figure, beats_chance
-from services.trainer.evaluation.task import Metric
+from services.trainer.evaluation.task import Metric, Unit
+from services.trainer.whole import written_whole
 
 MARKDOWN, JSON = "EVAL.md", "EVAL.json"
 HEADER = ("task", "judge", "figure", "95 % interval", "items", "target", "reached")
@@ -49,15 +52,45 @@ class Beside:
 
     @classmethod
     def read(cls, folder: Path) -> Beside:
-        """From the EVAL.json of a pack. Raises InvalidInput when it has none."""
+        """From the EVAL.json of a pack. Raises InvalidInput when it has none, or one that cannot be read."""
+        kept = Kept.read(folder)
+        if kept is None:
+            raise InvalidInput(f"{folder.name!r} has no {JSON}: evaluate it first", field="--beside")
+        figures = {row.name: f"{_written(row.value, row.unit)} of {row.count}" for row in kept.rows}
+        return cls(kept.pack, kept.sha256, figures)
+
+
+@dataclass(frozen=True)
+class KeptRow:
+    """A figure as it is kept."""
+
+    name: str
+    value: float | None
+    unit: Unit
+    count: int
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What an EVAL.json says that a later one goes by."""
+
+    pack: str
+    sha256: str
+    rows: list[KeptRow]
+    note: str = ""
+    beside: Beside | None = None
+
+    @classmethod
+    def read(cls, folder: Path) -> Kept | None:
+        """From a folder; None where there is none. Raises InvalidInput where it cannot be read."""
         path = folder / JSON
         if not path.is_file():
-            raise InvalidInput(f"{folder.name!r} has no {JSON}: evaluate it first", field="--beside")
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        figures = {
-            row["name"]: f"{_written(row['value'], row['unit'])} of {row['count']}" for row in kept["rows"]
-        }
-        return cls(kept["pack"], kept["sha256"], figures)
+            return None
+        try:
+            found: Kept = TypeAdapter(cls).validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise InvalidInput(f"{folder.name}/{JSON} is malformed: {error}", field=JSON) from error
+        return found
 
 
 @dataclass(frozen=True)
@@ -75,8 +108,21 @@ class Result:
     beside: Beside | None = None
     """A pack whose figures are printed in a column of their own."""
 
+    def after(self, kept: Kept | None) -> Result:
+        """With the note and the column of an earlier evaluation of the same pack, where there is nothing newer."""
+        if kept is None or kept.sha256 != self.digest:
+            return self
+        return replace(self, note=self.note or kept.note, beside=self.beside or kept.beside)
+
+    def is_less_than(self, kept: Kept | None) -> bool:
+        """Whether an earlier evaluation of the same pack asked more, of any row."""
+        if kept is None or kept.sha256 != self.digest:
+            return False
+        counts = {one.metric.name: one.figure.count for one in self.measured}
+        return any(counts.get(row.name, 0) < row.count for row in kept.rows)
+
     def write(self, folder: Path) -> None:
-        """Write EVAL.json and EVAL.md into a folder, made where it is not there."""
+        """Write EVAL.json and EVAL.md into a folder, made where it is not there; each whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
         facts = {
             "date": f"{datetime.now(UTC):%Y-%m-%d}",
@@ -86,29 +132,34 @@ class Result:
             "note": self.note,
         }
         rows = [
-            asdict(one.metric) | asdict(one.figure) | {"reached": one.is_reached} for one in self.measured
+            asdict(one.metric) | _plain(one.figure) | {"reached": one.is_reached} for one in self.measured
         ]
         document = facts | {
-            "rows": rows, "judges": [asdict(one) for one in self.calibrations], "failures": self.failures,
+            "rows": rows, "judges": [_told(one) for one in self.calibrations], "failures": self.failures,
             "beside": asdict(self.beside) if self.beside else None,
         }  # fmt: skip
-        (folder / JSON).write_text(json.dumps(document, indent=1) + "\n")
-        (folder / MARKDOWN).write_text(self._page(facts), encoding="utf-8")
+        pages = {JSON: json.dumps(document, indent=1, allow_nan=False) + "\n", MARKDOWN: self._page(facts)}
+        for name, page in pages.items():
+            with written_whole(folder / name) as unfinished:
+                unfinished.write_text(page, encoding="utf-8")
 
     def _page(self, facts: dict[str, str]) -> str:
         reached = sum(one.is_reached for one in self.measured)
         lines = [
             f"# Evaluation of {self.pack}", "",
             f"{facts['date']}, on {facts['machine']}; manifest sha256 `{self.digest}`.",
-            f"{reached} of {len(self.measured)} targets are reached. Every question goes through the whole system, "
-            "about the combinations that `data/split.py` keeps apart, in wordings that `data/phrases.py` keeps apart; "
-            "no judge shares a weight with the pack. What is made of words is asked for as people do, so the model has "
-            "to choose the modality too; pairs are asked with `want`.", "",
+            f"{reached} of {len(self.measured)} targets are reached. Questions go through the whole system, but for "
+            "those of image codes and of text alone, which ask the parts. They are about the combinations that "
+            "`data/split.py` keeps apart, in wordings that `data/phrases.py` keeps apart where a request has six of "
+            "them or more; no judge shares a weight with the pack. What is made of words is asked for as people do, "
+            "so the model has to choose the modality too; pairs are asked with `want`. Chance is the share that the "
+            "one best answer to all questions of the row would get.", "",
             *([self.note, ""] if self.note else []),
             *self._about_beside(),
             *_markdown(self._header, self._rows()), "",
             "## The judges themselves", "",
-            "Each on real media of held-out combinations, and on the same media with the truths shuffled.", "",
+            "Each on real media of held-out combinations, no medium twice, and on the same media with the truths "
+            "shuffled.", "",
             *_markdown(("judge", "real", "shuffled"), [_judge(one) for one in self.calibrations]), "",
         ]  # fmt: skip
         if self.failures:
@@ -164,11 +215,22 @@ def machine() -> str:
     return f"{len(names) or 1} x {names[0] if names else platform.machine()}, {platform.system()}"
 
 
-def _judge(one: Calibration) -> tuple[str, str, str]:
+def _judge(one: Calibration) -> tuple[str, ...]:
     real, shuffled = (
-        f"{found.value:.1%} ({found.low:.1%} to {found.high:.1%})" for found in (one.real, one.shuffled)
+        f"{_written(found.value, one.unit)} "
+        f"({_written(found.low, one.unit)} to {_written(found.high, one.unit)}) of {found.count}"
+        for found in (one.real, one.shuffled)
     )
     return one.judge, real, shuffled
+
+
+def _told(one: Calibration) -> dict[str, Any]:
+    return asdict(one) | {"real": _plain(one.real), "shuffled": _plain(one.shuffled)}
+
+
+def _plain(found: Figure) -> dict[str, float | None]:
+    """As JSON has it, which knows no number that is none."""
+    return {name: None if math.isnan(value) else value for name, value in asdict(found).items()}
 
 
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -176,8 +238,8 @@ def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
 
 
-def _written(value: float, unit: str) -> str:
-    if math.isnan(value):
+def _written(value: float | None, unit: Unit) -> str:
+    if value is None or math.isnan(value):
         return "-"
     if unit == "decibels":
         return f"{value:.1f} dB"

@@ -8,7 +8,8 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -67,7 +68,7 @@ class Tally:
     measured: list[Measured] = field(default_factory=list)
     shown: list[Shown] = field(default_factory=list)
     ends: list[Observation] = field(default_factory=list)
-    """For each reply, whether a span of it was cut."""
+    """For each span that could have ended elsewhere, whether it was cut."""
     failures: Counter[str] = field(default_factory=Counter)
 
     def add(self, row: Row, score: Score) -> None:
@@ -87,11 +88,11 @@ class Tally:
 
 
 def evaluate(pack: Pack, cache: Path, plan: Plan) -> tuple[Result, list[Shown]]:
-    """Ask every question of a plan of a pack; its judges are calibrated first."""
+    """Ask every question of a plan of a pack, of the rows that apply to it; its judges are calibrated first."""
+    plan = replace(plan, rows=[row for row in plan.rows if row.applies(pack)])
     bench = Bench(pack.folder, Material(cache), Judges(cache))
-    for (
-        row
-    ) in plan.rows:  # What a question is made of has to be there: better to learn it now than in an hour.
+    # What a question is made of has to be there: better to learn it now than in an hour.
+    for row in plan.rows:
         next(row.questions(bench, 1), None)
     judged = list(calibrations(bench, plan.items))
     with (
@@ -99,16 +100,22 @@ def evaluate(pack: Pack, cache: Path, plan: Plan) -> tuple[Result, list[Shown]]:
         embedded(Path(data), str(pack.folder.resolve())) as address,
     ):
         scores = Scores(cache / "runs" / "evaluation" / pack.digest[:16], plan.is_resumed)
-        tally = asyncio.run(_asked(address, bench, plan, scores))
+        tally = asyncio.run(_asked(address, bench, plan, scores, _fixed(pack)))
     measured = [*tally.measured, Measured(SPANS, figure(tally.ends))]
     result = Result(pack.manifest.name, pack.digest, measured, judged, dict(tally.failures))
     return result, tally.shown
 
 
-async def _asked(address: str, bench: Bench, plan: Plan, scores: Scores) -> Tally:
+def _fixed(pack: Pack) -> frozenset[str]:
+    """Modalities whose spans have one length."""
+    modalities = pack.manifest.modalities.items()
+    return frozenset(name for name, entry in modalities if entry.output and entry.output.has_one_length)
+
+
+async def _asked(address: str, bench: Bench, plan: Plan, scores: Scores, fixed: AbstractSet[str]) -> Tally:
     tally, end = Tally(), time.monotonic() + 60 * plan.minutes
     async with AsyncClient(address) as client:
-        asker = Asker(client, bench, scores, plan.items)
+        asker = Asker(client, bench, scores, plan.items, fixed)
         for place, row in enumerate(plan.rows):
             share = (end - time.monotonic()) / (len(plan.rows) - place)
             score, found = await asker.ask(row, share)
@@ -126,6 +133,8 @@ class Asker:
     bench: Bench
     scores: Scores
     items: int
+    fixed: AbstractSet[str] = frozenset()
+    """Modalities whose spans have one length."""
 
     async def ask(self, row: Row, seconds: float) -> tuple[Score, list[Judged]]:
         """Ask and judge until there are no more or the time is over; the score counts what was asked before."""
@@ -150,7 +159,7 @@ class Asker:
         return _judged(self.bench, row, await ask_all(self.client, chunk, 0, lambda: None))
 
     def _count(self, row: Row, score: Score, judged: list[Judged]) -> list[Judged]:
-        score.add(judged)
+        score.add(row, judged, self.fixed)
         self.scores.keep(row, score)
         return judged
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from anygpt.pack import Pack
 from services.trainer.evaluation.asking import Question
 from services.trainer.evaluation.interval import Observation
 from services.trainer.evaluation.judgement import Judges, Reply
@@ -18,11 +19,11 @@ Unit = Literal["share", "decibels", "ratio", "difference", "nats"]
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure of a row: who judges it, and the target; `chance` is what guessing gives."""
+    """One figure of a row: who judges it, and its target, or that it has to beat `chance`, as guessing gives it."""
 
     name: str
     judge: str
-    target: float
+    target: float = 0.0
     unit: Unit = "share"
     at_most: bool = False
     chance: float = 0.0
@@ -47,6 +48,14 @@ class Row(ABC):
     @abstractmethod
     def questions(self, bench: Bench, count: int) -> Iterator[Question]:
         """`count` questions, made as they are taken; the first of many are those of few."""
+
+    def truths(self, question: Question) -> Sequence[str]:
+        """What is true, for each metric that guesses could reach; nothing where they could not."""
+        return ()
+
+    def applies(self, pack: Pack) -> bool:
+        """Whether a pack has the parts that the row looks into."""
+        return True
 
     @abstractmethod
     def observe(self, bench: Bench, question: Question, reply: Reply) -> Sequence[Observation | None]:

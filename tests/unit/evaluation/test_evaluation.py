@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from anygpt.errors import InvalidInput
+from anygpt.errors import InvalidInput, Unavailable
+from anygpt.pack import Pack, open_pack
 from anygpt.topology import MODALITIES
 from services.trainer.data import ideas, world
 from services.trainer.data.ideas import Music, Sound
 from services.trainer.evaluation import table
-from services.trainer.evaluation.asking import Question, Turn
+from services.trainer.evaluation.asking import Question, Turn, ask_all
 from services.trainer.evaluation.attributes import Asked, AttributeRow, naming, scene
 from services.trainer.evaluation.calibration import Calibration
 from services.trainer.evaluation.files import (
@@ -31,7 +32,8 @@ from services.trainer.evaluation.gallery import write_gallery
 from services.trainer.evaluation.interval import Observation, beats_chance, figure
 from services.trainer.evaluation.judgement import Judges, Reply, truth
 from services.trainer.evaluation.material import Material
-from services.trainer.evaluation.result import Beside, Measured, Result, cells
+from services.trainer.evaluation.report import Report
+from services.trainer.evaluation.result import Beside, Kept, Measured, Result, cells
 from services.trainer.evaluation.run import SPANS, Asker, Shown, Tally
 from services.trainer.evaluation.score import Score, Scores
 from services.trainer.evaluation.task import Bench, Metric, Row
@@ -50,6 +52,13 @@ def test_the_interval_of_a_ratio_holds_it_and_is_the_same_at_every_call() -> Non
     assert found == figure(observed)
 
 
+@pytest.mark.parametrize("right", [0.0, 1.0])
+def test_where_all_or_nothing_is_right_the_interval_still_has_a_width(right: float) -> None:
+    found = figure([(right * things, things) for things in (1.0, 2.0, 3.0)] * 5)
+    assert found.value == right
+    assert found.high - found.low == pytest.approx(0.204, abs=1e-3)
+
+
 def test_a_figure_without_observations_is_no_number_and_reaches_nothing() -> None:
     empty = figure([])
     assert math.isnan(empty.value)
@@ -60,6 +69,35 @@ def test_a_figure_without_observations_is_no_number_and_reaches_nothing() -> Non
 def test_chance_must_be_beaten_twice_and_by_five_standard_errors(right: int, reached: bool) -> None:
     found = figure([(1.0, 1.0)] * right + [(0.0, 1.0)] * (100 - right))
     assert beats_chance(found, 0.1) is reached
+
+
+def test_chance_is_what_the_one_best_answer_to_all_questions_would_get() -> None:
+    row = next(row for row in table.pairs() if row.name == "pair audio -> text")
+    pieces = [Music(name, "happy") for name in ("harp", "violin", "violin", "flute")]
+    score = Score()
+    score.add(row, [(Question((), Asked(piece, "text")), Reply(), [(1.0, 1.0)]) for piece in pieces])
+    (found,) = score.measured(row)
+    assert found.metric.chance == 0.5
+    assert not found.is_reached
+    assert "twice chance (50.0%)" in cells(found)[5]
+
+
+def test_a_system_that_is_gone_is_no_answer_of_the_pack() -> None:
+    class Gone:
+        async def answer(self, *pieces: object, options: object) -> None:
+            raise Unavailable("the server ended the call")
+
+    question = Question((Turn(("Draw a cat.",)),), None)
+    with pytest.raises(Unavailable):
+        asyncio.run(ask_all(Gone(), [question] * 3, 0, lambda: None))  # type: ignore[arg-type]
+
+
+def test_rows_about_parts_that_a_pack_lacks_do_not_apply_to_it(tmp_path: Path) -> None:
+    mini = open_pack("mini")
+    other = Pack(tmp_path, mini.manifest, "")
+    left_out = {row.name for row in table.rows() if not row.applies(other)}
+    assert left_out == {"image codes -> image", "text alone"}
+    assert all(row.applies(mini) for row in table.rows())
 
 
 def test_media_survive_their_files() -> None:
@@ -114,25 +152,25 @@ def test_the_same_questions_are_asked_at_every_run_about_held_out_combinations(t
 
 def test_a_score_that_was_kept_goes_on_as_if_it_had_never_stopped(tmp_path: Path) -> None:
     row = next(row for row in table.rows() if row.name == "text -> image")
-    asked = [Question((), number) for number in range(6)]
+    asked = [Question((), Asked(world.Scene("cat", "blue"), "image"), str(number)) for number in range(6)]
     replies = [
-        Reply(modalities=("image",), cut=number % 2, failure="MEMORY: x" * (number == 4))
+        Reply("", ("image", "text"), {}, (True, bool(number % 2)), "MEMORY: x" * (number == 4))
         for number in range(6)
     ]
     judged = [
-        (question, reply, [(float(question.expected < 3), 1.0), None])
+        (question, reply, [(float(question.about < "3"), 1.0), None])
         for question, reply in zip(asked, replies, strict=True)
     ]
     whole, kept = Score(), Scores(tmp_path, is_resumed=True)
-    whole.add(judged)
+    whole.add(row, judged, {"image"})
     for part in (judged[:2], judged[2:]):
         score = kept.of(row)
-        score.add(part)
+        score.add(row, part, {"image"})
         kept.keep(row, score)
     assert kept.of(row) == whole
     assert [one.figure.count for one in whole.measured(row)] == [6, 0]
     assert whole.measured(row)[0].figure.value == 0.5
-    assert (whole.ends.count((1.0, 1.0)), whole.failures) == (3, {"MEMORY": 1})
+    assert (whole.ends, whole.failures) == ([(0.0, 1.0), (1.0, 1.0)] * 3, {"MEMORY": 1})
     assert Scores(tmp_path, is_resumed=False).of(row) == Score()
 
 
@@ -206,6 +244,70 @@ def test_the_figures_of_another_path_stand_in_a_column_of_their_own(tmp_path: Pa
 def test_a_pack_that_was_never_evaluated_has_nothing_to_stand_beside(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="evaluate it first"):
         Beside.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"pack": "mini"}', '{"pack": "mini", "rows": [{}], "sha256": ""}']
+)
+def test_a_report_that_cannot_be_read_is_refused_by_name(tmp_path: Path, content: str) -> None:
+    (tmp_path / "EVAL.json").write_text(content)
+    with pytest.raises(InvalidInput, match="is malformed"):
+        Beside.read(tmp_path)
+
+
+def test_a_figure_of_nothing_is_null_and_can_stand_beside_others(tmp_path: Path) -> None:
+    result([Measured(Metric("spans", "the grammar", 0.02, at_most=True), figure([]))]).write(tmp_path)
+    json.loads((tmp_path / "EVAL.json").read_text(), parse_constant=pytest.fail)
+    assert Beside.read(tmp_path).figures == {"spans": "- of 0"}
+
+
+def test_a_later_evaluation_of_the_same_pack_keeps_note_and_column_and_knows_when_it_asked_less(
+    tmp_path: Path,
+) -> None:
+    few, many = (
+        result([Measured(Metric("a", "pixels", 0.8), figure([(1.0, 1.0)] * count))]) for count in (4, 20)
+    )
+    replace(many, note="It took a day.", beside=Beside("mini-codes", "cd", {"a": "1"})).write(tmp_path)
+    kept = Kept.read(tmp_path)
+    assert (few.after(kept).note, few.after(kept).beside) == (
+        "It took a day.",
+        Beside("mini-codes", "cd", {"a": "1"}),
+    )
+    assert replace(few, note="Newer.").after(kept).note == "Newer."
+    assert few.is_less_than(kept)
+    assert not many.is_less_than(kept)
+    other = replace(few, digest="ef" * 32)
+    assert (other.after(kept), other.is_less_than(kept)) == (other, False)
+
+
+def test_a_quick_look_leaves_the_table_of_more_questions_unless_a_folder_is_named(tmp_path: Path) -> None:
+    few, many = (
+        result([Measured(Metric("a", "pixels", 0.8), figure([(1.0, 1.0)] * count))]) for count in (4, 20)
+    )
+    many.write(tmp_path)
+    for spares, count in ((True, 20), (False, 4)):
+        _, said = Report.open(tmp_path, None, spares_larger=spares).write(few, [])
+        assert json.loads((tmp_path / "EVAL.json").read_text())["rows"][0]["count"] == count
+        assert ("of more questions" in said) is spares
+
+
+@pytest.mark.parametrize("folder", ["file/below", "file"])
+def test_a_place_where_nothing_can_be_written_is_told_before_anything_is_asked(
+    tmp_path: Path, folder: str
+) -> None:
+    (tmp_path / "file").touch()
+    for places in ((tmp_path / folder, None), (None, tmp_path / folder / "page.html")):
+        with pytest.raises(InvalidInput, match="nothing can be written"):
+            Report.open(*places, spares_larger=False)
+
+
+def test_a_report_that_cannot_be_written_leaves_the_last_one(tmp_path: Path) -> None:
+    good = result([Measured(Metric("a", "pixels", 0.8), figure([(1.0, 1.0)]))])
+    good.write(tmp_path)
+    before = (tmp_path / "EVAL.json").read_bytes()
+    with pytest.raises(ValueError, match="JSON"):
+        replace(good, measured=[Measured(Metric("a", "pixels", math.inf), figure([]))]).write(tmp_path)
+    assert (tmp_path / "EVAL.json").read_bytes() == before
 
 
 def test_the_gallery_is_one_page_with_its_media_inside(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def spelled(text: str) -> str:
 class Buzz:
     """A voice that hums each letter on a tone of its own."""
 
-    package = "numpy"
+    package, licence = "numpy", "BSD-3-Clause"
 
     def __init__(self, name: str, pitch: float) -> None:
         self.name, self._pitch = name, pitch
@@ -100,6 +100,11 @@ def _clips(folder: Path) -> None:
         for name in names
         for variation in range(VARIATIONS)
     ])  # fmt: skip
+    _write_clips(folder, "asked", [
+        Clip(*name, variation, held_out=True)
+        for name in names
+        for variation in range(audio.ASKED_FROM, audio.ASKED_FROM + VARIATIONS)
+    ])  # fmt: skip
     _write_clips(
         folder, "exercises", [Clip("", name, "", "", 0, held_out=False) for name in world.INSTRUMENTS]
     )
@@ -108,7 +113,8 @@ def _clips(folder: Path) -> None:
 def _write_clips(folder: Path, name: str, index: list[Clip]) -> None:
     kinds = [clip.sound or world.SOUNDS[len(clip.caption) % len(world.SOUNDS)] for clip in index]
     waves = np.stack([
-        synthesise(kind, row, audio.SAMPLES) for row, kind in enumerate(kinds)
+        synthesise(kind, len(index) * clip.variation + row, audio.SAMPLES)
+        for row, (kind, clip) in enumerate(zip(kinds, index, strict=True))
     ])  # fmt: skip
     peaks = np.abs(waves).max(axis=1, keepdims=True)
     np.save(folder / f"{name}.npy", np.round(waves / peaks * 0.7 * 32767).astype(np.int16))
