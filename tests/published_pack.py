@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,10 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from anygpt.pack import ModalityEntry
-from anygpt.vocabulary import CodesBlock, Vocabulary, VocabularyLayout
+from anygpt.vocabulary import CodesBlock, ModalityName, Vocabulary, VocabularyLayout
 from anygpt_models.lora import LanguageAdapter
 from anygpt_models.projection import InputProjection, OutputProjection
 from anygpt_models.seed_detokeniser import SeedDetokeniser
@@ -21,9 +22,12 @@ from services.trainer.published import ANYGPT_7B, NEXTGPT_7B
 
 HIDDEN, LAYERS = 32, 2
 TEXT = 300
-SEEN, HEARD, CLAP = 32, 32, 24
-"""Widths of the conditions of images and videos, and of CLIP's and CLAP's spaces."""
+SEEN, FILMED, CLAP = 32, 40, 24
+"""Widths of CLIP's space and the condition of images, of the condition of videos, and of CLAP's space."""
 QUERIES = 77
+CONDITIONS: Mapping[ModalityName, tuple[int, int]] = {
+    "image": (QUERIES, SEEN), "video": (QUERIES, FILMED), "audio": (1, CLAP)
+}  # fmt: skip
 SIDE = 16
 CONTEXT = 2048
 
@@ -34,7 +38,8 @@ def tiny(recipe: PackRecipe) -> PackRecipe:
     rows = TEXT if "llm_adapter" in recipe.parts else Vocabulary(layout).size
     language = LanguageSizes(HIDDEN, LAYERS, 4, 4, 48, CONTEXT, rows)
     entries = {name: _smaller(name, entry) for name, entry in recipe.modalities.items()}
-    return replace(recipe, language=language, vocabulary=layout, modalities=entries)
+    tuning = recipe.tuning and replace(recipe.tuning, conditions=CONDITIONS)
+    return replace(recipe, language=language, vocabulary=layout, modalities=entries, tuning=tuning)
 
 
 def _fewer(block: Any) -> Any:
@@ -67,11 +72,11 @@ def save_next_gpt(folder: Path) -> PackRecipe:
     _language(folder / "llm", TEXT)
     LanguageAdapter(new, HIDDEN, HIDDEN, LAYERS, rank=2).save_pretrained(folder / "llm_adapter")
     _vision(SEEN).save_pretrained(folder / "image_encoder")
-    _clap(folder / "audio_encoder")
+    save_clap(folder / "audio_encoder")
     stable_diffusion().save_pretrained(folder / "image_pipeline")
     text_to_video().save_pretrained(folder / "video_pipeline")
     audio_ldm().save_pretrained(folder / "audio_pipeline")
-    for name, width, queries in (("image", SEEN, QUERIES), ("video", SEEN, QUERIES), ("audio", CLAP, 1)):
+    for name, (queries, width) in CONDITIONS.items():
         InputProjection(CLAP if name == "audio" else SEEN, HIDDEN).save_pretrained(
             folder / f"{name}_input_projection"
         )
@@ -96,7 +101,7 @@ def save_anygpt(folder: Path) -> PackRecipe:
 def stable_diffusion() -> Any:
     """Stable Diffusion's pipeline."""
     return diffusers.StableDiffusionPipeline(
-        vae=_autoencoder(3), text_encoder=_text_encoder(), tokenizer=_clip_tokenizer(), unet=_unet(SEEN),
+        vae=_autoencoder(3), text_encoder=_text_encoder(SEEN), tokenizer=_clip_tokenizer(), unet=_unet(SEEN),
         scheduler=_scheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
 
@@ -106,10 +111,10 @@ def text_to_video() -> Any:
     unet = diffusers.UNet3DConditionModel(
         block_out_channels=(8, 8), layers_per_block=1, sample_size=SIDE // 2, in_channels=4, out_channels=4,
         down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"), up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
-        cross_attention_dim=SEEN, attention_head_dim=4, norm_num_groups=2,
+        cross_attention_dim=FILMED, attention_head_dim=4, norm_num_groups=2,
     )  # fmt: skip
     return diffusers.TextToVideoSDPipeline(
-        vae=_autoencoder(3), text_encoder=_text_encoder(), tokenizer=_clip_tokenizer(), unet=unet,
+        vae=_autoencoder(3), text_encoder=_text_encoder(FILMED), tokenizer=_clip_tokenizer(), unet=unet,
         scheduler=_scheduler(),
     )  # fmt: skip
 
@@ -155,16 +160,16 @@ def unclip() -> Any:
         feature_extractor=transformers.CLIPImageProcessor(crop_size=32, size=32), image_encoder=_vision(SEEN),
         image_normalizer=StableUnCLIPImageNormalizer(embedding_dim=SEEN),
         image_noising_scheduler=diffusers.DDPMScheduler(),
-        tokenizer=_clip_tokenizer(), text_encoder=_text_encoder(), unet=unet, scheduler=_scheduler(),
+        tokenizer=_clip_tokenizer(), text_encoder=_text_encoder(SEEN), unet=unet, scheduler=_scheduler(),
         vae=_autoencoder(3),
     )  # fmt: skip
 
 
 def encodec() -> Any:
-    """EnCodec as it codes music: one channel, four codebooks."""
+    """EnCodec as it codes music: one channel, four codebooks, 50 frames a second."""
     config = transformers.EncodecConfig(
-        target_bandwidths=[1.0], sampling_rate=800, audio_channels=1, num_filters=4, hidden_size=16, codebook_size=32,
-        codebook_dim=16, upsampling_ratios=[4, 4], num_lstm_layers=1, norm_type="weight_norm",
+        target_bandwidths=[1.0], sampling_rate=32_000, audio_channels=1, num_filters=4, hidden_size=16,
+        codebook_size=32, codebook_dim=16, upsampling_ratios=[8, 5, 4, 4], num_lstm_layers=1, norm_type="weight_norm",
     )  # fmt: skip
     return transformers.EncodecModel(config)
 
@@ -175,15 +180,23 @@ def _language(folder: Path, rows: int) -> None:
         num_key_value_heads=4, max_position_embeddings=CONTEXT, tie_word_embeddings=False,
     )  # fmt: skip
     transformers.LlamaForCausalLM(config).save_pretrained(folder)
-    _bytes(["<unk>", "<s>", "</s>", "###"]).save(str(folder / "tokenizer.json"))
+    _tokenizer().save(str(folder / "tokenizer.json"))
 
 
-def _bytes(marks: list[str]) -> Tokenizer:
-    """A tokenizer of single bytes."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({letter: place for place, letter in enumerate(alphabet)}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
+def _tokenizer() -> Tokenizer:
+    """Of single letters, as Llama's: a space begins a word, a newline is a byte, and `###` is two words without one."""
+    marks, space = ["<unk>", "<s>", "</s>"], "\N{LOWER ONE EIGHTH BLOCK}"
+    letters = [space, *(chr(code) for code in range(ord("!"), ord("~") + 1))]
+    merges = [(space, "#"), (f"{space}#", "#"), (f"{space}##", "#"), ("#", "#")]
+    pieces = [*marks, "<0x0A>", *map("".join, merges), *letters]
+    vocabulary = {piece: place for place, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(
+        models.BPE(vocabulary, merges, unk_token=marks[0], fuse_unk=True, byte_fallback=True)
+    )
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend(space), normalizers.Replace(" ", space)])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace(space, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
     tokenizer.add_special_tokens([AddedToken(mark, special=True) for mark in marks])
     return tokenizer
 
@@ -202,9 +215,9 @@ def _roberta_tokenizer() -> Any:
     return transformers.RobertaTokenizer(vocab=vocabulary, merges=[], model_max_length=64)
 
 
-def _text_encoder() -> Any:
+def _text_encoder(width: int) -> Any:
     config = transformers.CLIPTextConfig(
-        hidden_size=SEEN, intermediate_size=37, num_attention_heads=4, num_hidden_layers=1, vocab_size=300,
+        hidden_size=width, intermediate_size=37, num_attention_heads=4, num_hidden_layers=1, vocab_size=300,
         max_position_embeddings=QUERIES, bos_token_id=276, eos_token_id=277, pad_token_id=277,
     )  # fmt: skip
     return transformers.CLIPTextModel(config)
@@ -218,16 +231,17 @@ def _vision(width: int) -> Any:
     return transformers.CLIPVisionModelWithProjection(config)
 
 
-def _clap(folder: Path) -> None:
+def save_clap(folder: Path, *, fused: bool = False) -> None:
+    """CLAP's encoder of sounds; one that is fused sees a long one as a whole and in three pieces."""
     config = transformers.ClapAudioConfig(
         window_size=4, num_mel_bins=32, spec_size=32, patch_size=4, patch_stride=[4, 4], depths=[1, 1],
         num_attention_heads=[2, 2], patch_embeds_hidden_size=8, hidden_size=16, projection_dim=CLAP,
-        enable_fusion=False,
+        enable_fusion=fused,
     )  # fmt: skip
     transformers.ClapAudioModelWithProjection(config).save_pretrained(folder)
     extractor = transformers.ClapFeatureExtractor(
         feature_size=32, sampling_rate=4800, hop_length=480, max_length_s=2, fft_window_size=512, frequency_max=2000,
-        truncation="rand_trunc", padding="repeatpad",
+        truncation="fusion" if fused else "rand_trunc", padding="repeatpad",
     )  # fmt: skip
     extractor.save_pretrained(folder)
 

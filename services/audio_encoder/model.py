@@ -21,7 +21,7 @@ from anygpt_models.serving.device import load_part
 from anygpt_models.spectrogram import SAMPLE_RATE
 
 MUSIC_S = 5.0
-"""What AnyGPT hears of a piece."""
+"""The most that AnyGPT hears of a piece."""
 
 
 class AudioHearing:
@@ -30,11 +30,14 @@ class AudioHearing:
     def __init__(self, pack: Pack, path: str, device: torch.device) -> None:
         self._device = device
         self._hears_codes = path == "codes"
-        self.sample_rate, self.clip_s = SAMPLE_RATE, SECONDS
+        self._frame = 0
+        """Samples of a frame of codes, where a sound has codes for its length; 0: each has as many."""
+        self.sample_rate, self.most_s = SAMPLE_RATE, SECONDS
         self._hear: Callable[[Tensor], Tensor]
         if self._hears_codes and class_of(pack.part("audio_codec")) == ENCODEC:
             codec = MusicCodec(pack, device)
-            self._hear, self.sample_rate, self.clip_s = codec.encode, codec.sample_rate, MUSIC_S
+            self._hear, self._frame = codec.encode, codec.frame
+            self.sample_rate, self.most_s = codec.sample_rate, MUSIC_S
         elif self._hears_codes:
             self._hear = load_part(AudioCodec, pack.part("audio_codec"), device).encode
         elif pack.has("audio_encoder"):
@@ -42,6 +45,12 @@ class AudioHearing:
             self._hear, self.sample_rate = hearing.features, hearing.sample_rate
         else:
             self._hear = load_part(AudioRecogniser, pack.part("audio_recogniser"), device).listen
+
+    def clip_s(self, samples: int) -> float:
+        """Seconds of a sound's clips: of music as much as there is, in whole frames, as the doors count codes."""
+        if not self._frame:
+            return self.most_s
+        return min(self.most_s, max(1, samples // self._frame) * self._frame / self.sample_rate)
 
     @torch.inference_mode()
     def __call__(self, sounds: list[NDArray[np.float32]]) -> list[NDArray[Any]]:

@@ -33,7 +33,7 @@ class AudioEncoder(EncoderStage):
         count = self._settings.audio_clips if self.entry.path == "features" else 1
         rate = self._hearing.sample_rate
         samples = self.reader.waveform(source, Hearing(rate))
-        return spread(samples, Clips(self._hearing.clip_s, count), rate)
+        return spread(samples, Clips(self._hearing.clip_s(samples.size), count), rate)
 
     def encode(self, items: list[NDArray[Any]]) -> list[NDArray[Any]]:
         """See EncoderStage."""
@@ -41,7 +41,7 @@ class AudioEncoder(EncoderStage):
 
     def blank(self) -> NDArray[np.float32]:
         """A clip of silence."""
-        return np.zeros((1, round(self._hearing.clip_s * self._hearing.sample_rate)), dtype=np.float32)
+        return np.zeros((1, round(self._hearing.most_s * self._hearing.sample_rate)), dtype=np.float32)
 
 
 def build(settings: Settings, runtime: Runtime) -> AudioEncoder:

@@ -124,7 +124,7 @@ class PromptWriter:
             *self._message(turn.parts, encodings),
             self._mark(template.after_turn + template.before_assistant),
             *self._message(turn.answer, encodings),
-            self._mark(template.after_turn),
+            self._mark(self._ending(template.after_answer)),
         ]
 
     def _system(self, system: str) -> list[Segment]:
@@ -134,8 +134,11 @@ class PromptWriter:
         return [
             self._mark(self._template.before_system),
             Segment(text=text),
-            self._mark(self._template.after_turn),
+            self._mark(self._ending(self._template.after_system)),
         ]
+
+    def _ending(self, own: str | None) -> str:
+        return self._template.after_turn if own is None else own
 
     def _frame_length(self, system: str) -> int:
         template = self._template

@@ -32,7 +32,7 @@ class Answer:
         self._announced: list[int] = []
         """Text before a span that the caller does not want to hear; an attempt that goes on needs it."""
         self._tokeniser = tokeniser
-        self._stops = stops
+        self._stops = (*stops, *rules.stop_texts)
         self._emit = emit
         self._index = -1
         self._open: Modality | None = None

@@ -33,6 +33,8 @@ class Rules:
     """The ids that end an answer; the first stands for all."""
     bare: frozenset[Modality] = frozenset()
     """Modalities whose spans are their signals alone."""
+    stop_texts: tuple[str, ...] = ()
+    """What ends an answer by whatever tokens it is written: stops that are words of the base tokenizer."""
 
     def opened_by(self, token: int) -> Modality | None:
         """The modality whose span a token opens."""
@@ -77,8 +79,13 @@ def read_rules(pack: Pack, tokeniser: Tokeniser) -> Rules:
     stops = tuple(
         vocabulary.control.get(token) or tokeniser.stop_id(token) for token in pack.manifest.prompt.stop
     )
+    words = tuple(
+        token
+        for token in pack.manifest.prompt.stop
+        if token not in vocabulary.control and not tokeniser.is_control(token)
+    )
     text = tuple(piece for ids in tokeniser.text_ranges() for piece in _without(ids, stops))
-    return Rules(vocabulary, pack.outputs, text, stops, bare)
+    return Rules(vocabulary, pack.outputs, text, stops, bare, words)
 
 
 def _without(ids: range, stops: Sequence[int]) -> list[range]:
@@ -251,8 +258,7 @@ class Grammar:
             self.count += 1
             self._left[modality] -= 1
             return
-        output = self._rules.outputs[modality]
-        fixed = output.path == "signals" or output.min_count == output.max_count
+        fixed = self._rules.outputs[modality].has_one_length
         self.truncated = not fixed and not self._may_go_on(modality)
         self.open, self._announcement = None, ANNOUNCEMENT
 

@@ -7,9 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer
-from tokenizers.decoders import DecodeStream
 
 from anygpt.errors import Precondition
+
+WORD_STARTS = ("", "▁", "Ġ")
+"""How a word may begin in a tokenizer: as it is, after SentencePiece's space, after that of bytes."""
+HALF = "\ufffd"
+"""What bytes that are no whole character are decoded to."""
 
 
 class Tokeniser:
@@ -28,9 +32,17 @@ class Tokeniser:
         """Ids of plain text."""
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
+    def is_control(self, token: str) -> bool:
+        """Whether a token is a control token, which no text is ever encoded as."""
+        return token in self._added
+
     def stop_id(self, token: str) -> int:
-        """The id of a token of the base tokenizer, control or not. Raises Precondition if there is none."""
-        found = self._added.get(token, self._tokenizer.token_to_id(token))
+        """The id of a token of the base tokenizer: a control token, or a word, after a space where it stands only so.
+
+        Raises Precondition if there is none.
+        """
+        ids = (self._tokenizer.token_to_id(f"{start}{token}") for start in WORD_STARTS)
+        found = self._added.get(token, next((one for one in ids if one is not None), None))
         if found is None:
             raise Precondition(
                 f"no token {token!r} ends an answer", reason="PACK_MISMATCH", field="prompt.stop"
@@ -61,7 +73,8 @@ class TextStream:
     def __init__(self, tokenizer: Tokenizer, stops: Sequence[str]) -> None:
         self._tokenizer = tokenizer
         self._stops = stops
-        self._decoder = DecodeStream(skip_special_tokens=False)
+        self._last: list[int] = []
+        """Ids of the last piece of text, without which the next one's space is not known."""
         self._text = ""
         self._shown = 0
         self._pending: list[tuple[int, int]] = []
@@ -70,13 +83,13 @@ class TextStream:
 
     def add(self, token: int) -> bool:
         """Take a token; returns whether a stop string ends the text here."""
-        piece = self._decoder.step(self._tokenizer, token)
         self._unfinished.append(token)
-        if piece is None:
+        known, whole = self._decoded(self._last), self._decoded(self._last + self._unfinished)
+        if len(whole) <= len(known) or whole.endswith(HALF):
             return False
-        self._text += piece
+        self._text += whole[len(known) :]
         self._pending += [(one, len(self._text)) for one in self._unfinished]
-        self._unfinished = []
+        self._last, self._unfinished = self._unfinished, []
         return self._cut()
 
     def take(self, *, last: bool = False) -> tuple[str, list[int]]:
@@ -91,6 +104,9 @@ class TextStream:
     def pending(self) -> int:
         """Tokens that were not handed out."""
         return len(self._pending) + len(self._unfinished)
+
+    def _decoded(self, ids: Sequence[int]) -> str:
+        return self._tokenizer.decode(ids, skip_special_tokens=False)
 
     def _cut(self) -> bool:
         """Cut the text at the first stop string in it."""

@@ -1,19 +1,22 @@
-"""Builds a pack of published parts from local folders: what is absent, of another class or a pickle is told at once."""
+"""Builds a pack of published parts from local folders: all that is absent, unfit or a pickle is told at once."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from safetensors import safe_open
 
 from anygpt.errors import Precondition
 from anygpt.pack import MANIFEST, PICKLES, BaseModelEntry, Manifest, PartEntry, file_digest, read_object
+from anygpt.vocabulary import Vocabulary
+from anygpt_models.part import CONFIG
 from anygpt_models.published.loading import class_of
 from services.trainer.pack_check import opens
 from services.trainer.pack_recipe import Ingredient, LanguageSizes, PackRecipe
+from services.trainer.pack_sizes import Config, Fit, misfits, read_configs
 
 LANGUAGE = "llm"
 
@@ -62,14 +65,20 @@ def write_manifest(recipe: PackRecipe, folder: Path) -> Manifest:
 
 
 def _problems(recipe: PackRecipe, source: Path) -> Iterator[str]:
+    configs: dict[str, Config] = {}
     for name, part in recipe.parts.items():
         try:
             for problem in _part_problems(part, source / name):
                 yield f"{name}: {problem}"
             if name == LANGUAGE:
                 yield from _language_problems(recipe.language, source / name)
+            if class_of(source / name) == part.kind:
+                configs |= read_configs(source / name)
         except Precondition as error:
             yield f"{name}: {error.message}"
+    conditions = recipe.tuning.conditions if recipe.tuning else {}
+    fit = Fit(recipe.language.hidden, Vocabulary(recipe.vocabulary), recipe.modalities, conditions)
+    yield from (f"{name}: {problem}" for name, problem in misfits(configs, fit))
 
 
 def _part_problems(part: Ingredient, folder: Path) -> Iterator[str]:
@@ -78,15 +87,55 @@ def _part_problems(part: Ingredient, folder: Path) -> Iterator[str]:
         return
     if (found := class_of(folder)) != part.kind:
         yield f"should be a {part.kind}, is {found or 'no saved model'}"
-    paths = sorted(folder.rglob("*"))
-    if not any(path.suffix == ".safetensors" for path in paths):
-        pickled = any(path.suffix in PICKLES for path in paths)
-        yield f"{'only pickled weights, save them as' if pickled else 'no'} safetensors"
-    for path in paths:
+    components = dict(_components(folder))
+    for name, kind in components.items():
+        yield from (f"{name}: {problem}" for problem in _component_problems(kind, folder / name))
+    if not components:
+        yield from _weight_problems(folder)
+    yield from _shard_problems(folder)
+    for path in sorted(folder.rglob("*")):
         if path.suffix == ".safetensors" and not opens(path):
             yield f"{path.relative_to(folder)} is no safetensors"
         elif path.is_symlink() and not path.is_file():
             yield f"{path.relative_to(folder)} is a link, and to no file"
+
+
+def _components(pipeline: Path) -> Iterator[tuple[str, str]]:
+    """Name and class of each component that a pipeline was saved with; a model has none."""
+    path = pipeline / "model_index.json"
+    for name, value in (read_object(path) if path.is_file() else {}).items():
+        match value:
+            case [str(), str(kind)]:
+                yield name, kind
+
+
+def _component_problems(kind: str, folder: Path) -> Iterator[str]:
+    if not folder.is_dir() or not any(folder.iterdir()):
+        yield f"absent; {kind} is expected"
+    elif (folder / CONFIG).is_file() or _has_files(folder, PICKLES):
+        yield from _weight_problems(folder)
+
+
+def _weight_problems(model: Path) -> Iterator[str]:
+    if not _has_files(model, {".safetensors"}):
+        pickled = _has_files(model, PICKLES)
+        yield f"{'only pickled weights, save them as' if pickled else 'no'} safetensors"
+
+
+def _has_files(folder: Path, suffixes: Collection[str]) -> bool:
+    return any(path.suffix in suffixes for path in folder.iterdir())
+
+
+def _shard_problems(folder: Path) -> Iterator[str]:
+    """The files that an index of weights names and that are not there."""
+    for index in sorted(folder.rglob("*.safetensors.index.json")):
+        match read_object(index):
+            case {"weight_map": dict(shards)}:
+                for name in sorted(set(map(str, shards.values()))):
+                    if not (index.parent / name).is_file():
+                        yield f"{index.parent.relative_to(folder) / name} is absent, which {index.name} names"
+            case _:
+                yield f"{index.relative_to(folder)} names no files"
 
 
 def _language_problems(sizes: LanguageSizes, folder: Path) -> Iterator[str]:

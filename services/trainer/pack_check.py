@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from io import BytesIO
 from operator import index
 from pathlib import Path
-from typing import Any
 
 from numpy.lib import format as array_format
 from safetensors import SafetensorError, safe_open
 
 from anygpt.errors import AnyGPTError
 from anygpt.pack import MANIFEST, PICKLES, Pack, file_digest, read_object, strays
-from anygpt.topology import MODALITIES, MODALITY_NAMES, SPEECH, TEXT
-from anygpt_models.part import CONFIG, WEIGHTS, read_config
+from anygpt.topology import MODALITY_NAMES, SPEECH, TEXT
+from anygpt_models.part import WEIGHTS
 from anygpt_models.parts import Shapes, class_name, due_shapes, kept_shapes
 from anygpt_models.speech_units import FILE_NAME
 from services.trainer.pack import REPORTS
+from services.trainer.pack_sizes import Config, Fit, misfits, read_configs
 
 ZIP, PICKLES_START = b"PK\x03\x04", tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
 """How a file of torch.save begins, and a bare pickle."""
@@ -45,8 +45,6 @@ class Defect:
 
 Rule = Callable[[Pack], Iterator[tuple[str, str]]]
 """Pack -> field and message of each defect."""
-Config = Mapping[str, Any]
-"""What the configuration of a part says."""
 
 
 def check(pack: Pack) -> list[Defect]:
@@ -193,17 +191,17 @@ def _licences(pack: Pack) -> Iterator[tuple[str, str]]:
 
 def _shapes(pack: Pack) -> Iterator[tuple[str, str]]:
     configs: dict[str, Config] = {}
-    for part in sorted(path.parent for path in pack.folder.glob(f"*/{CONFIG}")):
+    for part in sorted(path for path in pack.folder.iterdir() if path.is_dir()):
         try:
-            if not class_name(part):
-                continue
-            due = due_shapes(part)
-            configs[part.name] = read_config(part)
+            due = due_shapes(part) if class_name(part) else {}
+            configs |= read_configs(part)
         except AnyGPTError as error:
             yield part.name, error.message
             continue
-        yield from _tensors(part, due)
-    yield from _projections(pack, configs)
+        if due:
+            yield from _tensors(part, due)
+    manifest = pack.manifest
+    yield from misfits(configs, Fit(manifest.base_model.hidden_size, pack.vocabulary, manifest.modalities))
     yield from _books(pack, configs.get("llm_adapter", {}))
 
 
@@ -224,25 +222,6 @@ def _weights(pack: Pack) -> Iterator[tuple[str, str]]:
     for file in _files(pack.folder):
         if file.suffix == ".safetensors" and not opens(file):
             yield file.relative_to(pack.folder).as_posix(), "the file is no safetensors"
-
-
-def _projections(pack: Pack, configs: Mapping[str, Config]) -> Iterator[tuple[str, str]]:
-    """Whether the parts fit the language model and the vocabulary between them."""
-    hidden, vocabulary = pack.manifest.base_model.hidden_size, pack.vocabulary
-    due: dict[str, dict[str, int]] = {
-        "llm_adapter": {"tokens": vocabulary.size - vocabulary.text_size, "width": hidden}
-    }
-    if configs.get("llm_adapter", {}).get("codes") and SPEECH in vocabulary.codes:
-        codes = vocabulary.codes[SPEECH]
-        due["llm_adapter"] |= {"codes": codes.count, "codes_after": codes.first - vocabulary.text_size}
-    for modality, into in pack.inputs.items():
-        due[f"{MODALITY_NAMES[modality]}_input_projection"] = {"in_width": into.width, "out_width": hidden}
-    for name in MODALITIES:
-        due[f"{name}_output_projection"] = {"in_width": hidden}
-    for part, sizes in due.items():
-        for name, size in sizes.items():
-            if part in configs and (found := configs[part].get(name)) != size:
-                yield part, f"{name} should be {size}, is {found}"
 
 
 def _books(pack: Pack, adapter: Config) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """Vocabulary and prompt of the two published systems, as data: packs of their weights are laid out like this.
 
-AnyGPT (arXiv 2402.12226) on LLaMA-2, NExT-GPT (arXiv 2309.05519) on Vicuna-7B v0; both have 32,000 text tokens.
+AnyGPT (arXiv 2402.12226) on LLaMA-2, NExT-GPT (arXiv 2309.05519) on Vicuna-7B v0; both have 32,000 text tokens, of
+which `<s>` begins what they read.
 """
 
 from __future__ import annotations
@@ -42,9 +43,10 @@ NEXT_GPT = VocabularyLayout(
 
 ANYGPT_BASE_PROMPT = PromptEntry(
     before_system="",
-    before_user="[Human]: ",
+    before_user="<s>[Human]: ",
     before_assistant=" [MMGPT]:",
     after_turn="<eoh>",
+    after_answer="<eos>",
     stop=("<eos>",),
 )
 ANYGPT_CHAT_PROMPT = PromptEntry(
@@ -52,12 +54,13 @@ ANYGPT_CHAT_PROMPT = PromptEntry(
         "You are an AI assistant named MMGPT who can understand and generate multimodal content, including text, "
         "speech, images and audio."
     ),
-    before_system="", before_user="\n[Human]: ", before_assistant="\n[MMGPT]:", after_turn="<eoh>", stop=("<eos>",),
+    before_system="<s>", before_user="\n[Human]: ", before_assistant="\n[MMGPT]:", after_turn="<eoh>",
+    after_system="", after_answer="<eos>", stop=("<eos>",),
     speech_suffix="Please recognize the voice command and give reply and voice",
 )  # fmt: skip
 NEXT_GPT_PROMPT = PromptEntry(
     before_system="",
-    before_user="### Human: ",
+    before_user="<s>### Human: ",
     before_assistant="### Assistant: ",
     after_turn="\n",
     stop=("###",),

@@ -25,6 +25,8 @@ class MusicCodec:
         self._model = open_model(pack.part("audio_codec"), "EncodecModel", device)
         config = self._model.config
         self.sample_rate = int(config.sampling_rate)
+        self.frame = int(config.hop_length)
+        """Samples of one frame."""
         self.size = int(config.codebook_size)
         self.layers = int(self._model.quantizer.get_num_quantizers_for_bandwidth(self.bandwidth))
         self._device = device

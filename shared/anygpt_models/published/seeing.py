@@ -51,9 +51,10 @@ class ClapHearing:
 
     @torch.inference_mode()
     def features(self, sounds: Tensor) -> Tensor:
-        """One vector for each sound."""
-        heard = self._extract(list(sounds.cpu().numpy()), sampling_rate=self.sample_rate, return_tensors="pt")
-        found = self._model(
-            heard["input_features"].to(self._device), is_longer=heard["is_longer"].to(self._device)
-        )
+        """One vector for each sound, the same in any company."""
+        # By itself the extractor crops what is too long at random, and calls a random sound of a batch longer.
+        samples = sounds[:, : int(self._extract.nb_max_samples)].cpu().numpy()
+        heard = self._extract(list(samples), sampling_rate=self.sample_rate, return_tensors="pt")
+        is_longer = torch.zeros(len(samples), 1, dtype=torch.bool, device=self._device)
+        found = self._model(heard["input_features"].to(self._device), is_longer=is_longer)
         return functional.normalize(found.audio_embeds, dim=-1)[:, None]

@@ -1,9 +1,18 @@
 from __future__ import annotations
 
-from anygpt.pack import PromptEntry
-from anygpt.topology import AUDIO, IMAGE, SPEECH, VIDEO
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from anygpt.pack import Pack, PromptEntry, read_pack
+from anygpt.topology import AUDIO, IMAGE, SPEECH, TEXT, VIDEO
+from anygpt.v1 import types_pb2
+from anygpt.v1.anygpt_service_pb2 import GenerateRequest, Turn
 from anygpt.vocabulary import Brackets, IdRange, Vocabulary
 from anygpt_models.speech_units import UNIT_COUNT
+from services.gateway.prompt import PromptWriter
 from services.trainer import papers
 from services.trainer.pack import LAYOUT
 
@@ -48,29 +57,53 @@ def test_mini_has_the_signals_of_next_gpt_and_a_code_for_every_speech_unit() -> 
     assert len(set(vocabulary.token_texts())) == vocabulary.size - vocabulary.text_size
 
 
-def written(prompt: PromptEntry, *turns: str) -> str:
-    """User and assistant in turn; the last answer is still to come."""
-    text = prompt.before_system + prompt.system
-    for place, turn in enumerate(turns):
-        text += (prompt.before_assistant if place % 2 else prompt.before_user) + turn + prompt.after_turn
-    return text + prompt.before_assistant
+Written = Callable[..., str]
 
 
-def test_the_base_template_of_anygpt_is_byte_for_byte_its_own() -> None:
-    assert written(papers.ANYGPT_BASE_PROMPT, "{i} {X}") == "[Human]: {i} {X}<eoh> [MMGPT]:"
+@pytest.fixture
+def written(tmp_path: Path) -> Written:
+    """What a prompt template makes of messages and answers in turn; the last answer is still to come."""
+    mini, letters = read_pack("mini").manifest, pre_tokenizers.ByteLevel.alphabet()
+    tokenizer = Tokenizer(models.BPE({letter: place for place, letter in enumerate(sorted(letters))}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    (tmp_path / mini.base_model.tokenizer).mkdir()
+    tokenizer.save(str(tmp_path / mini.base_model.tokenizer / "tokenizer.json"))
+
+    def write(prompt: PromptEntry, *said: str) -> str:
+        writer = PromptWriter(Pack(tmp_path, mini.model_copy(update={"prompt": prompt}), ""), 256)
+        parts = [[types_pb2.Part(modality=TEXT, text=text)] for text in said]
+        turns = [
+            Turn(parts=asked, answer=answer) for asked, answer in zip(parts[::2], parts[1::2], strict=False)
+        ]
+        found = writer.write(GenerateRequest(parts=parts[-1]), turns, {})
+        return "".join(segment.text or tokenizer.decode(segment.tokens.ids) for segment in found.segments)
+
+    return write
+
+
+def test_the_base_template_of_anygpt_is_byte_for_byte_its_own(written: Written) -> None:
+    assert written(papers.ANYGPT_BASE_PROMPT, "{i} {X}") == "<s>[Human]: {i} {X}<eoh> [MMGPT]:"
     assert (
         written(papers.ANYGPT_BASE_PROMPT, "{i} This is input: {t}")
-        == "[Human]: {i} This is input: {t}<eoh> [MMGPT]:"
+        == "<s>[Human]: {i} This is input: {t}<eoh> [MMGPT]:"
     )
 
 
-def test_the_chat_template_of_anygpt_starts_with_its_system_line() -> None:
+def test_the_chat_template_of_anygpt_starts_with_its_system_line(written: Written) -> None:
     assert written(papers.ANYGPT_CHAT_PROMPT, "m") == (
-        "You are an AI assistant named MMGPT who can understand and generate multimodal content, including text, "
+        "<s>You are an AI assistant named MMGPT who can understand and generate multimodal content, including text, "
         "speech, images and audio.\n[Human]: m<eoh>\n[MMGPT]:"
     )
 
 
-def test_the_template_of_next_gpt_is_byte_for_byte_its_own() -> None:
+def test_an_answer_of_anygpt_ends_with_what_stops_it(written: Written) -> None:
+    later = written(papers.ANYGPT_CHAT_PROMPT, "m", "reply", "more")
+    assert later.endswith("\n[Human]: m<eoh>\n[MMGPT]:reply<eos>\n[Human]: more<eoh>\n[MMGPT]:")
+
+
+def test_the_template_of_next_gpt_is_byte_for_byte_its_own(written: Written) -> None:
     text = written(papers.NEXT_GPT_PROMPT, "<Img>{emb}</Img> hello", "hi", "more")
-    assert text == "### Human: <Img>{emb}</Img> hello\n### Assistant: hi\n### Human: more\n### Assistant: "
+    assert (
+        text == "<s>### Human: <Img>{emb}</Img> hello\n### Assistant: hi\n<s>### Human: more\n### Assistant: "
+    )

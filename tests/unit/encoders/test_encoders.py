@@ -34,12 +34,15 @@ from anygpt_models.scene_recogniser import LayoutRecogniser, SceneRecogniser
 from anygpt_models.serving.encoding import EncoderStage
 from services.audio_encoder import settings as audio_settings
 from services.audio_encoder import stage as audio
+from services.gateway.prompt import PromptWriter
 from services.image_encoder import settings as image_settings
 from services.image_encoder import stage as image
 from services.speech_encoder import settings as speech_settings
 from services.speech_encoder import stage as speech
+from services.trainer.pack_build import build
 from services.video_encoder import settings as video_settings
 from services.video_encoder import stage as video
+from tests.published_pack import save_anygpt
 from tests.unit.input import files
 from tests.unit.media_pack import manifest, sibling
 
@@ -116,6 +119,23 @@ async def test_media_become_codes_where_the_manifest_says_so(
     assert response.codes.modality == modality
     assert len(response.codes.ids) == count
     assert max(response.codes.ids) < 4096
+
+
+async def test_published_music_has_codes_for_as_long_as_it_lasts_and_as_the_doors_count(
+    tmp_path: Path,
+) -> None:
+    build(save_anygpt(tmp_path / "parts"), tmp_path / "parts", tmp_path / "pack")
+    settings = ServiceSettings(pack=str(tmp_path / "pack"), data=tmp_path / "data")
+    async with opened_runtime(settings) as runtime:
+        stage, doors = await opened(runtime, AUDIO), PromptWriter(runtime.pack, 100)
+        for seconds, rate, count in (
+            (0.5, 32_000, 100), (1.0, 32_000, 200), (1.03, 32_000, 204), (7.0, 16_000, 1000),
+        ):  # fmt: skip
+            response = await encoded(stage, inline(files.wav(files.tone(seconds, rate), rate)))
+            assert len(response.codes.ids) == count
+            assert count + 2 <= doors.part_length(types_pb2.Part(modality=AUDIO), seconds) <= count + 6
+        short = await encoded(stage, inline(files.wav(files.tone(0.01, 32_000), 32_000)))
+        assert len(short.codes.ids) == 4
 
 
 async def test_speech_becomes_codes_and_a_film_s_sound_is_heard(runtime: Runtime) -> None:

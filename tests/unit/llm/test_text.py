@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models
 
 from services.llm.stage import LlmStage
 from services.llm.tokeniser import Tokeniser
@@ -69,6 +70,19 @@ def test_half_a_character_at_the_end_is_not_shown(tokeniser: Tokeniser) -> None:
     for token in ids[:-1]:
         stream.add(token)
     assert stream.take(last=True) == ("a", ids[:-1])
+
+
+def test_bytes_that_make_no_character_are_shown_as_such_where_a_byte_before_them_was_a_letter(
+    tmp_path: Path,
+) -> None:
+    pieces = ["<unk>", "<0x0A>", "<0xE2>", "a"]
+    model = models.BPE({piece: place for place, piece in enumerate(pieces)}, [], byte_fallback=True)
+    tokenizer = Tokenizer(model)
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    stream = Tokeniser(tmp_path / "tokenizer.json", len(pieces)).stream()
+    assert not any(stream.add(token) for token in (1, 2, 3))
+    assert stream.take(last=True) == ("\n\ufffda", [1, 2, 3])
 
 
 async def test_the_first_token_is_shown_at_once_and_chunks_have_all_ids(stage: LlmStage) -> None:

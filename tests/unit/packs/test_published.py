@@ -11,15 +11,22 @@ import torch
 from numpy.typing import NDArray
 
 from anygpt.errors import Precondition
-from anygpt.pack import Pack, open_pack
+from anygpt.pack import Pack, open_pack, read_pack
+from anygpt.topology import TEXT
+from anygpt.v1 import anygpt_service_pb2, stages_pb2, types_pb2
+from anygpt_models.part import CONFIG, WEIGHTS
 from anygpt_models.published.drawing import audio_pipeline, image_pipeline, video_pipeline
 from anygpt_models.published.music import MusicCodec
 from anygpt_models.published.schedulers import SCHEDULERS
 from anygpt_models.published.seeing import ClapHearing, ClipSight
+from services.gateway.prompt import PromptWriter
+from services.llm.answer import Answer
+from services.llm.grammar import read_rules
+from services.llm.tokeniser import Tokeniser
 from services.trainer.pack_build import build
 from services.trainer.pack_check import check
 from services.trainer.pack_recipe import PackRecipe
-from tests.published_pack import CLAP, QUERIES, SEEN, SIDE, save_anygpt, save_next_gpt
+from tests.published_pack import CLAP, FILMED, QUERIES, SEEN, SIDE, save_anygpt, save_clap, save_next_gpt
 
 CPU = torch.device("cpu")
 
@@ -52,6 +59,36 @@ def anygpt_pack(anygpt: tuple[Path, PackRecipe], tmp_path_factory: pytest.TempPa
     out = tmp_path_factory.mktemp("packs") / "anygpt"
     build(anygpt[1], anygpt[0], out)
     return open_pack(str(out))
+
+
+def tokeniser_of(pack: Pack) -> Tokeniser:
+    return Tokeniser(pack.part("llm") / "tokenizer.json", pack.vocabulary.text_size)
+
+
+def test_the_mark_of_next_gpt_ends_an_answer_by_whatever_tokens_it_is_written(next_gpt_pack: Pack) -> None:
+    tokeniser = tokeniser_of(next_gpt_pack)
+    rules = read_rules(next_gpt_pack, tokeniser)
+    assert list(rules.stops) == tokeniser.encode("###")
+    shown: list[stages_pb2.GenerateTokensResponse] = []
+    answer = Answer(rules, tokeniser, (), shown.append, hears_text=True)
+    *before, last = tokeniser.encode("Hello.\n###")
+    assert last not in rules.stops
+    assert [answer.show(token) for token in (*before, last)] == [*(False for _ in before), True]
+    answer.finish(truncated=False)
+    assert "".join(response.text.text for response in shown) == "Hello.\n"
+
+
+def test_what_a_model_of_llama_s_reads_begins_as_it_was_taught(
+    next_gpt_pack: Pack, anygpt_pack: Pack
+) -> None:
+    begin = tokeniser_of(next_gpt_pack).stop_id("<s>")
+    mark = tokeniser_of(next_gpt_pack).stop_id("###")
+    parts = [types_pb2.Part(modality=TEXT, text="Hello.")]
+    request = anygpt_service_pb2.GenerateRequest(parts=parts)
+    asked, *_ = PromptWriter(next_gpt_pack, 100).write(request, (), {}).segments
+    assert list(asked.tokens.ids[:2]) == [begin, mark]
+    told, *_ = PromptWriter(anygpt_pack, 100).write(request, (), {}).segments
+    assert list(told.tokens.ids) == [begin]
 
 
 def generator() -> list[torch.Generator]:
@@ -112,7 +149,7 @@ def test_drawings_that_take_turns_are_as_they_would_be_alone(next_gpt_pack: Pack
 def test_text_to_video_and_audioldm_follow_a_condition(next_gpt_pack: Pack) -> None:
     film, _ = video_pipeline(next_gpt_pack, CPU)
     frames = film(
-        condition=torch.randn(1, QUERIES, SEEN), num_inference_steps=1, generator=generator()
+        condition=torch.randn(1, QUERIES, FILMED), num_inference_steps=1, generator=generator()
     ).frames
     assert frames.shape == (1, 2, SIDE, SIDE, 3)
     compose, _ = audio_pipeline(next_gpt_pack, CPU)
@@ -127,6 +164,19 @@ def test_clip_and_clap_give_vectors_of_unit_length(next_gpt_pack: Pack) -> None:
     assert sight.film_features(pictures[None].repeat(6, 1)).shape == (1, 1, SEEN)
     hearing = ClapHearing(next_gpt_pack, CPU)
     assert hearing.features(torch.randn(2, 4800)).shape == (2, 1, CLAP)
+
+
+@pytest.mark.parametrize(("fused", "samples"), [(True, 4800), (False, 20_000)])
+def test_a_sound_has_the_same_features_in_any_company(
+    next_gpt_pack: Pack, tmp_path: Path, fused: bool, samples: int
+) -> None:
+    folder = Path(shutil.copytree(next_gpt_pack.folder, tmp_path / "pack"))
+    torch.manual_seed(0)
+    save_clap(folder / "audio_encoder", fused=fused)
+    hearing = ClapHearing(read_pack(f"{folder}/"), CPU)
+    sounds = torch.randn(3, samples)
+    alone = torch.cat([hearing.features(sound[None]) for sound in sounds])
+    assert torch.allclose(hearing.features(sounds), alone, atol=1e-4)
 
 
 def test_unclip_draws_from_32_codes(anygpt_pack: Pack) -> None:
@@ -211,6 +261,89 @@ def test_a_source_with_a_folder_that_is_a_link_is_listed(
     source = Path(shutil.copytree(anygpt[0], tmp_path / "source"))
     (source / "image_pipeline" / "more").symlink_to(source / "llm")
     refused(anygpt[1], source, "image_pipeline: more is a link, and to no file")
+
+
+def test_components_and_shards_that_are_absent_or_only_pickled_are_all_listed(
+    anygpt: tuple[Path, PackRecipe], tmp_path: Path
+) -> None:
+    source = Path(shutil.copytree(anygpt[0], tmp_path / "source"))
+    weights = source / "image_pipeline" / "unet" / WEIGHTS
+    weights.rename(weights.with_suffix(".bin"))
+    shutil.rmtree(source / "image_pipeline" / "vae")
+    shards = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (source / "llm" / "model.safetensors.index.json").write_text(json.dumps(shards))
+    refused(
+        anygpt[1], source, "image_pipeline: unet: only pickled weights, save them as safetensors",
+        "image_pipeline: vae: absent; AutoencoderKL is expected",
+        "llm: model-00002-of-00002.safetensors is absent, which model.safetensors.index.json names",
+    )  # fmt: skip
+
+
+def resized(folder: Path, **settings: object) -> None:
+    """Replace settings of a part or a component."""
+    path = folder / CONFIG
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+
+
+@pytest.mark.parametrize(
+    ("folder", "setting", "told"),
+    [
+        ("image_pipeline/unet", "cross_attention_dim", "should be 32, is 48"),
+        ("video_pipeline/unet", "cross_attention_dim", "should be 40, is 48"),
+        ("audio_pipeline/unet", "projection_class_embeddings_input_dim", "should be 24, is 48"),
+        ("audio_pipeline/vocoder", "sampling_rate", "should be 16000, is 48"),
+        ("image_encoder", "projection_dim", "should be 32, is 48"),
+        ("audio_encoder", "projection_dim", "should be 24, is 48"),
+        ("audio_input_projection", "in_width", "should be 24, is 48"),
+        ("audio_output_projection", "queries", "should be 1, is 48"),
+    ],
+)
+def test_a_part_of_the_right_class_and_another_size_is_listed(
+    next_gpt: tuple[Path, PackRecipe], tmp_path: Path, folder: str, setting: str, told: str
+) -> None:
+    source = Path(shutil.copytree(next_gpt[0], tmp_path / "source"))
+    resized(source / folder, **{setting: 48})
+    part, _, component = folder.partition("/")
+    refused(next_gpt[1], source, f"{part}: {component and f'{component}/'}{setting} {told}")
+
+
+OTHER_CODEC = {
+    "sampling_rate": 24_000, "upsampling_ratios": [8, 5, 4, 2], "codebook_size": 1024, "target_bandwidths": [1.5, 24.0]
+}  # fmt: skip
+CODEC_TOLD = {
+    "codebook_size should be 32, is 1024", "codebooks should be 4, is 32", "codes_per_second should be 200.0, is 2400",
+    "sampling_rate should be 32000, is 24000",
+}  # fmt: skip
+
+
+def test_a_codec_whose_codes_are_not_those_of_the_vocabulary_is_listed(
+    anygpt: tuple[Path, PackRecipe], tmp_path: Path
+) -> None:
+    source = Path(shutil.copytree(anygpt[0], tmp_path / "source"))
+    resized(source / "audio_codec", **OTHER_CODEC)
+    refused(anygpt[1], source, *(f"audio_codec: {told}" for told in CODEC_TOLD))
+
+
+def test_parts_of_a_pack_that_do_not_fit_it_are_named(
+    next_gpt_pack: Pack, anygpt_pack: Pack, tmp_path: Path
+) -> None:
+    drawn = Path(shutil.copytree(next_gpt_pack.folder, tmp_path / "drawn"))
+    (drawn / "image_output_projection").rename(drawn / "swapped")
+    (drawn / "video_output_projection").rename(drawn / "image_output_projection")
+    (drawn / "swapped").rename(drawn / "video_output_projection")
+    assert sizes_told(drawn) == {
+        "image_output_projection: out_width should be 32, is 40",
+        "video_output_projection: out_width should be 40, is 32",
+    }
+    played = Path(shutil.copytree(anygpt_pack.folder, tmp_path / "played"))
+    resized(played / "audio_codec", **OTHER_CODEC)
+    assert sizes_told(played) == {f"audio_codec: {told}" for told in CODEC_TOLD}
+
+
+def sizes_told(folder: Path) -> set[str]:
+    """What a check says of shapes and sizes."""
+    defects = check(read_pack(f"{folder}/"))
+    return {f"{defect.field}: {defect.message}" for defect in defects if defect.rule == "shapes"}
 
 
 def refused(recipe: PackRecipe, source: Path, *told: str) -> None:
