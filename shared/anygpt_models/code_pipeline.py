@@ -15,6 +15,8 @@ from anygpt_models.mask_scheduler import MaskScheduler
 
 OnStepEnd: TypeAlias = Callable[[DiffusionPipeline, int, int, dict[str, Any]], dict[str, Any]]
 """diffusers' callback: pipeline, step from 0, steps left, nothing; what it raises stops the work."""
+Generators: TypeAlias = torch.Generator | list[torch.Generator] | None
+"""Where chance comes from: one generator for each sample, or one from which all of them draw in turn."""
 
 
 class CodePipeline:
@@ -52,17 +54,21 @@ def conditions(
     """The condition given, or the caption's."""
     if (caption is None) == (condition is None):
         raise ValueError("give one of caption, condition and codes")
-    if condition is not None:
-        return condition
-    return encode([caption] if isinstance(caption, str) else list(caption or ()))
+    captions = [caption] if isinstance(caption, str) else list(caption or ())
+    if not (len(captions) if condition is None else len(condition)):
+        raise ValueError("there is nothing to draw in an empty batch")
+    return encode(captions) if condition is None else condition
 
 
-def seeded(generator: list[torch.Generator] | None, count: int) -> list[torch.Generator]:
-    """One generator per sample; without any, sample i has seed i."""
-    found = generator or [torch.Generator().manual_seed(seed) for seed in range(count)]
-    if len(found) != count:
-        raise ValueError(f"{count} samples need {count} generators, got {len(found)}")
-    return found
+def seeded(generator: Generators, count: int) -> list[torch.Generator]:
+    """The generator of each sample; without any, sample i has seed i."""
+    if generator is None:
+        return [torch.Generator().manual_seed(seed) for seed in range(count)]
+    if isinstance(generator, torch.Generator):
+        return [generator] * count
+    if len(generator) != count:
+        raise ValueError(f"{count} samples need {count} generators, got {len(generator)}")
+    return generator
 
 
 def on_step(pipeline: DiffusionPipeline, callback: OnStepEnd | None) -> Callable[[int, int], None] | None:

@@ -31,6 +31,10 @@ class Sampling:
     temperature: float = 0.5
     scheduler: MaskScheduler = field(default_factory=MaskScheduler)
 
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"drawing takes at least one step, not {self.steps}")
+
 
 class CodeDenoiser(Part, ModelMixin):  # type: ignore[misc]  # both can be saved
     """Bidirectional transformer over `length` codes: masked codes and a condition in, logits of every digit out.

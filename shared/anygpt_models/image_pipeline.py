@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anygpt_models.caption import CaptionEncoder
-from anygpt_models.code_pipeline import CodePipeline, OnStepEnd, conditions, on_step, seeded
+from anygpt_models.code_pipeline import CodePipeline, Generators, OnStepEnd, conditions, on_step, seeded
 from anygpt_models.denoiser import CodeDenoiser, Sampling
 from anygpt_models.image_codec import ImageCodec, scene_codes
 from anygpt_models.layout import MOST_THINGS, Layout
 from anygpt_models.mask_scheduler import MaskScheduler
 from anygpt_models.scene_caption import SceneCaption
+
+ONE_BATCH = "one batch is of scenes or of single pictures"
 
 
 @dataclass
@@ -63,7 +65,7 @@ class ImagePipeline(CodePipeline, DiffusionPipeline):
         codes: Tensor | None = None,
         num_inference_steps: int = 8,
         guidance_scale: float = 1.5,
-        generator: list[torch.Generator] | None = None,
+        generator: Generators = None,
         callback_on_step_end: OnStepEnd | None = None,
     ) -> ImageOutput:
         """Exactly one of caption, condition [B, 8, 256] or [B, 27, 256] and codes [B, 32 or 100]; else ValueError.
@@ -86,7 +88,7 @@ def condition_of(encoder: CaptionEncoder, captions: list[str]) -> Tensor:
     """Captions -> conditions [B, 8, 256] of single pictures or [B, 27, 256] of scenes."""
     scenes = [scene for scene in map(SceneCaption.parse, captions) if scene]
     if len(scenes) not in {0, len(captions)}:
-        raise ValueError("one batch is of scenes or of single pictures")
+        raise ValueError(ONE_BATCH)
     return torch.cat([_scene(encoder, scene) for scene in scenes]) if scenes else encoder.encode(captions)
 
 
@@ -104,13 +106,17 @@ def drawn(
 ) -> Tensor:  # fmt: skip
     """Codes under conditions of single pictures, `queries` vectors, or of scenes: so many for each thing, and a layout.
 
-    Things are drawn apart, all at once; a condition whose layout is empty is that of a single picture.
+    Things are drawn apart, all at once; a condition whose layout is empty is that of a single picture. A batch of both
+    raises ValueError.
     """
     if condition.shape[1] == queries:
         return draw(condition, generators)
     things, layout = condition[:, : MOST_THINGS * queries], Layout.of(condition[:, MOST_THINGS * queries :])
-    if not layout.there.any():
+    scenes = layout.there.any(1)
+    if not scenes.any():
         return draw(things[:, :queries], generators)
+    if not scenes.all():
+        raise ValueError(ONE_BATCH)
     shown = layout.there.clone()
     shown[:, 0] = True
     each = [generators[row] for row in shown.nonzero()[:, 0].tolist()]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anygpt_models.caption import CaptionEncoder
-from anygpt_models.code_pipeline import CodePipeline, OnStepEnd, conditions, on_step, seeded
+from anygpt_models.code_pipeline import CodePipeline, Generators, OnStepEnd, conditions, on_step, seeded
 from anygpt_models.denoiser import CodeDenoiser, Sampling
 from anygpt_models.image_codec import ImageCodec
 from anygpt_models.image_pipeline import to_uint8
@@ -64,7 +65,7 @@ class VideoPipeline(CodePipeline, DiffusionPipeline):
         codes: Tensor | None = None,
         num_inference_steps: int = 8,
         guidance_scale: float = 1.5,
-        generator: list[torch.Generator] | None = None,
+        generator: Generators = None,
         callback_on_step_end: OnStepEnd | None = None,
     ) -> VideoOutput:
         """Exactly one of caption, condition [B, 8, 256] and codes [B, 56]; ValueError otherwise.
@@ -73,13 +74,9 @@ class VideoPipeline(CodePipeline, DiffusionPipeline):
         """
         if codes is None:
             told = conditions(self.image_caption.encode, caption, condition)
-            moving = max(1, num_inference_steps // 2)
+            sampling = Sampling(num_inference_steps, guidance_scale, scheduler=self.scheduler)
             codes = self._drawn(
-                told,
-                (moving, max(1, num_inference_steps - moving)),
-                guidance_scale,
-                generator,
-                callback_on_step_end,
+                told, seeded(generator, len(told)), sampling, on_step(self, callback_on_step_end)
             )
         elif caption is not None or condition is not None:
             raise ValueError("codes come alone")
@@ -89,23 +86,22 @@ class VideoPipeline(CodePipeline, DiffusionPipeline):
     def _drawn(
         self,
         told: Tensor,
-        steps: tuple[int, int],
-        guidance: float,
-        generator: list[torch.Generator] | None,
-        callback: OnStepEnd | None,
+        seeds: list[torch.Generator],
+        sampling: Sampling,
+        report: Callable[[int, int], None] | None,
     ) -> Tensor:
-        """Codes [B, 56] under a condition, in `steps` of motion and of picture."""
-        seeds, report = seeded(generator, len(told)), on_step(self, callback)
-
-        def later(done: int, _: int) -> None:
-            if report:
-                report(steps[0] + done, sum(steps))
+        """Codes [B, 56] under a condition, the motion before the picture."""
+        moving = max(1, sampling.steps // 2)
+        still = max(1, sampling.steps - moving)
 
         def first(done: int, _: int) -> None:
             if report:
-                report(done, sum(steps))
+                report(done, moving + still)
 
-        moving, still = (Sampling(count, guidance, scheduler=self.scheduler) for count in steps)
-        motion = self.video_denoiser.generate(told, seeds, moving, first)
-        picture = self.image_denoiser.generate(told, seeds, still, later)
+        def later(done: int, _: int) -> None:
+            if report:
+                report(moving + done, moving + still)
+
+        motion = self.video_denoiser.generate(told, seeds, replace(sampling, steps=moving), first)
+        picture = self.image_denoiser.generate(told, seeds, replace(sampling, steps=still), later)
         return torch.cat([picture, motion], dim=1)

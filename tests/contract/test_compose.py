@@ -136,6 +136,14 @@ def test_the_image_has_the_ports_that_the_probes_ask() -> None:
     assert names <= environment_names("gateway")
 
 
+def test_the_image_of_the_trainer_has_what_its_data_are_built_with() -> None:
+    chosen = dict(
+        re.findall(r'trainer\) (extras|packages)="?([^";]+?)"? ;;', (ROOT / "Dockerfile").read_text())
+    )
+    assert set(chosen["extras"].split(",")) == {"trainer", "data"}
+    assert set(chosen["packages"].split()) == {"npm", "fluidsynth", "fluid-soundfont-gm"}
+
+
 @pytest.mark.parametrize("wrong", [["serv"], ["serve", "--buss", "x"], ["health", "a", "b"]])
 def test_a_command_that_our_cli_lacks_would_be_noticed(wrong: list[str]) -> None:
     with pytest.raises(UsageError):

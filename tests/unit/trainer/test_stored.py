@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,11 @@ from safetensors.numpy import load_file, save_file
 
 from anygpt.errors import InvalidInput
 from services.trainer.data import audio, chat, images
-from services.trainer.data.stored import records, write_records
+from services.trainer.data.speech import build_voice, read_utterances
+from services.trainer.data.stored import made_once, records, write_records
 from services.trainer.speech_batches import load_spoken
 from services.trainer.speech_config import VOICES
-from tests.unit.trainer.tiny_data import write_tiny_data
+from tests.unit.trainer.tiny_data import Buzz, spelled, write_tiny_data
 
 CLIPS, STILLS = "audio/clips.json", "stills.json"
 
@@ -173,3 +176,39 @@ def test_what_can_not_be_written_leaves_the_last_file_as_it_was(tmp_path: Path) 
         write_records(path, [object()])
     assert records(path, list[str]) == ["first"]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_of_two_that_need_data_at_once_one_builds_them_and_the_other_finds_them(tmp_path: Path) -> None:
+    built = list[str]()
+
+    def asked(name: str) -> Any:
+        def make() -> list[str]:
+            built.append(name)
+            time.sleep(0.3)
+            return [name]
+
+        return made_once(tmp_path / "data" / "some.json", list[str], make)
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(asked, ("one", "other")))
+    assert len(built) == 1
+    assert found == [built, built]
+
+
+def test_of_two_that_need_a_voice_at_once_one_lets_it_speak(tmp_path: Path) -> None:
+    said = list[str]()
+
+    class Slow(Buzz):
+        def speak(self, phonemes: str, seed: int) -> tuple[NDArray[np.float32], list[float]]:
+            said.append(phonemes)
+            time.sleep(0.2)
+            return super().speak(phonemes, seed)
+
+    sentences = ["one word", "two words"]
+    with ThreadPoolExecutor(2) as pool:
+        for done in [
+            pool.submit(build_voice, Slow("hum", 110.0), sentences, tmp_path, spelled) for _ in range(2)
+        ]:
+            done.result()
+    assert len(said) == len(sentences)
+    assert [each.text for each in read_utterances(tmp_path)] == sentences

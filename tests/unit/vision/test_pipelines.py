@@ -22,6 +22,8 @@ from anygpt_models.mask_scheduler import SCHEDULES, MaskScheduler
 from anygpt_models.video_pipeline import VideoPipeline
 from tests.unit.vision.conftest import PACK
 
+PIPELINES = (ImagePipeline, VideoPipeline, AudioPipeline)
+
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
@@ -31,7 +33,12 @@ def quiet() -> Iterator[None]:
     told.set_verbosity_warning()
 
 
-@pytest.mark.parametrize("kind", [ImagePipeline, VideoPipeline, AudioPipeline])
+@pytest.fixture(scope="module", params=PIPELINES)
+def pipeline(request: pytest.FixtureRequest) -> Any:
+    return request.param.assemble(PACK)
+
+
+@pytest.mark.parametrize("kind", PIPELINES)
 def test_each_pipeline_takes_its_own_components_from_the_pack(
     kind: type[ImagePipeline | VideoPipeline | AudioPipeline],
 ) -> None:
@@ -53,6 +60,47 @@ def test_diffusers_itself_opens_the_pack_and_draws_the_same_picture(
     )
     drawn = opened(caption="a red apple", num_inference_steps=2).images
     assert np.array_equal(drawn, images(caption="a red apple", num_inference_steps=2).images)
+
+
+@pytest.mark.parametrize("kind", PIPELINES)
+def test_each_pipeline_draws_in_half_precision(kind: Any) -> None:
+    opened = kind.from_pretrained(PACK, dtype=torch.bfloat16)
+    assert opened.dtype == torch.bfloat16
+    made, codes = opened(caption="a red apple", num_inference_steps=2).values()
+    assert len(made) == len(codes) == 1
+    assert np.isfinite(made).all()
+    assert made.std() > 0
+
+
+def test_a_generator_alone_draws_as_a_list_of_one(pipeline: Any) -> None:
+    alone, listed = (torch.Generator().manual_seed(3) for _ in range(2))
+    due = pipeline(caption="a red apple", num_inference_steps=2, generator=[listed]).codes
+    assert torch.equal(pipeline(caption="a red apple", num_inference_steps=2, generator=alone).codes, due)
+
+
+def test_the_samples_of_a_batch_draw_from_one_generator_in_turn(images: ImagePipeline) -> None:
+    vague = torch.randn(1, 8, 256, generator=torch.Generator().manual_seed(0)).expand(2, -1, -1)
+
+    def drawn(seed: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return images(condition=vague, num_inference_steps=2, generator=generator).codes
+
+    first, second = drawn(5)
+    assert not torch.equal(first, second)
+    assert torch.equal(drawn(5), torch.stack([first, second]))
+    assert not torch.equal(drawn(6)[0], first)
+
+
+@pytest.mark.parametrize("steps", [0, -1])
+def test_no_pipeline_draws_in_less_than_a_step(pipeline: Any, steps: int) -> None:
+    with pytest.raises(ValueError, match="at least one step"):
+        pipeline(caption="a red apple", num_inference_steps=steps)
+
+
+@pytest.mark.parametrize("nothing", [{"caption": []}, {"condition": torch.zeros(0, 8, 256)}])
+def test_an_empty_batch_is_refused(pipeline: Any, nothing: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="nothing to draw"):
+        pipeline(**nothing)
 
 
 def test_a_pipeline_that_was_saved_is_opened_again(images: ImagePipeline, tmp_path: Path) -> None:

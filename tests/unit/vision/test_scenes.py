@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +16,11 @@ from anygpt_models.image_pipeline import ImagePipeline
 from anygpt_models.image_recogniser import ImageRecogniser
 from anygpt_models.layout import MOST_THINGS, PLACES, TINTS, Layout, dyed
 from anygpt_models.scene_recogniser import LayoutRecogniser, SceneRecogniser
+from services.trainer.alignment_sheets import decoded
 from services.trainer.data import composed
 from services.trainer.data.composed import Composition, Thing
+from services.trainer.recipe import Recipe
+from tests.unit.vision.conftest import PACK
 from tests.unit.vision.test_composed import squares
 
 QUERIES = 8
@@ -94,6 +98,32 @@ def test_a_condition_without_a_layout_is_that_of_a_single_picture(images: ImageP
     one, other = (images(condition=condition, num_inference_steps=2) for condition in (single, as_scene))
     assert one.codes.shape == other.codes.shape == (1, 32)
     assert np.array_equal(one.images, other.images)
+
+
+def both_kinds(images: ImagePipeline) -> Tensor:
+    """Conditions [2, 27, 256] of a single picture and of a scene."""
+    single = images.image_caption.encode(["a cat on a blue background"])
+    as_scene = torch.cat([single, torch.zeros(1, 2 * QUERIES + MOST_THINGS, 256)], dim=1)
+    scene = Composition((Thing("apple", "small", "in the middle"),), "yellow")
+    return torch.cat([as_scene, condition_of(images, scene)])
+
+
+def test_conditions_of_scenes_and_of_single_pictures_are_not_drawn_in_one_batch(
+    images: ImagePipeline,
+) -> None:
+    with pytest.raises(ValueError, match="one batch"):
+        images(condition=both_kinds(images), num_inference_steps=1)
+
+
+def test_a_sheet_of_samples_shows_scenes_and_single_things(images: ImagePipeline, tmp_path: Path) -> None:
+    conditions, captions = both_kinds(images), ["a cat", "an apple in the middle"]
+    sample = decoded(Recipe(tmp_path, PACK, tmp_path), "image", conditions.__getitem__, captions)
+    assert sample is not None
+    cells = {cell.words: cell.shown for cell in sample().cells}
+    assert sorted(cells) == captions
+    for shown in cells.values():
+        assert shown is not None
+        assert float(shown.flatten(1).std(1).max()) > 0.1
 
 
 def test_a_scene_is_the_same_for_the_same_seed_whatever_is_drawn_beside_it(images: ImagePipeline) -> None:
