@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from anygpt.vocabulary import ModalityName
@@ -27,7 +28,9 @@ from services.trainer.data import dialogues, ideas, world
 from services.trainer.data.ideas import Idea, Music, Sound
 from services.trainer.data.split import is_held_out
 from services.trainer.loop import Run, train
+from services.trainer.processes import once
 from services.trainer.recipe import Recipe
+from services.trainer.whole import written_whole
 
 READ = {"image": 10_000, "video": 1500, "audio": 1500, "steps": 3000}
 """Examples that an input projection is fitted to, and how often."""
@@ -56,7 +59,7 @@ def describe(recipe: Recipe, alignment: Alignment) -> None:
     faces are named as after it (18 -> 34 of 36) and rare things as before it (15 of 18; 13 without).
     """
     model = alignment.model
-    before = copy.deepcopy(model.into)
+    before = _before(recipe, model.into)
     _described(recipe, alignment, "alignment_describe", seed=9)
     with torch.no_grad():
         for weight, first in zip(model.into.parameters(), before.parameters(), strict=True):
@@ -78,6 +81,21 @@ def keep(recipe: Recipe, model: AlignedModel, ending: str) -> None:
     for name, part in model.parts().items():
         if name.endswith(ending):
             recipe.keep(part, name)
+
+
+def _before(recipe: Recipe, projections: nn.Module) -> nn.Module:
+    """Projections as they were when the stage began: who goes on after its end finds those of its end in the pack."""
+    path, before = recipe.folder / "before.safetensors", copy.deepcopy(projections)
+
+    def write() -> None:
+        if not (recipe.resume and path.exists()):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with written_whole(path) as unfinished:
+                save_file(projections.state_dict(), unfinished)
+
+    once(write)
+    before.load_state_dict(load_file(path))
+    return before
 
 
 def _fit(run: Run, projection: nn.Module, pool: Pool) -> None:

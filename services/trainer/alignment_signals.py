@@ -10,7 +10,7 @@ import json
 import random
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ from services.trainer.data.messages import Dialogue
 from services.trainer.data.split import shows_held_out
 from services.trainer.device import here, mixed_precision
 from services.trainer.loop import Run, train
+from services.trainer.processes import once
 from services.trainer.recipe import Recipe
 from services.trainer.sheet import Sample
 from services.trainer.whole import written_whole
@@ -64,10 +65,14 @@ class Signals:
     captions: list[str]
 
 
+Read = Callable[[int], Mapping[ModalityName, Signals]]
+"""Chunk -> its signals."""
+
+
 def signal(recipe: Recipe, alignment: Alignment) -> None:
     """Read requests within the budget, then fit the output projections to their signals."""
     folder = recipe.folder / "signals"
-    _Reader(recipe, alignment, folder).read_all(READING * recipe.minutes)
+    once(lambda: _read_all(recipe, alignment, folder))
     loss = ConditionLoss(Conditions.of_pack(recipe.pack))
     steps = min(recipe.amount(AMOUNTS)["fit_steps"], recipe.steps)
     for modality, found in kept_signals(folder).items():
@@ -93,31 +98,56 @@ def kept_signals(folder: Path) -> dict[ModalityName, Signals]:
     return {modality: Signals(torch.cat(vectors[modality]), captions[modality]) for modality in vectors}
 
 
-class _Reader:
-    """Lets the model read requests, chunk after chunk; what a chunk asks for depends on its number alone."""
+def read_within(folder: Path, chunks: int, minutes: float, read: Read) -> None:
+    """Read and keep the chunks that are not there yet, until the minutes are over; those of earlier runs count."""
+    spent = sum(_seconds(path) for path in folder.glob("*.safetensors"))
+    for chunk in range(chunks):
+        path = folder / f"{chunk:04}.safetensors"
+        if path.exists():
+            continue
+        if spent > 60 * minutes:
+            return
+        began = time.monotonic()
+        found = read(chunk)
+        seconds = time.monotonic() - began
+        _keep(found, seconds, path)
+        spent += seconds
+        print(f"alignment_signals chunk {chunk + 1} of {chunks}", flush=True)
 
-    def __init__(self, recipe: Recipe, alignment: Alignment, folder: Path) -> None:
+
+def _seconds(path: Path) -> float:
+    """How long a chunk was read."""
+    with safe_open(path, framework="pt") as file:
+        return float(file.metadata()["seconds"])
+
+
+def _keep(found: Mapping[ModalityName, Signals], seconds: float, path: Path) -> None:
+    captions = {modality: signals.captions for modality, signals in found.items()}
+    tensors = {str(modality): signals.vectors for modality, signals in found.items()}
+    facts = {"captions": json.dumps(captions), "seconds": f"{seconds}"}
+    with written_whole(path) as unfinished:
+        save_file(tensors, unfinished, metadata=facts)
+
+
+def _read_all(recipe: Recipe, alignment: Alignment, folder: Path) -> None:
+    reader, chunks = _Reader(recipe, alignment), recipe.amount(AMOUNTS)["chunks"]
+    folder.mkdir(parents=True, exist_ok=True)
+    read_within(folder, chunks, READING * recipe.minutes, reader.read)
+
+
+class _Reader:
+    """Lets the model read requests; what a chunk asks for depends on its number alone."""
+
+    def __init__(self, recipe: Recipe, alignment: Alignment) -> None:
         self.alignment = alignment
-        self.folder = folder
         self.features = Features(sources(recipe), alignment.words)
         self.amounts = recipe.amount(AMOUNTS)
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def read_all(self, minutes: float) -> None:
-        """Read the chunks that are not there yet, until the minutes are over."""
-        began = time.monotonic()
-        for chunk in range(self.amounts["chunks"]):
-            if time.monotonic() - began > 60 * minutes:
-                return
-            path = self.folder / f"{chunk:04}.safetensors"
-            if not path.exists():
-                self._keep(self._read(self._sequences(chunk)), path)
-                print(f"alignment_signals chunk {chunk + 1} of {self.amounts['chunks']}", flush=True)
 
     @torch.no_grad()
-    def _read(self, sequences: list[TokenSequence]) -> dict[ModalityName, Signals]:
+    def read(self, chunk: int) -> dict[ModalityName, Signals]:
+        """The signals of a chunk."""
         model, found = self.alignment.model, defaultdict[ModalityName, list[Signals]](list)
-        for group in batches(sequences, self.amounts["batch_tokens"]):
+        for group in batches(self._sequences(chunk), self.amounts["batch_tokens"]):
             batch = collate(group, pad=0)
             with mixed_precision():
                 states, embeddings = model.hidden(batch, self.features)
@@ -125,12 +155,6 @@ class _Reader:
                 vectors = model.signals_at(modality, slots, states, embeddings)
                 found[modality].append(Signals(vectors, [slot.caption for _, slot in slots]))
         return {modality: _joined(parts) for modality, parts in found.items()}
-
-    def _keep(self, found: dict[ModalityName, Signals], path: Path) -> None:
-        captions = {modality: signals.captions for modality, signals in found.items()}
-        tensors = {str(modality): signals.vectors.half() for modality, signals in found.items()}
-        with written_whole(path) as unfinished:
-            save_file(tensors, unfinished, metadata={"captions": json.dumps(captions)})
 
     def _sequences(self, chunk: int) -> list[TokenSequence]:
         pick = random.Random(chunk)
@@ -144,8 +168,9 @@ class _Reader:
 
 
 def _joined(parts: list[Signals]) -> Signals:
+    """As they are kept; an accelerator has ended its work then."""
     captions = [caption for part in parts for caption in part.captions]
-    return Signals(torch.cat([part.vectors for part in parts]), captions)
+    return Signals(torch.cat([part.vectors for part in parts]).half().cpu(), captions)
 
 
 def _dialogue(writer: dialogues.Writer, pick: random.Random) -> Dialogue:

@@ -27,12 +27,21 @@ def mini(
     threads: Annotated[int, typer.Option(help="CPU threads; 0: all cores.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, or cuda: the accelerator that accelerate finds.")] = "cpu",
     cache: Cache = CACHE,
-    folder: Annotated[Path | None, typer.Option("--pack", help="Where the parts go.")] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--pack",
+            help="Where the parts go; empty: packs/mini in the cache. There one stage goes on from a copy of ours.",
+        ),
+    ] = None,
     runs: Annotated[
         Path | None, typer.Option(help="Where checkpoints, curves and samples go; empty: into the cache.")
     ] = None,
 ) -> None:
-    """Train the mini pack, or one stage of it. Ctrl-C stops it; --resume goes on exactly where it was."""
+    """Train the mini pack, or one stage of it. Ctrl-C stops it; --resume goes on exactly where it was.
+
+    At the end it says where the pack is. The one that is shipped stays as it is.
+    """
     import signal
     import sys
 
@@ -40,23 +49,28 @@ def mini(
 
     from anygpt.pack import packs_folder
     from services.trainer.device import device_of
-    from services.trainer.mini import all_stages, check_stage, run_stages, stages
-    from services.trainer.processes import joined
-    from services.trainer.recipe import Recipe, runs_of
-    from services.trainer.stage_config import MINI, check_budget, read_config
+    from services.trainer.mini import SEALING, check_stage, read_configs, run_stages, stages
+    from services.trainer.processes import joined, once
+    from services.trainer.recipe import Recipe, begin_with, pack_of, runs_of
+    from services.trainer.stage_config import MINI, check_budget
 
     if stage:
         check_stage(stage)
     for option, value in (("--minutes", minutes), ("--steps", steps), ("--part", part)):
         check_budget(option, value)
-    configs = {name: one.in_part(part) for name, one in read_config(config or MINI, all_stages()).items()}
+    configs = {name: one.in_part(part) for name, one in read_configs(config or MINI).items()}
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; --resume goes on from here"))
     if threads:
         torch.set_num_threads(threads)
-    home, pack = cache.expanduser(), folder or packs_folder() / "mini"
+    home = cache.expanduser()
+    pack = folder or pack_of(home)
     recipe = Recipe(home, pack, runs or runs_of(home, pack), resume=resume)
     with joined(), device_of(device):
+        if stage and not folder:
+            once(lambda: begin_with(pack, packs_folder() / "mini"))
         run_stages(recipe, configs, [stage] if stage else stages(), minutes, steps)
+    if stage and stage not in SEALING:
+        print(f"the parts are in {pack.absolute()}: anygpt pack build mini --out {pack.absolute()}")
 
 
 @train.command()

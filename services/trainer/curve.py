@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from services.trainer.whole import written_whole
 
 
 @dataclass
@@ -22,7 +25,7 @@ class Curve:
         """Keep the rows up to a step, so that a resumed run writes each step once."""
         kept = [row for row in self.rows() if row[0] <= step] if step else []
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self.path.open("w", newline="") as file:
+        with written_whole(self.path) as unfinished, unfinished.open("w", newline="") as file:
             csv.writer(file).writerows([("step", "seconds", "loss"), *kept])
 
     def add(self, step: int, seconds: float, loss: float) -> None:
@@ -31,13 +34,13 @@ class Curve:
             csv.writer(file).writerow((step, f"{seconds:.1f}", f"{loss:.6g}"))
 
     def rows(self) -> list[tuple[int, float, float]]:
-        """All rows so far."""
-        if not self.path.exists():
-            return []
-        with self.path.open(newline="") as file:
-            return [
-                (int(row["step"]), float(row["seconds"]), float(row["loss"])) for row in csv.DictReader(file)
-            ]
+        """All rows so far, up to one that a full disk has torn."""
+        found: list[tuple[int, float, float]] = []
+        if self.path.exists():
+            with self.path.open(newline="") as file, suppress(KeyError, TypeError, ValueError):
+                for row in csv.DictReader(file):
+                    found.append((int(row["step"]), float(row["seconds"]), float(row["loss"])))
+        return found
 
     def plot(self) -> None:
         """Draw `loss.png` from the rows."""

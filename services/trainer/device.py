@@ -23,7 +23,7 @@ def device_of(name: str) -> torch.device:
     if name != CUDA or not torch.cuda.is_available():
         raise InvalidInput(f"there is no device {name!r} here", reason="DEVICE_UNKNOWN", field="--device")
     torch.set_float32_matmul_precision("high")
-    return torch.device(Accelerator().device)
+    return torch.device(Accelerator(mixed_precision="no").device)
 
 
 def here() -> torch.device:

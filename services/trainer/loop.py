@@ -16,6 +16,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 from rich.progress import Progress as Bar
 from torch import Tensor, nn
 
+from anygpt.errors import DataLoss
 from services.trainer import checkpoint
 from services.trainer.checkpoint import Progress
 from services.trainer.curve import Curve
@@ -79,6 +80,8 @@ def train(run: Run, model: nn.Module, step: Step, sample: Sample | None = None) 
 
     A budget in steps gives the same curve with and without a stop; a budget in minutes depends on the machine. SIGINT
     and SIGTERM are heard between two steps; whatever else ends a run within one leaves the last checkpoint.
+
+    Raises DataLoss where the loss or a trained weight is no number any more; the last checkpoint stays.
     """
     torch.manual_seed(run.seed)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
@@ -115,7 +118,12 @@ def _recorded(
     sample: Sample | None,
 ) -> Progress:  # fmt: skip
     """Take every step, and keep curve, checkpoints, samples and a table of what is trained."""
-    progress, curve = start, Curve(run.folder)
+    progress, loss, curve = start, torch.zeros(()), Curve(run.folder)
+
+    def save() -> None:
+        _check_finite(run, model, progress, loss)
+        checkpoint.save(run.saved, model, optimiser, progress)
+
     curve.start(start.step)
     _keep_table(run, model)
     with _bar(run) as report:
@@ -125,17 +133,28 @@ def _recorded(
                 if progress.step % run.log_every == 0:
                     curve.add(progress.step, progress.seconds, loss.item())
                 if progress.step % run.save_every == 0:
-                    checkpoint.save(run.saved, model, optimiser, progress)
+                    save()
                 if sample and run.is_sampled(progress.step):
                     _sampled(run, model, sample, progress)
         except (KeyboardInterrupt, SystemExit):
-            checkpoint.save(run.saved, model, optimiser, progress)
+            save()
             raise
-    checkpoint.save(run.saved, model, optimiser, progress)
+    save()
     curve.plot()
     if sample and not run.is_sampled(progress.step):
         _sampled(run, model, sample, progress)
     return progress
+
+
+def _check_finite(run: Run, model: nn.Module, progress: Progress, loss: Tensor) -> None:
+    """Raise DataLoss for what nobody could go on from."""
+    trained = (weight for weight in model.parameters() if weight.requires_grad)
+    if not all(values.isfinite().all() for values in (loss, *trained)):
+        name = f"{run.folder.parent.name}/{run.folder.name}"
+        raise DataLoss(
+            f"{name} diverged by step {progress.step}, its last checkpoint stays: try a lower learning_rate",
+            reason="DIVERGED", field=name,
+        )  # fmt: skip
 
 
 def _followed(steps: Steps, start: Progress) -> Progress:

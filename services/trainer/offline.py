@@ -15,11 +15,13 @@ from pathlib import Path
 
 from services.trainer import bundle, delivery
 from services.trainer.device import CPU, CUDA, device_of
-from services.trainer.mini import all_stages, run_stages, stages
+from services.trainer.mini import read_configs, run_stages, stages
 from services.trainer.processes import joined
 from services.trainer.recipe import Recipe
-from services.trainer.stage_config import GPU, read_config
+from services.trainer.stage_config import GPU, check_budget
 
+UNPACKED = "unpacked"
+"""Stands in the work folder when all data are there; a kill while they come leaves none."""
 AT_HOME = {"video.animated", "speech.data", "speech.judge", "audio.data", "audio.judge"}
 """Stages whose work is in the bundle, and those whose data are not."""
 
@@ -27,22 +29,26 @@ AT_HOME = {"video.animated", "speech.data", "speech.judge", "audio.data", "audio
 def main(arguments: list[str] | None = None) -> None:
     """Unpack the data, take every stage in turn, and lay what came of it into files that can be brought home."""
     chosen = _parser().parse_args(arguments)
+    check_budget("--part", chosen.part)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; --resume goes on from here"))
-    whole = read_config(chosen.config, all_stages())
-    configs = {name: one.in_part(chosen.part) for name, one in whole.items()}
+    configs = {name: one.in_part(chosen.part) for name, one in read_configs(chosen.config).items()}
     pack = chosen.work / "packs" / "mini"
     recipe = Recipe(chosen.work, pack, chosen.work / "runs", resume=chosen.resume)
-    if not (chosen.work / "data" / "stills.json").exists():
+    if not (chosen.work / UNPACKED).exists():
         _timed("data", lambda: bundle.unpack(chosen.bundle, chosen.work))
+        (chosen.work / UNPACKED).touch()
     try:
         with joined(), device_of(chosen.device):
             run_stages(recipe, configs, chosen.stage or [name for name in stages() if name not in AT_HOME])
     finally:
         # Whatever stopped a stage: what the others made comes home.
-        files = delivery.deliver(recipe.pack, recipe.runs, chosen.out)
-        print(
-            f"{len(files)} files in {chosen.out.name}: {sum(path.stat().st_size for path in files) / 2**20:.1f} MiB"
-        )
+        if recipe.pack.is_dir():
+            _deliver(recipe, chosen.out)
+
+
+def _deliver(recipe: Recipe, out: Path) -> None:
+    files = delivery.deliver(recipe.pack, recipe.runs, out)
+    print(f"{len(files)} files in {out.name}: {sum(path.stat().st_size for path in files) / 2**20:.1f} MiB")
 
 
 def _parser() -> argparse.ArgumentParser:

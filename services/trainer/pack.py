@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from anygpt import topology
+from anygpt.errors import Precondition
 from anygpt.pack import (
     MANIFEST,
     BaseModelEntry,
@@ -23,6 +24,7 @@ from anygpt.pack import (
     PromptEntry,
     SamplingEntry,
     file_digest,
+    read_object,
 )
 from anygpt.vocabulary import (
     BracketsBlock,
@@ -36,16 +38,18 @@ from anygpt.vocabulary import (
 from anygpt_models.eight_bits import SCALE, packed
 from anygpt_models.layout import MOST_THINGS
 from anygpt_models.mask_scheduler import SCHEDULES, MaskScheduler
-from anygpt_models.part import WEIGHTS, read_config
+from anygpt_models.part import CONFIG, WEIGHTS, read_config
 from anygpt_models.pipelines import write_model_index
 from anygpt_models.speech_units import UNIT_COUNT
+from services.trainer.whole import UNFINISHED
 
 ADAPTER = "llm_adapter"
 SCENES = "image_layout"
 """What sees where the things of a scene stand: a pack with it talks about such scenes."""
 LAYOUT_LENGTH = 4
 """Embeddings of a layout in the prompt."""
-REPORTS = frozenset({"EVAL.md", "EVAL.json", "gallery.html"})
+EVALUATION = "EVAL.json"
+REPORTS = frozenset({"EVAL.md", EVALUATION, "gallery.html"})
 """What an evaluation writes beside the manifest. It names the manifest's digest, so no manifest can hold its own."""
 MOST_BYTES = 30 * 1024 * 1024
 TEXT_SIZE = 49152
@@ -147,13 +151,26 @@ MODALITIES: Mapping[ModalityName, ModalityEntry] = {
 
 @dataclass(frozen=True)
 class Form:
-    """Which tokens a pack has, and how each modality goes in and out."""
+    """Which tokens a pack has, how each modality goes in and out, and the parts without which it would not."""
 
     layout: VocabularyLayout
     modalities: Mapping[ModalityName, ModalityEntry]
+    parts: frozenset[str]
 
 
-SIGNALS = Form(LAYOUT, MODALITIES)
+SPOKEN_AND_CODED = frozenset({
+    "audio_codec", "image_codec", "llm_adapter", "motion_codec", "speech_language", "speech_pronouncer",
+    "speech_recogniser", "speech_synthesiser", "speech_units", "tokenizer", "vocoder",
+})  # fmt: skip
+"""Parts of either path."""
+DRAWN_AND_SEEN = frozenset({
+    "audio_caption", "audio_denoiser", "audio_styles", "image_caption", "image_denoiser", "video_denoiser",
+    "audio_recogniser", "image_recogniser", "motion_recogniser", "audio_input_projection", "image_input_projection",
+    "video_input_projection", "audio_output_projection", "image_output_projection", "video_output_projection",
+})  # fmt: skip
+"""Parts of NExT-GPT's alone."""
+
+SIGNALS = Form(LAYOUT, MODALITIES, SPOKEN_AND_CODED | DRAWN_AND_SEEN)
 """Media enter as features and leave as signals, as NExT-GPT has it; speech is codes."""
 
 
@@ -180,6 +197,7 @@ CODES = Form(
         "video": _in_codes("video", 56, 0.0),
         "audio": _in_codes("audio", 130, 0.5),
     },
+    SPOKEN_AND_CODED,
 )
 """Everything is codes in one vocabulary, as AnyGPT has it."""
 
@@ -221,11 +239,36 @@ def shrink(folder: Path) -> None:
 
 
 def finish(folder: Path, form: Form = SIGNALS) -> Manifest:
-    """Make a pack of trained parts: small weights, what diffusers looks for beside them, the manifest."""
+    """Make a pack of trained parts: small weights, what diffusers looks for beside them, the manifest.
+
+    Raises Precondition naming the parts that its form needs and that are not there; nothing is written then.
+    """
+    lacking = sorted(part for part in form.parts if not _is_there(folder / part))
+    if lacking:
+        message = f"{folder.name} has not been trained to its end: it lacks {', '.join(lacking)}"
+        raise Precondition(message, reason="PACK_PART_MISSING", field=lacking[0])
+    tidy(folder)
     shrink(folder)
     write_scheduler(folder)
     write_model_index(folder)
-    return build_manifest(folder, form)
+    manifest = build_manifest(folder, form)
+    forget_reports(folder)
+    return manifest
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a kill has left of files that were under way."""
+    for path in sorted(folder.rglob("*")):
+        if path.name.startswith(".tmp") or path.suffix == UNFINISHED:
+            path.unlink()
+
+
+def forget_reports(folder: Path) -> None:
+    """Remove what was measured of a pack that is no more: the figures of other weights under this one's name."""
+    measured = folder / EVALUATION
+    if measured.is_file() and read_object(measured).get("sha256") != file_digest(folder / MANIFEST):
+        for name in REPORTS:
+            (folder / name).unlink(missing_ok=True)
 
 
 def write_scheduler(folder: Path) -> None:
@@ -264,6 +307,12 @@ def build_manifest(folder: Path, form: Form = SIGNALS) -> Manifest:
     text = json.dumps(manifest.model_dump(exclude_none=True), indent=1, ensure_ascii=False)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
     return manifest
+
+
+def _is_there(part: Path) -> bool:
+    """Whether a part has been written to its end: weights come after settings."""
+    files = {path.name for path in part.glob("*")}
+    return bool(files) and (WEIGHTS in files or CONFIG not in files)
 
 
 def _modalities(folder: Path, form: Form) -> Mapping[ModalityName, ModalityEntry]:
@@ -313,8 +362,11 @@ def main(folder: Path) -> None:
 
 
 def tell(folder: Path, manifest: Manifest) -> None:
-    """Print the parts of a pack and its size."""
+    """Print the parts of a pack, its size, where it is and what serves it."""
     for name, part in manifest.parts.items():
         typer.echo(f"{name:28} {part.parameters:>10,}")
     total = sum((folder / path).stat().st_size for path in manifest.files)
-    typer.echo(f"{len(manifest.files)} files, {total / 2**20:.1f} MiB")
+    place = folder.absolute()
+    typer.echo(
+        f"{len(manifest.files)} files, {total / 2**20:.1f} MiB in {place}: anygpt serve --pack {place}"
+    )

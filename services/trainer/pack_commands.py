@@ -56,7 +56,9 @@ def build(
         Path | None,
         typer.Option("--from", help="Folder with a folder for each part, for a published recipe."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the pack; empty: its own.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the pack; empty: where it is trained, or its own.")
+    ] = None,
 ) -> None:
     """Write a pack: of parts that were trained here (mini), or of published ones in local folders.
 
@@ -66,17 +68,21 @@ def build(
     from anygpt.pack import packs_folder
     from services.trainer import pack as mini
     from services.trainer import pack_build
+    from services.trainer.commands import CACHE
     from services.trainer.published import RECIPES
+    from services.trainer.recipe import pack_of
 
-    folder = out or packs_folder() / recipe
+    if recipe == "mini" and source:
+        raise InvalidInput("mini is built of what was trained, where it was trained", field="--from")
     if recipe == "mini":
-        mini.main(folder)
+        mini.main(out or pack_of(CACHE.expanduser()))
     elif recipe not in RECIPES:
         raise InvalidInput(f"there are mini, {', '.join(RECIPES)}", field="RECIPE")
     elif source is None:
         parts = ", ".join(f"{name} ({part.kind})" for name, part in RECIPES[recipe].parts.items())
         raise InvalidInput(f"{recipe} is built of local folders: {parts}", field="--from")
     else:
+        folder = out or packs_folder() / recipe
         manifest = pack_build.build(RECIPES[recipe], source, folder)
         print(f"{len(manifest.parts)} parts, {len(manifest.files)} files in {folder}")
 

@@ -34,10 +34,19 @@ def joined() -> Iterator[None]:
 
 def once(write: Callable[[], None]) -> None:
     """Let one process write what all of them made; the others wait until it is there."""
-    state = PartialState(cpu=on_processors(here()))
+    state = _state()
     if state.is_main_process:
         write()
     state.wait_for_everyone()
+
+
+def process_count() -> int:
+    """How many processes share the runs of this one."""
+    return int(_state().num_processes)
+
+
+def _state() -> PartialState:
+    return PartialState(cpu=on_processors(here()))
 
 
 class Processes:
@@ -48,7 +57,7 @@ class Processes:
     """
 
     def __init__(self, device: torch.device, shards: int, seed: int) -> None:
-        self._accelerator = Accelerator(cpu=on_processors(device))
+        self._accelerator = Accelerator(cpu=on_processors(device), mixed_precision="no")
         self._shards = max(shards, 1)
         self._seed = seed
         count = self._accelerator.num_processes

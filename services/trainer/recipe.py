@@ -15,10 +15,11 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from anygpt.errors import InvalidInput
+from anygpt.errors import DataLoss, InvalidInput
 from anygpt_models.part import Part
 from services.trainer.loop import Run
 from services.trainer.processes import once
+from services.trainer.whole import UNFINISHED, complete
 
 Model = TypeVar("Model", bound=Part)
 Net = TypeVar("Net", bound=nn.Module)
@@ -97,15 +98,31 @@ class Recipe:
             raise InvalidInput(message, reason="CONFIG_SIZES", field=f"sizes.{part}") from error
 
     def keep(self, model: Part, part: str) -> None:
-        """Write a trained part into the pack, in half precision."""
+        """Write a trained part into the pack, in half precision. Raises DataLoss for weights that it does not hold."""
         kept = copy.deepcopy(model)
-        for weight in kept.parameters():
+        for name, weight in kept.named_parameters():
             weight.data = weight.data.half()
+            if not weight.isfinite().all():
+                message = f"{self.stage}: {name} of {part} is beyond half precision, the pack stays as it is"
+                raise DataLoss(message, reason="DIVERGED", field=part)
         once(lambda: kept.save_pretrained(self.pack / part))
 
     def part(self, model: type[Model], part: str) -> Model:
         """A part of the pack as it will be served: rounded to half precision, computed in single."""
         return model.open(self.pack / part)
+
+
+def pack_of(cache: Path) -> Path:
+    """Where the shell makes the mini pack: the one that is shipped stays as it is."""
+    return cache / "packs" / "mini"
+
+
+def begin_with(pack: Path, source: Path) -> None:
+    """Copy a pack to where there is none; a kill leaves none, and what has been copied for the next time."""
+    if not pack.exists():
+        unfinished = pack.with_suffix(UNFINISHED)
+        complete(unfinished, source)
+        unfinished.rename(pack)
 
 
 def runs_of(cache: Path, pack: Path) -> Path:

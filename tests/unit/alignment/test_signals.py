@@ -1,13 +1,23 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from services.trainer.alignment_signals import FITTING, READING, Signals, balanced, kept_signals, lessons
+from anygpt.vocabulary import ModalityName
+from services.trainer.alignment_signals import (
+    FITTING,
+    READING,
+    Signals,
+    balanced,
+    kept_signals,
+    lessons,
+    read_within,
+)
 
 
 def test_kept_signals_stand_beside_their_captions_whatever_the_chunk(tmp_path: Path) -> None:
@@ -45,3 +55,26 @@ def test_single_things_and_scenes_are_fitted_equally_often() -> None:
     weights = balanced([True, True, True, False])
     assert weights[:3].sum() == weights[3]
     assert balanced([False, False]).tolist() == [0.5, 0.5]
+
+
+def test_a_resume_reads_no_more_than_was_left_of_the_minutes(tmp_path: Path) -> None:
+    read = list[int]()
+
+    def slowly(chunk: int) -> dict[ModalityName, Signals]:
+        if len(read) == 1:
+            raise KeyboardInterrupt
+        read.append(chunk)
+        time.sleep(0.2)
+        return {"image": Signals(torch.full((1, 4, 2), chunk).half(), [f"caption {chunk}"])}
+
+    def go_on() -> None:
+        read_within(tmp_path, chunks=9, minutes=0.39 / 60, read=slowly)
+
+    with pytest.raises(KeyboardInterrupt):
+        go_on()
+    read.append(-1)
+    go_on()
+    assert read == [0, -1, 1]
+    found = kept_signals(tmp_path)["image"].captions
+    go_on()
+    assert kept_signals(tmp_path)["image"].captions == found == ["caption 0", "caption 1"]

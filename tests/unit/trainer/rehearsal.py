@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.trainer.mini import all_stages
-from services.trainer.stage_config import GPU, read_config
+from services.trainer.mini import read_configs
+from services.trainer.settable import SETTABLE
+from services.trainer.stage_config import GPU
 
 STEPS = 2
 AMOUNTS = {
@@ -21,11 +22,11 @@ AMOUNTS = {
 
 def write_config(path: Path) -> Path:
     """The config of the accelerator with two steps a stage, small batches and few examples; its sizes stay."""
-    lines = []
-    for name, config in read_config(GPU, all_stages()).items():
+    lines, configs = list[str](), read_configs(GPU)
+    for name in SETTABLE:
         lines += [f'["{name}"]', f"steps = {STEPS}", "save_every = 1", "log_every = 1"]
-        if config.sizes:
-            lines.append(f"sizes = {_table(config.sizes)}")
+        if sizes := configs[name].sizes:
+            lines.append(f"sizes = {_table(sizes)}")
         if name in AMOUNTS:
             lines.append(f"amounts = {_table(AMOUNTS[name])}")
     path.write_text("\n".join(lines) + "\n")

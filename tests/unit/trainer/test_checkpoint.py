@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 import resource
 import signal
@@ -13,10 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from anygpt.errors import DataLoss, Exhausted, Precondition
+from anygpt_models.part import WEIGHTS
+from anygpt_models.vocoder import Vocoder
 from services.trainer import checkpoint
 from services.trainer.checkpoint import Progress
 from services.trainer.frozen import check_frozen, frozen_digest
 from services.trainer.loop import Run, train
+from services.trainer.recipe import Recipe
 
 SAVE_FOR_EVER = """
 import sys
@@ -130,3 +134,36 @@ def test_the_digest_of_frozen_weights_holds_while_the_others_learn() -> None:
     nn.init.zeros_(model[1].get_parameter("weight"))
     check_frozen(model, digest)
     assert frozen_digest(nn.Linear(2, 2)) == ""
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_run_that_diverges_ends_with_an_error_and_leaves_the_last_good_checkpoint(
+    tmp_path: Path, wrong: float, is_stopped: bool
+) -> None:
+    model, run = nn.Linear(4, 1), Run(tmp_path / "image.codec" / "codec", steps=20, save_every=5)
+
+    def step(number: int) -> Tensor:
+        if is_stopped and number == 8:
+            raise KeyboardInterrupt
+        loss = model(torch.randn(8, 4)).square().mean()
+        return torch.as_tensor(loss * wrong if number == 7 else loss)
+
+    with pytest.raises(DataLoss, match=r"image\.codec/codec diverged by step (8|10),") as caught:
+        train(run, model, step)
+    assert caught.value.reason == "DIVERGED"
+    kept = nn.Linear(4, 1)
+    assert checkpoint.load(run.saved, kept, torch.optim.AdamW(kept.parameters())).step == 5
+    assert kept.weight.isfinite().all()
+
+
+def test_weights_beyond_half_precision_do_not_replace_those_of_the_pack(tmp_path: Path) -> None:
+    recipe = Recipe(tmp_path, tmp_path / "pack", tmp_path / "runs", stage="audio.vocoder")
+    part, kept = Vocoder(channels=8, blocks=1), recipe.pack / "vocoder" / WEIGHTS
+    recipe.keep(part, "vocoder")
+    before = kept.read_bytes()
+    with torch.no_grad():
+        next(part.parameters()).fill_(1e6)
+    with pytest.raises(DataLoss, match=r"audio\.vocoder: .+ of vocoder is beyond half precision"):
+        recipe.keep(part, "vocoder")
+    assert kept.read_bytes() == before

@@ -29,8 +29,9 @@ WALKED = [
     and name not in ("speech.data", "speech.judge", "audio.judge")
 ]  # fmt: skip
 BEFORE_ALIGNMENT = [
-    "image.codec", "image.recogniser", "video.codec", "video.recogniser", "audio.content",
-    "audio.recogniser", "speech.units",
+    "image.codec", "image.recogniser", "video.codec", "video.recogniser", "audio.vocoder", "audio.content",
+    "audio.recogniser", "speech.units", "speech.language", "speech.recogniser", "speech.pronouncer",
+    "speech.synthesiser",
 ]  # fmt: skip
 
 

@@ -71,3 +71,11 @@ def test_a_run_keeps_a_table_of_what_it_trains(tmp_path: Path) -> None:
     assert "trained in all" in told
     assert "9" in told
     assert "no" in told
+
+
+def test_a_run_keeps_to_its_own_precision_whatever_the_machine_is_set_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp8")
+    by_several(tmp_path, 1)
+    assert len(Curve(tmp_path).rows()) == STEPS

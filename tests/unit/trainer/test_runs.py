@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
 import pytest
 
+from anygpt import pack as packs
 from anygpt.errors import InvalidInput
 from services.trainer import commands, mini, order_commands
-from services.trainer.recipe import Recipe, runs_of
+from services.trainer.recipe import Recipe, begin_with, pack_of, runs_of
+from services.trainer.settable import SETTABLE, Settable
 from services.trainer.stage_config import StageConfig
 
 CONFIGS = {name: StageConfig() for name in ("first", "second", "third")}
@@ -80,3 +83,79 @@ def test_an_order_that_no_trainer_could_do_is_not_queued(options: dict[str, floa
     with pytest.raises(InvalidInput) as caught:
         order_commands.submit(**options, broker="redis://127.0.0.1:1")  # type: ignore[arg-type]
     assert caught.value.field == field
+
+
+WEIGHTS = Path("image_codec") / "weights"
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The pack that comes with the system, of which a stage learns one part."""
+
+    def learn(recipe: Recipe) -> None:
+        (recipe.pack / WEIGHTS).parent.mkdir(parents=True, exist_ok=True)
+        (recipe.pack / WEIGHTS).write_text("learned")
+
+    known = dict.fromkeys(mini.all_stages(), print) | {"image.codec": learn}
+    monkeypatch.setattr(mini, "all_stages", lambda: known)
+    monkeypatch.setattr(packs, "packs_folder", lambda: tmp_path / "shipped")
+    folder = tmp_path / "shipped" / "mini"
+    for part in (WEIGHTS, Path("vocoder") / "weights"):
+        (folder / part).parent.mkdir(parents=True)
+        (folder / part).write_text("shipped")
+    return folder
+
+
+@pytest.mark.usefixtures("own_sigterm")
+def test_one_stage_goes_on_from_a_copy_of_the_pack_that_is_shipped_and_tells_where_it_is(
+    shipped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commands.mini(stage="image.codec", cache=tmp_path / "cache")
+    pack = pack_of(tmp_path / "cache")
+    assert (shipped / WEIGHTS).read_text() == "shipped"
+    assert (pack / WEIGHTS).read_text() == "learned"
+    assert (pack / "vocoder" / "weights").read_text() == "shipped"
+    assert capsys.readouterr().out.endswith(f"anygpt pack build mini --out {pack}\n")
+
+
+@pytest.mark.usefixtures("own_sigterm", "shipped")
+@pytest.mark.parametrize("is_named", [False, True])
+def test_all_stages_and_a_pack_that_is_named_begin_with_nothing(tmp_path: Path, is_named: bool) -> None:
+    named = tmp_path / "named" if is_named else None
+    commands.mini(stage="image.codec" if named else "", cache=tmp_path / "cache", folder=named)
+    pack = named or pack_of(tmp_path / "cache")
+    assert [path.name for path in pack.iterdir()] == [WEIGHTS.parent.name]
+
+
+def test_a_copy_that_a_kill_stopped_is_no_pack_until_it_is_whole(
+    shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", killed)
+        with pytest.raises(KeyboardInterrupt):
+            begin_with(tmp_path / "mini", shipped)
+    assert not (tmp_path / "mini").exists()
+    begin_with(tmp_path / "mini", shipped)
+    assert (tmp_path / "mini" / WEIGHTS).read_text() == "shipped"
+
+
+def test_a_pack_that_was_begun_from_nothing_gets_no_part_of_another(shipped: Path, tmp_path: Path) -> None:
+    (tmp_path / "mini").mkdir()
+    begin_with(tmp_path / "mini", shipped)
+    assert list((tmp_path / "mini").iterdir()) == []
+
+
+def test_processes_that_could_not_share_a_stage_touch_nothing_and_are_told_what_to_set(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mini, "process_count", lambda: 2)
+    monkeypatch.setitem(SETTABLE, "second", Settable())
+    with pytest.raises(InvalidInput, match="give second a multiple of 2") as caught:
+        mini.run_stages(recipe, CONFIGS, CONFIGS)
+    assert caught.value.field == "second.shards"
+    assert left(recipe) == ["first", "second", "third"]
+    with pytest.raises(OSError, match="no space"):
+        mini.run_stages(recipe, CONFIGS | {"second": StageConfig(shards=4)}, CONFIGS)
