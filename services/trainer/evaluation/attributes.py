@@ -145,9 +145,26 @@ def moving(sampler: Sampler) -> Idea:
     return sampler.scene(moving=True)
 
 
-def moving_face(sampler: Sampler) -> Idea:
-    """A face that moves."""
-    return sampler.scene(faces=True, moving=True)
+def mooded_face(sampler: Sampler) -> Idea:
+    """A face, each mood of music that suits one as often as any other."""
+    return _in_a_mood(sampler, moving=False)
+
+
+def mooded_moving_face(sampler: Sampler) -> Idea:
+    """Such a face that moves."""
+    return _in_a_mood(sampler, moving=True)
+
+
+def _in_a_mood(sampler: Sampler, *, moving: bool) -> Idea:
+    mood = sampler.mood()
+    while _mood_of(found := sampler.scene(faces=True, moving=moving)) != mood:
+        continue
+    return found
+
+
+def _mood_of(face: Idea) -> str:
+    suits = ideas.as_audio(face)
+    return suits.mood if isinstance(suits, Music) else ""
 
 
 def music(sampler: Sampler) -> Idea:

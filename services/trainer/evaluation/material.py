@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 
@@ -25,7 +25,8 @@ from services.trainer.data.stored import floats
 from services.trainer.data.world import Scene
 from services.trainer.evaluation.files import Samples, clip_file, picture_file, sound_file
 
-Drawn = TypeVar("Drawn", Music, Sound)
+Drawn = TypeVar("Drawn", Music, Sound, str)
+_MOODS = tuple(world.MOODS)
 _SOUNDS = tuple(map(Sound, world.SOUNDS))
 _PIECES = tuple(
     piece
@@ -115,11 +116,11 @@ class Material:
 
 
 class Sampler:
-    """Draws ideas of held-out combinations; pieces and sounds, of which there are few, each as often as any other."""
+    """Draws ideas of held-out combinations; of what there is little, each as often as any other."""
 
     def __init__(self, seed: int) -> None:
         self.pick = random.Random(seed)
-        self._decks: dict[tuple[Idea, ...], list[Idea]] = {}
+        self._decks: dict[tuple[object, ...], list[Any]] = {}
         self._drawn = Counter[Idea]()
 
     def scene(self, faces: bool = False, moving: bool = False, objects: Sequence[str] = ()) -> Scene:
@@ -140,12 +141,16 @@ class Sampler:
         """A sound."""
         return self._dealt(_SOUNDS)
 
+    def mood(self) -> str:
+        """A mood."""
+        return self._dealt(_MOODS)
+
     def nth(self, idea: Idea) -> int:
         """How often the same was asked for before: the number of a recording that was not heard yet."""
         self._drawn[idea] += 1
         return self._drawn[idea] - 1
 
     def _dealt(self, among: tuple[Drawn, ...]) -> Drawn:
-        deck = self._decks.setdefault(among, [])
+        deck: list[Drawn] = self._decks.setdefault(among, [])
         deck += [] if deck else self.pick.sample(among, len(among))
-        return cast(Drawn, deck.pop())
+        return deck.pop()

@@ -10,14 +10,15 @@ import pytest
 from torch import Tensor
 
 from anygpt.client import Media, Piece
-from services.trainer.data import audio, videos
+from services.trainer.data import audio, ideas, videos, world
 from services.trainer.data.ideas import Idea, Music, Sound
 from services.trainer.data.stored import floats
 from services.trainer.data.world import Scene
 from services.trainer.evaluation import table
+from services.trainer.evaluation.attributes import Draw, mooded_face, mooded_moving_face
 from services.trainer.evaluation.files import read_clip, sound_file
-from services.trainer.evaluation.judgement import Judges
-from services.trainer.evaluation.material import Material
+from services.trainer.evaluation.judgement import Judges, truth
+from services.trainer.evaluation.material import Material, Sampler
 from services.trainer.evaluation.task import Bench
 from tests.unit.trainer.tiny_data import VARIATIONS, write_tiny_data
 
@@ -49,6 +50,13 @@ def test_no_recording_is_asked_about_twice_and_each_piece_as_often_as_any_other(
     assert max(nth for _, nth in asked) < audio.ASKED
     often = Counter(idea for idea, _ in asked).values()
     assert max(often) - min(often) <= 1
+
+
+@pytest.mark.parametrize("draw", [mooded_face, mooded_moving_face])
+def test_no_mood_is_right_more_often_than_another(draw: Draw) -> None:
+    sampler = Sampler(1)
+    moods = Counter(truth(ideas.as_audio(draw(sampler)), "mood") for _ in range(400))
+    assert moods == dict.fromkeys(world.MOODS, 100)
 
 
 @dataclass(frozen=True)
