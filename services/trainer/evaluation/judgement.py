@@ -111,11 +111,12 @@ class Judges:
         wave = read_sound(data)
         if attribute in ("instrument", "sound"):
             return self.timbre.name(wave, sounds=attribute == "sound")
-        tempo, mode = judge_audio.tempo(wave), judge_audio.mode(wave)
-        if attribute == "mood":
-            moods = {(mode, beats > FAST_BEATS): mood for mood, (mode, beats) in world.MOODS.items()}
-            return moods[mode, tempo == "fast"]
-        return tempo if attribute == "tempo" else mode
+        if attribute == "tempo":
+            return judge_audio.tempo(wave)
+        if attribute == "mode":
+            return judge_audio.mode(wave)
+        moods = {(mode, beats > FAST_BEATS): mood for mood, (mode, beats) in world.MOODS.items()}
+        return moods[judge_audio.mode(wave), judge_audio.tempo(wave) == "fast"]
 
 
 def _tempo(text: str) -> str:

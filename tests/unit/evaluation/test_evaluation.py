@@ -296,9 +296,10 @@ def test_a_place_where_nothing_can_be_written_is_told_before_anything_is_asked(
     tmp_path: Path, folder: str
 ) -> None:
     (tmp_path / "file").touch()
-    for places in ((tmp_path / folder, None), (None, tmp_path / folder / "page.html")):
-        with pytest.raises(InvalidInput, match="nothing can be written"):
-            Report.open(*places, spares_larger=False)
+    with pytest.raises(InvalidInput, match="nothing can be written"):
+        Report.open(tmp_path / folder, None, spares_larger=False)
+    with pytest.raises(InvalidInput, match="nothing can be written"):
+        Report.open(None, tmp_path / folder / "page.html", spares_larger=False)
 
 
 def test_a_report_that_cannot_be_written_leaves_the_last_one(tmp_path: Path) -> None:
