@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from anygpt.identity import new_id
-from services.trainer.whole import written_whole
+from services.trainer.whole import write_whole
 
 QUEUE = "anygpt-trainer"
 TAKE_ORDER = "anygpt.trainer.take_order"
@@ -38,8 +38,7 @@ class Order(BaseModel):
         """The order in another state, which is written into its folder."""
         told = self.model_copy(update={"state": state})
         folder.mkdir(parents=True, exist_ok=True)
-        with written_whole(folder / FILE) as unfinished:
-            unfinished.write_text(told.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_whole(folder / FILE, told.model_dump_json(indent=2) + "\n")
         return told
 
 

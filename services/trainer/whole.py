@@ -25,6 +25,12 @@ def written_whole(path: Path) -> Iterator[Path]:
         raise
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with written_whole(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+
+
 def complete(folder: Path, source: Path) -> None:
     """Copy each file of another folder that a folder does not have."""
     for path in sorted(source.rglob("*")):

@@ -155,33 +155,25 @@ def _is_kept(clip: Clip) -> bool:
 
 
 def _build(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    samples, index = [], []
-    for instrument in world.INSTRUMENTS:
-        music = _music(instrument)
-        samples.append(_played(music, instrument))
-        index += music
     sounds = [clip for sound in world.SOUNDS for clip in _sounds(sound)]
-    _write(folder, "clips", [*samples, _synthesised(sounds)], index + sounds)
+    _record(folder, "clips", [_music(instrument) for instrument in world.INSTRUMENTS], sounds)
 
 
 def _build_asked(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    samples, index = [], []
-    for first, instrument in enumerate(world.INSTRUMENTS):
-        music = [
+    music = [
+        [
             Clip(world.music_caption(instrument, mood), instrument, mood, "", variation, held_out=True)
             for mood in world.MOODS
-            for variation in _variations(first, ASKED if is_held_out(Music(instrument, mood)) else ASKED_MORE)
+            for variation in _variations(place, ASKED if is_held_out(Music(instrument, mood)) else ASKED_MORE)
         ]
-        samples.append(_played(music, instrument))
-        index += music
+        for place, instrument in enumerate(world.INSTRUMENTS)
+    ]
     sounds = [
         Clip(world.sound_caption(sound), "", "", sound, variation, held_out=True)
         for sound in world.SOUNDS
         for variation in _variations(0, ASKED)
     ]
-    _write(folder, "asked", [*samples, _synthesised(sounds)], index + sounds)
+    _record(folder, "asked", music, sounds)
 
 
 def _variations(place: int, count: int) -> range:
@@ -190,12 +182,15 @@ def _variations(place: int, count: int) -> range:
     return range(first, first + count)
 
 
-def _played(music: list[Clip], instrument: str) -> NDArray[np.int16]:
-    return _render([compose(clip.mood, clip.variation) for clip in music], instrument)
-
-
-def _synthesised(sounds: list[Clip]) -> NDArray[np.int16]:
-    return np.stack([_finished(synthesise(clip.sound, clip.variation, SAMPLES)) for clip in sounds])
+def _record(folder: Path, name: str, music: list[list[Clip]], sounds: list[Clip]) -> None:
+    """Play the pieces of each instrument, synthesise the sounds, and keep them in this order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    samples = [
+        _render([compose(clip.mood, clip.variation) for clip in pieces], pieces[0].instrument)
+        for pieces in music
+    ]
+    samples.append(np.stack([_finished(synthesise(clip.sound, clip.variation, SAMPLES)) for clip in sounds]))
+    _write(folder, name, samples, [*(clip for pieces in music for clip in pieces), *sounds])
 
 
 def _build_exercises(folder: Path) -> None:

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from anygpt.errors import InvalidInput
-from services.trainer.whole import written_whole
+from services.trainer.whole import write_whole
 
 STRICT = ConfigDict(extra="forbid")
 """For dataclasses of records: another key is an error."""
@@ -37,8 +37,7 @@ def records(path: Path, form: Any) -> Any:
 
 def write_records(path: Path, content: Any) -> None:
     """Write a JSON file, whole or not at all."""
-    with written_whole(path) as unfinished:
-        unfinished.write_text(json.dumps(content), encoding="utf-8")
+    write_whole(path, json.dumps(content))
 
 
 def made_once(path: Path, form: Any, make: Callable[[], Any]) -> Any:

@@ -17,7 +17,7 @@ from anygpt.client import Media, Piece
 from anygpt_models.output import Sound, encode
 from services.trainer.evaluation.files import SAMPLE_RATE, Samples, read_sound
 from services.trainer.evaluation.run import Shown
-from services.trainer.whole import written_whole
+from services.trainer.whole import write_whole
 
 Numbers = NDArray[np.float64]
 _STYLE = """
@@ -55,8 +55,7 @@ def write_gallery(path: Path, title: str, shown: Sequence[Shown]) -> None:
         f"<h1>{escape(title)}</h1><p class=lead>{_LEAD}</p>{rows}</html>"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as unfinished:
-        unfinished.write_text(page, encoding="utf-8")
+    write_whole(path, page)
 
 
 def _card(shown: Shown) -> str:

@@ -18,7 +18,7 @@ from anygpt.errors import InvalidInput
 from services.trainer.evaluation.calibration import Calibration
 from services.trainer.evaluation.interval import Figure, beats_chance
 from services.trainer.evaluation.task import Metric, Unit
-from services.trainer.whole import written_whole
+from services.trainer.whole import write_whole
 
 MARKDOWN, JSON = "EVAL.md", "EVAL.json"
 HEADER = ("task", "judge", "figure", "95 % interval", "items", "target", "reached")
@@ -138,10 +138,8 @@ class Result:
             "rows": rows, "judges": [_told(one) for one in self.calibrations], "failures": self.failures,
             "beside": asdict(self.beside) if self.beside else None,
         }  # fmt: skip
-        pages = {JSON: json.dumps(document, indent=1, allow_nan=False) + "\n", MARKDOWN: self._page(facts)}
-        for name, page in pages.items():
-            with written_whole(folder / name) as unfinished:
-                unfinished.write_text(page, encoding="utf-8")
+        write_whole(folder / JSON, json.dumps(document, indent=1, allow_nan=False) + "\n")
+        write_whole(folder / MARKDOWN, self._page(facts))
 
     def _page(self, facts: dict[str, str]) -> str:
         reached = sum(one.is_reached for one in self.measured)

@@ -15,7 +15,7 @@ from services.trainer.evaluation.interval import Figure, Observation, best_guess
 from services.trainer.evaluation.judgement import Reply
 from services.trainer.evaluation.result import Measured
 from services.trainer.evaluation.task import Row
-from services.trainer.whole import written_whole
+from services.trainer.whole import write_whole
 
 Judged = tuple[Question, Reply, Sequence[Observation | None]]
 SOURCES = ("evaluation", "data", "mosit")
@@ -84,8 +84,7 @@ class Scores:
 
     def keep(self, row: Row, score: Score) -> None:
         """Write a row's score; a kill leaves the last one."""
-        with written_whole(self._path(row)) as unfinished:
-            unfinished.write_text(json.dumps(vars(score)), encoding="utf-8")
+        write_whole(self._path(row), json.dumps(vars(score)))
 
     def _path(self, row: Row) -> Path:
         return self._folder / f"{row.name.replace(' ', '-').replace('>', '')}.json"

@@ -23,7 +23,7 @@ from services.trainer.mosit.tags import (
     write_tags,
     write_tokens,
 )
-from services.trainer.whole import written_whole
+from services.trainer.whole import write_whole
 
 KEYS: Mapping[str, FormName] = {"conversations": "prepared", "id": "anyinstruct", "conversation": "raw"}
 """Which form a record with such a key has, the first of them that it has."""
@@ -66,8 +66,7 @@ def write(path: Path, records: Sequence[Record], form: FormName) -> None:
     text = "\n".join(lines) if form == "anyinstruct" else "[\n" + ",\n".join(lines) + "\n]"
     path.parent.mkdir(parents=True, exist_ok=True)
     # A link stays one: what it leads to is replaced.
-    with written_whole(path.resolve()) as unfinished:
-        unfinished.write_text(text + "\n", encoding="utf-8")
+    write_whole(path.resolve(), text + "\n")
 
 
 def form_of(rows: Sequence[Fields | Defect]) -> FormName:
