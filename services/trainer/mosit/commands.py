@@ -41,18 +41,25 @@ def build(
 
 @mosit.command()
 def check(
-    file: File,
+    files: Annotated[
+        list[Path], typer.Argument(help="The files of a set, such as train.json and held_out.json.")
+    ],
     media: Annotated[Path | None, typer.Option(help="Folder where each named file must lie.")] = None,
 ) -> None:
     """Print every defect with its record and its rule; the exit status is 1 when there is one."""
     from services.trainer.mosit import check as rules
-    from services.trainer.mosit import files
+    from services.trainer.mosit.files import read
 
-    read = files.read(file)
-    defects = rules.check(read.rows, media, read.form)
+    names = [file.name if len(files) > 1 else "" for file in files]
+    if len(set(names)) < len(names):
+        names = [str(file) for file in files]
+    found = {name: read(file) for name, file in zip(names, files, strict=True)}
+    defects = rules.check_files(found, media)
     for defect in defects:
         print(defect)
-    print(f"{len(read.records)} records read, {len(defects)} defects")
+    count = sum(len(contents.records) for contents in found.values())
+    forms = " and ".join(dict.fromkeys(contents.form for contents in found.values()))
+    print(f"{count} records read as {forms}, {len(defects)} defects")
     if defects:
         raise typer.Exit(1)
 
@@ -61,12 +68,18 @@ def check(
 def convert(
     file: File, out: Path, form: Annotated[Kind, typer.Option(help="Form of the new file.")] = Kind.RAW
 ) -> None:
-    """Write the dialogues of a file in another of the published forms."""
+    """Write the dialogues of a file in another of the published forms, and say what that has no place for."""
     from anygpt.errors import InvalidInput
+    from services.trainer.mosit import check as rules
     from services.trainer.mosit import files
 
     read = files.read(file)
     if read.defects:
         first = read.defects[0]
         raise InvalidInput(str(first), reason="RECORD_OUT_OF_FORM", field=str(first.record))
-    files.write(out, read.records, form.value)
+    written = files.write(out, read.records, form.value)
+    print(f"{len(written)} dialogues, read as {read.form}, written as {form.value}")
+    if left := files.left_out(read.records, written):
+        print(f"left out, which that form has no place for: {', '.join(left)}")
+    if defects := rules.check(written, form=form.value):
+        print(f"{len(defects)} defects, the first: {defects[0]}")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from anygpt.errors import InvalidInput
 from anygpt.vocabulary import ModalityName
+from anygpt.whole import write_whole
 from services.trainer.mosit.form import AnyInstructRecord, PreparedRecord, RawRecord, Said
 from services.trainer.mosit.record import LETTERS, Defect, FormName, Message, OutOfForm, Piece, Record
 from services.trainer.mosit.rows import Fields, fields_of, read_rows, tried
@@ -23,11 +26,13 @@ from services.trainer.mosit.tags import (
     write_tags,
     write_tokens,
 )
-from services.trainer.whole import write_whole
 
-KEYS: Mapping[str, FormName] = {"conversations": "prepared", "id": "anyinstruct", "conversation": "raw"}
-"""Which form a record with such a key has, the first of them that it has."""
-FILE_NAME = re.compile(r"mosit_[ivas]_\d{7}_\d{2}\.\w+")
+FILE_NAME = re.compile(
+    r"mosit_[ivas]_\S*|[^\s/\\]*(?:[/\\][a-z0-9_.-]{2,}){2,}"
+    r"|\S+\.(?:jpe?g|png|gif|webp|mp4|webm|avi|mov|wav|mp3|flac|ogg|npy)",
+    re.IGNORECASE,
+)
+"""What is meant for the name of a file, and no caption."""
 
 
 class Contents(NamedTuple):
@@ -57,75 +62,138 @@ def read(path: Path) -> Contents:
     return Contents(found, form)
 
 
-def write(path: Path, records: Sequence[Record], form: FormName) -> None:
-    """Write records in a form, whole or not at all. Raises InvalidInput naming the record that it cannot hold."""
+def write(path: Path, records: Sequence[Record], form: FormName) -> list[Record]:
+    """Write records in a form, whole or not at all, and say what is there then: no form has a place for everything.
+
+    Raises InvalidInput naming the record that the form cannot hold.
+    """
     if path.exists() and not path.is_file():
         raise InvalidInput(f"{path.name} is no file", reason="NO_FILE", field="out")
-    rows = [_row(place, record, form) for place, record in enumerate(records)]
-    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    if form == "prepared":
+        records = _with_embeddings(records)
+    written = [_written(place, record, form) for place, record in enumerate(records)]
+    lines = [json.dumps(row, ensure_ascii=False) for row, _ in written]
     text = "\n".join(lines) if form == "anyinstruct" else "[\n" + ",\n".join(lines) + "\n]"
     path.parent.mkdir(parents=True, exist_ok=True)
     # A link stays one: what it leads to is replaced.
     write_whole(path.resolve(), text + "\n")
+    return [record for _, record in written]
+
+
+def left_out(records: Sequence[Record], written: Sequence[Record]) -> list[str]:
+    """What records had that the file of them has not."""
+
+    def named(records: Sequence[Record]) -> dict[str, int]:
+        media = [piece for record in records for piece in record.media]
+        facts = ("topic", "split", "references", "id", "parts")
+        counts = {
+            fact: sum(getattr(record, fact) not in ("", (), None) for record in records) for fact in facts
+        }
+        names = {name: sum(bool(getattr(piece, name)) for piece in media) for name in ("name", "embedding")}
+        return (
+            counts | {"media": len(media)} | {f"{name}s of media": number for name, number in names.items()}
+        )
+
+    before, after = named(records), named(written)
+    return [f"{before[fact] - after[fact]} {fact}" for fact in before if before[fact] > after[fact]]
 
 
 def form_of(rows: Sequence[Fields | Defect]) -> FormName:
-    """The form of a file by the keys of the first record that has any of them. Raises InvalidInput for none."""
-    records = (row for row in rows if not isinstance(row, Defect))
-    form = next((form for record in records for key, form in KEYS.items() if key in record), None)
-    if form is None:
+    """The form that most records of a file have. Raises InvalidInput for none."""
+    forms = Counter(form for row in rows if not isinstance(row, Defect) and (form := _form_of(row)))
+    if not forms:
         why = next((f"; {row}" for row in rows if isinstance(row, Defect)), "")
         raise InvalidInput(
             f"no dialogues in one of the three published forms{why}", reason="FORM", field="file"
         )
-    return form
+    return forms.most_common(1)[0][0]
 
 
-def _row(place: int, record: Record, form: FormName) -> Fields:
-    def written(record: Record) -> Fields:
+def _form_of(row: Fields) -> FormName | None:
+    """By its messages: AnyInstruct has lists of them."""
+    if "conversations" in row:
+        return "prepared"
+    if "conversation" not in row:
+        return None
+    said = row["conversation"]
+    return "anyinstruct" if isinstance(said, list) and said and isinstance(said[0], list) else "raw"
+
+
+def _with_embeddings(records: Sequence[Record]) -> list[Record]:
+    """Every medium of an answer with the file of its caption's condition: its own, its medium's, or one that is new."""
+    media = [piece for record in records for piece in record.media]
+    taken = {piece.embedding for piece in media} | {_embedding(piece.name) for piece in media if piece.name}
+
+    def named(place: int, piece: Piece) -> Piece:
+        if piece.modality == "text":
+            return piece
+        known = piece.embedding or (_embedding(piece.name) if piece.name else "")
+        names = (f"mosit_{LETTERS[piece.modality]}_{place:07}_{number:02}.npy" for number in count())
+        name = known or next(name for name in names if name not in taken)
+        taken.add(name)
+        return piece._replace(embedding=name)
+
+    return [
+        replace(record, messages=tuple(
+            message._replace(pieces=tuple(named(place, piece) for piece in message.pieces))
+            if message.sender == "gpt" else message
+            for message in record.messages
+        ))
+        for place, record in enumerate(records)
+    ]  # fmt: skip
+
+
+def _embedding(name: str) -> str:
+    return f"{name.rpartition('.')[0] or name}.npy"
+
+
+def _written(place: int, record: Record, form: FormName) -> tuple[Fields, Record]:
+    """A record's row, and what that is when it is read: what could not be read again is not written."""
+
+    def written(record: Record) -> tuple[Fields, Record]:
         row = WRITERS[form](place, record)
-        # What could not be read again is not written.
-        READERS[form](fields_of(row))
-        return row
+        return row, READERS[form](fields_of(row))
 
-    row = tried(place, written, record)
-    if isinstance(row, Defect):
-        raise InvalidInput(str(row), reason="FORM", field=f"records[{place}]")
-    return row
+    found = tried(place, written, record)
+    if isinstance(found, Defect):
+        raise InvalidInput(str(found), reason="FORM", field=f"records[{place}]")
+    return found
 
 
 def _read_raw(row: Fields) -> Record:
     raw = RawRecord.model_validate(row)
-    captions: dict[str, str] = {}
-    for _, name, caption in _listed(raw):
-        if captions.setdefault(name, caption) != caption:
-            raise OutOfForm(f"{name} is listed with two captions")
+    listed: dict[str, Piece] = {}
+    for piece in _listed(raw):
+        if listed.setdefault(piece.name, piece) != piece:
+            raise OutOfForm(f"{piece.name} is listed with two captions")
     used: set[str] = set()
 
     def medium(modality: ModalityName, inside: str) -> Piece:
         used.add(inside)
-        if inside not in captions and FILE_NAME.fullmatch(inside):
+        known = listed.get(inside)
+        if known is None and FILE_NAME.fullmatch(inside):
             raise OutOfForm(f"{inside} is named, and in no list")
-        return Piece(modality, captions[inside], inside) if inside in captions else Piece(modality, inside)
+        if known and known.modality != modality:
+            raise OutOfForm(f"{inside} is {modality} in a message, and in the {known.modality}_list")
+        return known or Piece(modality, inside)
 
     messages = tuple(Message(said.sender, read_tags(said.value, medium)) for said in raw.conversation)
-    unused = sorted(set(captions) - used)
+    unused = sorted(set(listed) - used)
     if unused:
         raise OutOfForm(f"{unused[0]} is listed, and in no message")
     return Record(messages, raw.topic, raw.split, raw.references)
 
 
-def _listed(raw: RawRecord) -> Iterator[tuple[ModalityName, str, str]]:
-    yield from (("image", one.image_name, one.caption) for one in raw.image_list)
-    yield from (("video", one.video_name, one.caption) for one in raw.video_list)
-    yield from (("audio", one.audio_name, one.caption) for one in raw.audio_list)
-    yield from (("speech", one.speech_name, one.caption) for one in raw.speech_list)
+def _listed(raw: RawRecord) -> Iterator[Piece]:
+    for modality in LETTERS:
+        for one in getattr(raw, f"{modality}_list"):
+            yield Piece(modality, one.caption, getattr(one, f"{modality}_name"), source=one.data_source)
 
 
 def _write_raw(_: int, record: Record) -> dict[str, Any]:
     row: dict[str, Any] = {f"{modality}_list": [] for modality in LETTERS}
     for piece in dict.fromkeys(piece for piece in record.media if piece.name):
-        entry = {f"{piece.modality}_name": piece.name, "data_source": "mosit", "caption": piece.content}
+        entry = {f"{piece.modality}_name": piece.name, "data_source": piece.source, "caption": piece.content}
         row[f"{piece.modality}_list"].append(entry)
     if not row["speech_list"]:
         del row["speech_list"]
@@ -136,25 +204,24 @@ def _write_raw(_: int, record: Record) -> dict[str, Any]:
 
 def _read_prepared(row: Fields) -> Record:
     prepared = PreparedRecord.model_validate(row)
-    waiting = {modality: iter(getattr(prepared, f"{modality}_captions")) for modality in LETTERS}
+    waiting = {modality: iter(_conditions(prepared, modality)) for modality in LETTERS}
 
     def medium(modality: ModalityName) -> Piece:
-        caption = next(waiting[modality], None)
-        if caption is None:
+        piece = next(waiting[modality], None)
+        if piece is None:
             raise OutOfForm(f"more <{modality}> than {modality}_captions")
-        return Piece(modality, caption)
+        return piece
 
     messages = tuple(
         Message(said.sender, read_placeholders(said.value, medium)) for said in prepared.conversations
     )
-    for modality, captions in waiting.items():
-        if next(captions, None) is not None:
+    for modality, pieces in waiting.items():
+        if next(pieces, None) is not None:
             raise OutOfForm(f"more {modality}_captions than <{modality}>")
-        _check_embeddings(prepared, modality)
     return Record(messages)
 
 
-def _check_embeddings(prepared: PreparedRecord, modality: ModalityName) -> None:
+def _conditions(prepared: PreparedRecord, modality: ModalityName) -> list[Piece]:
     captions = getattr(prepared, f"{modality}_captions")
     names = getattr(prepared, f"{modality}_caption_embeddings")
     if len(names) != len(captions):
@@ -162,9 +229,10 @@ def _check_embeddings(prepared: PreparedRecord, modality: ModalityName) -> None:
     foreign = [name for name in names if not name.endswith(".npy")]
     if foreign:
         raise OutOfForm(f"{foreign[0]} is no .npy")
+    return [Piece(modality, caption, embedding=name) for caption, name in zip(captions, names, strict=True)]
 
 
-def _write_prepared(place: int, record: Record) -> dict[str, Any]:
+def _write_prepared(_: int, record: Record) -> dict[str, Any]:
     for piece in record.media:
         if not piece.content.strip():
             raise BrokenTag(f"{piece.modality} without a caption cannot be prepared")
@@ -172,18 +240,14 @@ def _write_prepared(place: int, record: Record) -> dict[str, Any]:
     for message in record.messages:
         for piece in message.pieces:
             if message.sender == "gpt" and piece.modality != "text":
-                count = len(lists[f"{piece.modality}_captions"])
-                stem = (
-                    piece.name.rpartition(".")[0] or f"mosit_{LETTERS[piece.modality]}_{place:07}_{count:02}"
-                )
                 lists[f"{piece.modality}_captions"].append(piece.content)
-                lists[f"{piece.modality}_caption_embeddings"].append(f"{stem}.npy")
+                lists[f"{piece.modality}_caption_embeddings"].append(piece.embedding)
     row: dict[str, Any] = {}
     for modality in LETTERS:
         for ending in ("captions", "caption_embeddings"):
             if modality != "speech" or lists[f"speech_{ending}"]:
                 row[f"{modality}_{ending}"] = lists[f"{modality}_{ending}"]
-    # The published form keeps the media of answers only: those of requests leave no trace.
+    # The published form keeps the media of answers only: of those of requests the words that are spoken are left.
     kept = [
         message if message.sender == "gpt" else message._replace(pieces=_texts(message))
         for message in record.messages
@@ -197,7 +261,8 @@ def _read_anyinstruct(row: Fields) -> Record:
     messages = (
         Message("human" if line.role == "user" else "gpt", read_tokens(line.message)) for line in lines
     )
-    return Record(tuple(messages), id=record.id)
+    parts = tuple(len(part) for part in record.conversation) if len(record.conversation) > 1 else ()
+    return Record(tuple(messages), id=record.id, parts=parts)
 
 
 def _write_anyinstruct(place: int, record: Record) -> dict[str, Any]:
@@ -208,7 +273,9 @@ def _write_anyinstruct(place: int, record: Record) -> dict[str, Any]:
         }
         for message in record.messages
     ]
-    return {"id": place if record.id is None else record.id, "conversation": [lines]}
+    rest = iter(lines)
+    parts = [list(islice(rest, length)) for length in record.parts or (len(lines),)]
+    return {"id": place if record.id is None else record.id, "conversation": parts}
 
 
 def _said(record: Record, written: Callable[[tuple[Piece, ...]], str]) -> list[dict[str, str]]:
@@ -217,7 +284,8 @@ def _said(record: Record, written: Callable[[tuple[Piece, ...]], str]) -> list[d
 
 
 def _texts(message: Message) -> tuple[Piece, ...]:
-    return tuple(piece for piece in message.pieces if piece.modality == "text")
+    said = (piece for piece in message.pieces if piece.modality in ("text", "speech"))
+    return tuple(Piece("text", piece.content) for piece in said)
 
 
 READERS: Mapping[FormName, Callable[[Fields], Record]] = {

@@ -24,6 +24,10 @@ class Piece(NamedTuple):
     content: str = ""
     name: str = ""
     codes: tuple[int, ...] = ()
+    source: str = "mosit"
+    """Where a raw record has its medium from."""
+    embedding: str = ""
+    """The file of its caption's condition, in the prepared form."""
 
 
 class Message(NamedTuple):
@@ -42,7 +46,7 @@ class Message(NamedTuple):
 class Record:
     """One dialogue; `references` holds for each round the earlier round that it speaks of, or -1.
 
-    Only AnyInstruct gives it an `id`.
+    Only AnyInstruct gives it an `id`, and `parts`: how many messages each of its lists has, where they are several.
     """
 
     messages: tuple[Message, ...]
@@ -50,6 +54,7 @@ class Record:
     split: str = ""
     references: tuple[int, ...] = ()
     id: int | None = None
+    parts: tuple[int, ...] = ()
 
     @property
     def rounds(self) -> int:
@@ -62,16 +67,27 @@ class Record:
         return [piece for message in self.messages for piece in message.pieces if piece.modality != "text"]
 
 
+class Place(NamedTuple):
+    """Where a record stands."""
+
+    file: str
+    record: int
+
+    def __str__(self) -> str:
+        return f"{self.file}: record {self.record}" if self.file else f"record {self.record}"
+
+
 @dataclass(frozen=True)
 class Defect:
-    """A rule that a record breaks; records are counted from 0."""
+    """A rule that a record breaks; records are counted from 0, and their file is named where there are several."""
 
     record: int
     rule: str
     message: str
+    file: str = ""
 
     def __str__(self) -> str:
-        line = f"record {self.record}: {self.rule}: {self.message}"
+        line = f"{Place(self.file, self.record)}: {self.rule}: {self.message}"
         # What a file holds can break a line, steer a terminal, or have no encoding.
         return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
 

@@ -37,10 +37,11 @@ class Round(NamedTuple):
 
 @dataclass(frozen=True)
 class Made:
-    """What an earlier round made."""
+    """What an earlier round made or, if its answer made nothing, showed."""
 
     round: int
     idea: Idea
+    is_shown: bool = False
 
 
 class Rounds(Wording):
@@ -78,17 +79,20 @@ class Rounds(Wording):
         choices = [*_NEW, *_SHOWN]
         if self.made:
             choices += 2 * _ABOUT_SCENES if isinstance(self.made[-1].idea, Scene) else 2 * _ABOUT_SOUNDS
+            choices += [] if self.made[0].round or self.made[0].is_shown else 2 * ["recall_first"]
         if self.said:
             choices += ["aloud"]
         found: Round = getattr(self, f"_{self.pick.choice(choices)}")()
         return found
 
     def _remember(self, place: int, found: Round) -> None:
-        for part in found.answer:
-            if part.modality in MEDIA:
-                self.made.append(Made(place, ideas.meaning(part.content)))
-            elif part.modality == "text":
-                self.said.append((place, part.content))
+        """`it` is the last thing of a round, of its answer before its request; `that` is what was last written."""
+        made, shown = (
+            [ideas.meaning(part.content) for part in parts if part.modality in MEDIA]
+            for parts in (found.answer, found.request)
+        )
+        self.made += [Made(place, idea, is_shown=not made) for idea in made or shown]
+        self.said = [(place, part.content) for part in found.answer if part.modality == "text"]
 
     # Something new
 
@@ -148,6 +152,8 @@ class Rounds(Wording):
 
     def _show_song(self) -> Round:
         scene = self.scene(moving=self.pick.random() < 0.4)
+        if isinstance(ideas.as_audio(scene), Sound):
+            return self._name()
         return Round((media(scene), self.say("to_music")), announced(ideas.as_audio(scene)))
 
     def _show_colour(self) -> Round:
@@ -193,7 +199,10 @@ class Rounds(Wording):
     def _recall(self) -> Round:
         made = self.made[-1]
         table = "recall" if isinstance(made.idea, Scene) else "recall_audio"
-        return Round((self.say(table),), (Part("text", f"It was {ideas.caption(made.idea)}."),), made.round)
+        ask = self.say(table)
+        while made.is_shown and " you " in ask.content:
+            ask = self.say(table)
+        return Round((ask,), (Part("text", f"It was {ideas.caption(made.idea)}."),), made.round)
 
     def _recall_first(self) -> Round:
         made = self.made[0]
@@ -220,6 +229,8 @@ class Rounds(Wording):
 
     def _song(self) -> Round:
         made, scene = self._last_scene()
+        if isinstance(ideas.as_audio(scene), Sound):
+            return self._recall()
         ask = self.say("to_music") if self.pick.random() < 0.5 else self.typed(self.pick.choice(_SONG))
         return Round((ask,), announced(ideas.as_audio(scene)), made.round)
 
@@ -275,5 +286,5 @@ _SHOWN = [
     "name", "name_aloud", "both", "show_song", "show_colour", "show_moving", "show_still", "show_sound",
     "transcribe", "repeat",
 ]  # fmt: skip
-_ABOUT_SCENES = ["recolour", "animate", "song", "swap", "recall", "recall_first"]
-_ABOUT_SOUNDS = ["other_music", "draw_heard", "recall", "recall_first"]
+_ABOUT_SCENES = ["recolour", "animate", "song", "swap", "recall"]
+_ABOUT_SOUNDS = ["other_music", "draw_heard", "recall"]

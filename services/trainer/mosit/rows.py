@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,13 +17,16 @@ from services.trainer.mosit.tags import BrokenTag
 Fields = Mapping[str, Any]
 Given = TypeVar("Given")
 Made = TypeVar("Made")
+MOST_REASONS = 5
+"""Reasons that are told of one record."""
 
 
 def read_rows(path: Path) -> list[Fields | Defect]:
     """The rows of a JSON list or of JSONL. Raises InvalidInput for no file, or a list that is no JSON."""
     if not path.is_file():
-        raise InvalidInput(f"there is no file {path.name}", reason="DATA_MISSING", field="file")
-    content = path.read_bytes()
+        why = f"{path.name} is a folder" if path.is_dir() else f"there is no file {path.name}"
+        raise InvalidInput(why, reason="DATA_MISSING", field="file")
+    content = path.read_bytes().removeprefix(BOM_UTF8)
     if content.lstrip().startswith(b"["):
         return [tried(place, fields_of, value) for place, value in enumerate(_listed(path.name, content))]
     lines = [line for line in content.split(b"\n") if line.strip()]
@@ -43,9 +47,7 @@ def tried(place: int, step: Callable[[Given], Made], given: Given) -> Made | Def
     try:
         return step(given)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(key) for key in first["loc"])
-        return Defect(place, "form", f"{where}: {first['msg']}")
+        return Defect(place, "form", _reasons(error))
     except (OutOfForm, BrokenTag) as error:
         return Defect(place, "tags", str(error))
     except json.JSONDecodeError as error:
@@ -56,10 +58,31 @@ def tried(place: int, step: Callable[[Given], Made], given: Given) -> Made | Def
 
 def _listed(name: str, content: bytes) -> list[object]:
     try:
-        return list(json.loads(content.decode()))
+        return list(_loaded(content))
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{name} is no JSON: {error}", reason="DATA_MALFORMED", field="file") from error
 
 
 def _fields_of_line(line: bytes) -> Fields:
-    return fields_of(json.loads(line.decode()))
+    return fields_of(_loaded(line))
+
+
+def _loaded(content: bytes) -> Any:
+    return json.loads(content.decode(), object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of JSON; what has a key twice gets one that no form knows, lest the first value be lost unseen."""
+    found: dict[str, object] = {}
+    for key, value in pairs:
+        found[f"{key} (twice)" if key in found else key] = value
+    return found
+
+
+def _reasons(error: ValidationError) -> str:
+    """What a record has that its form has not, the first few."""
+    found = [
+        f"{'.'.join(map(str, one['loc']))}: {one['msg'].replace('tuple', 'list')}" for one in error.errors()
+    ]
+    more = [f"{len(found) - MOST_REASONS} more"] if len(found) > MOST_REASONS else []
+    return "; ".join(found[:MOST_REASONS] + more)

@@ -19,10 +19,13 @@ _BRACKETS: Mapping[ModalityName, tuple[str, str, str]] = {
     "speech": ("<sosp>", "<eosp>", "<\U0001f5e3\ufe0f{}>"),
     "audio": ("<somu>", "<eomu>", "<\U0001f3b6{}>"),
 }
+_ENDS = "|".join(f"{begin}|{end}" for begin, end, _ in _BRACKETS.values())
 _RUN = re.compile(
-    "|".join(f"{begin}(?P<{name}>.*?){end}" for name, (begin, end, _) in _BRACKETS.items()), re.DOTALL
+    "|".join(f"{begin}(?P<{name}>(?:(?!{_ENDS}).)*){end}" for name, (begin, end, _) in _BRACKETS.items()),
+    re.DOTALL,
 )
-_BRACKET = re.compile("|".join(f"{begin}|{end}" for begin, end, _ in _BRACKETS.values()))
+_TOKEN = "|".join(token.format("[0-9]+") for _, _, token in _BRACKETS.values())
+_STRAY = re.compile(f"{_ENDS}|{_TOKEN}")
 
 
 class BrokenTag(ValueError):
@@ -42,7 +45,7 @@ def read_placeholders(value: str, medium: Callable[[ModalityName], Piece]) -> tu
 
 def read_tokens(value: str) -> tuple[Piece, ...]:
     """`text <soim>...<eoim> text` as pieces. Raises BrokenTag for a token that is none, or a run without its end."""
-    return _without(_BRACKET, _split(value, _RUN, _run))
+    return _without(_STRAY, _split(value, _RUN, _run))
 
 
 def write_tags(pieces: tuple[Piece, ...]) -> str:
@@ -71,7 +74,7 @@ def write_tokens(pieces: tuple[Piece, ...]) -> str:
         begin, end, token = _BRACKETS[piece.modality]
         return begin + "".join(token.format(code) for code in piece.codes) + end
 
-    return _joined(pieces, _BRACKET, run)
+    return _joined(pieces, _STRAY, run)
 
 
 def _split(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,7 +34,7 @@ MARKED = (
 
 plain = st.text(max_size=12).map(lambda text: text.replace("<", "").strip()).filter(bool)
 modalities = st.sampled_from(sorted(LETTERS))
-captioned = st.builds(Piece, modalities, plain, name=st.just(""), codes=st.just(()))
+captioned = st.tuples(modalities, plain).map(lambda told: Piece(*told))
 named = st.builds(
     lambda modality, number: Piece(
         modality,
@@ -93,15 +94,20 @@ def refusal(record: Record, form: FormName) -> str:
 
 
 def as_prepared(record: Record) -> Record:
-    """What the prepared form keeps: no names, and of requests the text alone."""
+    """What the prepared form keeps: of answers no names, and of requests the words alone."""
     messages = []
     for sender, pieces in record.messages:
         kept = tuple(Piece(piece.modality, piece.content) for piece in pieces)
         if sender == "human":
-            text = " ".join(piece.content for piece in pieces if piece.modality == "text")
+            text = " ".join(piece.content for piece in pieces if piece.modality in ("text", "speech"))
             kept = (Piece("text", text),) if text else ()
         messages.append(Message(sender, kept))
     return Record(tuple(messages))
+
+
+def without_embeddings(record: Record) -> Record:
+    messages = (m._replace(pieces=tuple(p._replace(embedding="") for p in m.pieces)) for m in record.messages)
+    return replace(record, messages=tuple(messages))
 
 
 def saved(folder: Path, content: str | bytes, name: str = "dialogues.json") -> Path:
@@ -142,8 +148,10 @@ def test_a_raw_record_reads_back_the_same_and_breaks_no_rule(record: Record) -> 
 @given(dialogues("prepared"))
 def test_a_prepared_record_reads_back_as_what_that_form_keeps_and_breaks_no_rule(record: Record) -> None:
     read = again(record, "prepared")
-    assert (read.rows, read.form) == ([as_prepared(record)], "prepared")
+    assert [without_embeddings(one) for one in read.records] == [as_prepared(record)]
+    assert (read.defects, read.form) == ([], "prepared")
     assert rules.check(read.rows, form=read.form) == []
+    assert again(read.records[0], "prepared").rows == read.rows
 
 
 @settings(deadline=None, max_examples=30)
@@ -162,7 +170,8 @@ def test_text_that_looks_like_a_mark_reads_back_as_text_or_is_refused_by_its_rec
     media = () if form == "anyinstruct" else (Piece("image", caption),)
     record = Record((Message("gpt", (Piece("text", text), *media)),), id=5 if form == "anyinstruct" else None)
     refused = refusal(record, form)
-    assert refused.startswith("record 0: tags: ") or again(record, form).rows == [record]
+    kept = [without_embeddings(one) for one in again(record, form).records] if not refused else []
+    assert refused.startswith("record 0: tags: ") or kept == [record]
 
 
 @pytest.mark.parametrize("form", ["raw", "prepared"])
@@ -214,7 +223,7 @@ def test_a_line_that_is_no_record_is_named_and_the_others_are_still_checked(
     code, told_of = told("check", path)
     assert code == 1
     assert told_of[0].startswith("record 1: form: ")
-    assert told_of[1:] == ["record 2: rounds: 2 rounds, 3 to 7 are due", "2 records read, 2 defects"]
+    assert told_of[1:] == ["record 2: rounds: 2 rounds, 3 to 7 are due", "2 records read as raw, 2 defects"]
     alone = saved(tmp_path, line, "alone.json")
     assert told("check", alone)[0] == told("convert", alone, tmp_path / "out.json")[0] == 1
     assert not (tmp_path / "out.json").exists()
@@ -225,7 +234,7 @@ def test_an_entry_of_a_list_that_is_no_record_is_named(tmp_path: Path, entry: An
     code, told_of = told("check", saved(tmp_path, json.dumps([RAW, entry])))
     assert code == 1
     assert told_of[0].startswith("record 1: form: ")
-    assert told_of[1] == "1 records read, 1 defects"
+    assert told_of[1] == "1 records read as raw, 1 defects"
 
 
 def test_a_first_record_in_no_form_is_named_by_the_form_of_the_next(tmp_path: Path) -> None:
@@ -248,7 +257,7 @@ def test_lines_end_at_line_feeds_alone_and_blank_ones_do_not_count(tmp_path: Pat
     row = lines(any_instruct("one\u2028two\u2029three", "four\x85five"))
     other = lines(any_instruct("Hello.", "Hello.", number=1))
     path = saved(tmp_path, f"\r\n{row[:-1]}\r\n \n\n{other}")
-    assert told("check", path) == (0, ["2 records read, 0 defects"])
+    assert told("check", path) == (0, ["2 records read as anyinstruct, 0 defects"])
     assert told("convert", path, tmp_path / "again", "--form", "anyinstruct")[0] == 0
     assert (tmp_path / "again").read_bytes().decode() == row + other
 
@@ -258,7 +267,7 @@ def test_mini_mosit_breaks_no_rule_in_the_prepared_form_either(tmp_path: Path) -
     assert any(all(p.modality != "text" for p in m.pieces) for r in held_out for m in r.messages[::2])
     files.write(tmp_path / "raw.json", held_out, "raw")
     assert told("convert", tmp_path / "raw.json", prepared, "--form", "prepared")[0] == 0
-    assert told("check", prepared) == (0, ["100 records read, 0 defects"])
+    assert told("check", prepared) == (0, ["100 records read as prepared, 0 defects"])
 
 
 @pytest.mark.parametrize(
@@ -275,7 +284,7 @@ def test_only_a_prepared_request_may_be_empty(tmp_path: Path, key: str, place: i
 
 def test_anyinstruct_may_have_a_round_of_text_alone(tmp_path: Path) -> None:
     path = saved(tmp_path, lines(any_instruct("Hello.", "Hello.")))
-    assert told("check", path) == (0, ["1 records read, 0 defects"])
+    assert told("check", path) == (0, ["1 records read as anyinstruct, 0 defects"])
 
 
 @pytest.mark.parametrize(
@@ -335,3 +344,206 @@ def test_a_folder_or_a_link_to_nothing_is_no_media_file(tmp_path: Path) -> None:
 def test_a_defect_is_one_line_of_text_whatever_it_quotes() -> None:
     line = str(Defect(0, "names", "caf\u00e9\n\x1b[2J\u2028\ud83d is no name"))
     assert line == r"record 0: names: café\n\x1b[2J\u2028\ud83d is no name"
+
+
+PREPARED: dict[str, Any] = {
+    "image_captions": ["a cat", "a dog"],
+    "image_caption_embeddings": ["first.npy", "second.npy"],
+    "conversations": [
+        *RAW["conversation"][:-1], {"from": "gpt", "value": "<image> and <image>"},
+    ],
+}  # fmt: skip
+
+
+def in_messages(*values: str) -> dict[str, Any]:
+    """A raw record whose last messages are these."""
+    said = RAW["conversation"][: -len(values)]
+    last = [
+        {"from": "gpt" if (6 - len(values) + n) % 2 else "human", "value": v} for n, v in enumerate(values)
+    ]
+    return {"conversation": [*said, *last]}
+
+
+def test_the_names_of_embeddings_are_kept_in_the_prepared_form(tmp_path: Path) -> None:
+    out = tmp_path / "again.json"
+    assert told("convert", saved(tmp_path, lines(PREPARED)), out, "--form", "prepared")[0] == 0
+    assert json.loads(out.read_text())[0]["image_caption_embeddings"] == ["first.npy", "second.npy"]
+
+
+def test_a_new_name_of_an_embedding_is_that_of_no_other_medium(tmp_path: Path) -> None:
+    name = "mosit_i_0000000_00.jpg"
+    row = in_messages(f"<image>a dog</image> <Image>{name}</Image>")
+    row["image_list"] = [{"image_name": name, "caption": "a cat"}]
+    files.write(tmp_path / "prepared.json", files.read(saved(tmp_path, lines(row))).records, "prepared")
+    names = json.loads((tmp_path / "prepared.json").read_text())[0]["image_caption_embeddings"]
+    assert names == ["mosit_i_0000000_01.npy", "mosit_i_0000000_00.npy"]
+
+
+@pytest.mark.parametrize(
+    ("names", "defect"),
+    [
+        (["one.npy", "one.npy"], "record 0: names: one.npy is the name twice in this record"),
+        (["../one.npy", "two.npy"], "record 0: names: ../one.npy is in another folder"),
+        (["one.jpg", "two.npy"], "record 0: tags: one.jpg is no .npy"),
+    ],
+)
+def test_an_embedding_of_two_captions_or_in_another_folder_is_named(
+    tmp_path: Path, names: list[str], defect: str
+) -> None:
+    path = saved(tmp_path, lines(PREPARED | {"image_caption_embeddings": names}))
+    assert told("check", path)[1][0] == defect
+
+
+def test_a_medium_in_a_prepared_request_is_named(tmp_path: Path) -> None:
+    said = [
+        {"from": "human", "value": "<image>"},
+        *RAW["conversation"][1:-1],
+        {"from": "gpt", "value": "<image>"},
+    ]
+    path = saved(tmp_path, lines(PREPARED | {"conversations": said}))
+    assert told("check", path)[1][0] == "record 0: content: message 0 is a request, and has media"
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "mosit_i_000000_00.jpg", "mosit_i_0000000_00", "../../etc/cat.jpg", "/etc/cat", "cat.jpeg",
+        "mosit_i_\u0660\u0660\u0660\u0660\u0660\u0660\u0660_00.jpg",
+    ],
+)  # fmt: skip
+def test_a_name_that_is_in_no_list_is_not_taken_for_a_caption(tmp_path: Path, inside: str) -> None:
+    path = saved(tmp_path, lines(in_messages(f"<Image>{inside}</Image>")))
+    assert told("check", path)[1][0].endswith(
+        f"{Defect(0, '', inside)} is named, and in no list".split(": : ")[1]
+    )
+
+
+@pytest.mark.parametrize("caption", ["\\", "/", "/x", "either/or", "a cat and/or a dog", "1/2 of a pie"])
+def test_a_caption_with_a_slash_is_a_caption(caption: str) -> None:
+    record = Record((Message("human", (Piece("text", "Draw."),)), Message("gpt", (Piece("image", caption),))))
+    assert again(record, "raw").rows == [record]
+
+
+def test_a_medium_in_the_list_of_another_modality_is_named(tmp_path: Path) -> None:
+    name = "mosit_v_0000000_00.mp4"
+    row = in_messages(f"<Image>{name}</Image>") | {"video_list": [{"video_name": name, "caption": "a cat"}]}
+    assert told("check", saved(tmp_path, lines(row)))[1][0] == (
+        f"record 0: tags: {name} is image in a message, and in the video_list"
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        json.dumps(RAW)[:-1] + ', "conversation": []}',
+        json.dumps(RAW).replace('"value": "A cat."', '"value": "A cat.", "value": ""'),
+    ],
+)
+def test_a_key_that_is_there_twice_is_named(tmp_path: Path, line: str) -> None:
+    for content in (line, f"[{line}]"):
+        code, told_of = told("check", saved(tmp_path, content))
+        assert code == 1
+        assert "(twice): Extra inputs are not permitted" in told_of[0]
+
+
+def test_every_reason_of_a_record_is_told_up_to_five(tmp_path: Path) -> None:
+    row = {"conversation": [{"from": "robot", "value": 5}, {"from": "x"}], "topic": 3, "more": 1, "most": 2}
+    line = told("check", saved(tmp_path, lines(row, RAW)))[1][0]
+    assert line.count("; ") == 5
+    assert line.endswith("; 2 more")
+
+
+def test_the_form_is_what_most_records_have_whatever_the_first_one_is(tmp_path: Path) -> None:
+    other = in_messages("Bye.")
+    code, told_of = told("check", saved(tmp_path, lines(any_instruct("Hello.", "Hello."), RAW, other)))
+    assert code == 1
+    assert told_of[-1] == "2 records read as raw, 1 defects"
+
+
+def test_a_mark_of_order_before_the_first_byte_does_not_count(tmp_path: Path) -> None:
+    for content in (json.dumps([RAW]), lines(RAW)):
+        path = saved(tmp_path, content.encode("utf-8-sig"))
+        assert told("check", path) == (0, ["1 records read as raw, 0 defects"])
+
+
+def test_a_token_outside_its_brackets_is_named(tmp_path: Path) -> None:
+    code, told_of = told(
+        "check", saved(tmp_path, lines(any_instruct("Draw.", "Here. <\U0001f4405><\U0001f4406>")))
+    )
+    assert (code, told_of[0]) == (
+        1,
+        "record 0: tags: <\U0001f4405> has no partner",
+    )
+
+
+def test_a_long_run_of_openings_is_refused_at_once(tmp_path: Path) -> None:
+    path = saved(tmp_path, lines(any_instruct("Draw.", "<soim>" * 200_000)))
+    assert told("check", path)[1][0] == "record 0: tags: <soim> has no partner"
+
+
+def test_the_lists_of_anyinstruct_are_kept(tmp_path: Path) -> None:
+    row = any_instruct("Hello.", "Hello.")
+    path = saved(tmp_path, lines(row | {"conversation": row["conversation"] * 2}))
+    assert told("convert", path, tmp_path / "again", "--form", "anyinstruct")[0] == 0
+    assert (tmp_path / "again").read_text() == path.read_text()
+
+
+def test_where_a_medium_is_from_is_kept_and_what_a_form_has_no_place_for_is_told(tmp_path: Path) -> None:
+    name = "mosit_i_0000000_00.jpg"
+    row = in_messages(f"Here. <Image>{name}</Image>")
+    row |= {"image_list": [{"image_name": name, "data_source": "cc3m", "caption": "a cat"}], "topic": "cats"}
+    path, out = saved(tmp_path, lines(row)), tmp_path / "out.json"
+    assert told("convert", path, out) == (0, ["1 dialogues, read as raw, written as raw"])
+    assert json.loads(out.read_text())[0]["image_list"][0]["data_source"] == "cc3m"
+    assert told("convert", path, out, "--form", "prepared")[1][1:] == [
+        "left out, which that form has no place for: 1 topic, 1 names of media"
+    ]
+
+
+def test_the_words_of_a_spoken_request_are_the_text_of_a_prepared_one(tmp_path: Path) -> None:
+    row = in_messages("<Speech>draw a cat</Speech>", "Here. <Image>a cat</Image>")
+    assert told("convert", saved(tmp_path, lines(row)), tmp_path / "out.json", "--form", "prepared")[0] == 0
+    assert json.loads((tmp_path / "out.json").read_text())[0]["conversations"][-2]["value"] == "draw a cat"
+
+
+def test_the_files_of_a_set_are_checked_together(tmp_path: Path) -> None:
+    one, two = (
+        RAW | {"topic": "cats", "split": "train"},
+        in_messages("Bye.") | {"topic": "cats", "split": "held_out"},
+    )
+    train = saved(tmp_path, lines(one, two), "train.json")
+    held_out = saved(tmp_path, lines(one, in_messages("No.") | {"topic": "cats"}), "held_out.json")
+    assert told("check", train, held_out) == (
+        1,
+        [
+            "train.json: record 1: split: the topic 'cats' is in train too",
+            "train.json: record 1: split: it is of held_out",
+            "held_out.json: record 0: repeat: the same as train.json: record 0",
+            "held_out.json: record 0: split: it is of train",
+            "held_out.json: record 1: split: the topic 'cats' is in train too",
+            "4 records read as raw, 5 defects",
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("media", "row", "why"),
+    [
+        ("nothing", PREPARED, "there is no folder nothing"),
+        (".", any_instruct("Hello.", "Hello."), "AnyInstruct names no files: its media are tokens"),
+    ],
+)
+def test_a_folder_of_media_that_cannot_be_checked_is_refused(
+    tmp_path: Path, media: str, row: dict[str, Any], why: str
+) -> None:
+    assert told("check", saved(tmp_path, lines(row)), "--media", tmp_path / media) == (1, [why])
+
+
+def test_a_missing_embedding_is_named(tmp_path: Path) -> None:
+    (tmp_path / "first.npy").touch()
+    defects = told("check", saved(tmp_path, lines(PREPARED)), "--media", tmp_path)[1]
+    assert defects[0] == "record 0: file: second.npy is missing"
+
+
+def test_a_folder_in_place_of_a_file_is_named(tmp_path: Path) -> None:
+    assert told("check", tmp_path) == (1, [f"{tmp_path.name} is a folder"])

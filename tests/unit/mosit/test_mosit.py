@@ -36,6 +36,13 @@ RAW: dict[str, Any] = {
 }
 
 
+FIRST = {
+    "what was the first thing you made?",
+    "what did you make at the very beginning?",
+    "how did we start?",
+}
+
+
 @pytest.fixture(scope="module")
 def trained() -> list[Record]:
     return mini.build("train", 600)
@@ -155,7 +162,7 @@ def test_a_topic_in_two_splits_is_named(tmp_path: Path) -> None:
 def test_a_file_that_shows_something_else_in_a_later_record_is_named(tmp_path: Path) -> None:
     other = json.loads(json.dumps(RAW).replace("a cat", "a cow"))
     assert found(tmp_path, RAW, other) == [
-        "record 1: names: mosit_i_0000000_00.jpg shows something else in an earlier record"
+        "record 1: names: mosit_i_0000000_00.jpg is the name of something else in record 0"
     ]
 
 
@@ -244,9 +251,52 @@ def test_the_commands_build_check_and_convert(tmp_path: Path, held_out: list[Rec
     )
     assert converted.exit_code == 0, converted.output
     checked = CliRunner().invoke(mosit, ["check", str(tmp_path / "raw.json")])
-    assert checked.output.endswith("100 records read, 0 defects\n")
+    assert checked.output.endswith("100 records read as raw, 0 defects\n")
     broken = Record((Message("gpt", (Piece("text", "Hello."),)),))
     files.write(tmp_path / "broken.json", [broken], "raw")
     refused = CliRunner().invoke(mosit, ["check", str(tmp_path / "broken.json")])
     assert refused.exit_code == 1
     assert "record 0: order: a dialogue begins with a human" in refused.output
+
+
+def test_a_follow_up_speaks_of_what_came_last_whether_it_was_made_or_shown(trained: list[Record]) -> None:
+    seen = 0
+    for record in trained:
+        last = -1
+        for place, reference in enumerate(record.references):
+            request, answer = record.messages[2 * place : 2 * place + 2]
+            words = " ".join(piece.content for piece in request.pieces).lower()
+            is_aloud = answer.modalities == ("speech",)
+            if reference >= 0 and not is_aloud and not any(first.rstrip("?") in words for first in FIRST):
+                seen += 1
+                assert reference == last, words
+            if any(
+                piece.modality in ("image", "video", "audio") for piece in (*request.pieces, *answer.pieces)
+            ):
+                last = place
+    assert seen > 300
+
+
+def test_who_is_asked_to_say_that_aloud_says_the_words_of_the_last_answer(trained: list[Record]) -> None:
+    for record in trained:
+        for place, reference in enumerate(record.references):
+            answer = record.messages[2 * place + 1]
+            if reference >= 0 and answer.modalities == ("speech",):
+                said = record.messages[2 * reference + 1].pieces
+                assert reference == place - 1
+                assert answer.pieces[0].content in {
+                    spoken(p.content).content for p in said if p.modality == "text"
+                }
+
+
+def test_who_asks_what_was_made_first_is_not_told_of_what_was_only_shown(trained: list[Record]) -> None:
+    asked = [
+        (record, reference)
+        for record in trained
+        for request, reference in zip(record.messages[::2], record.references, strict=True)
+        if FIRST & {piece.content for piece in request.pieces}
+    ]
+    assert asked
+    for record, reference in asked:
+        assert reference == 0
+        assert set(record.messages[1].modalities) & {"image", "video", "audio"}
