@@ -20,6 +20,7 @@ from services.gateway.errand import Errand
 from services.gateway.memory_keys import encodings_folder
 from services.gateway.phase import Phase
 from services.gateway.prompt import PromptWriter
+from services.gateway.read_as import as_read, different_media
 
 RETRY_S = 0.5
 
@@ -120,14 +121,15 @@ class Composition:
         errand.media = media
 
     def _media_of(self, errand: Errand) -> list[types_pb2.Part]:
+        """Each once for each modality that it is read as; those of the message come first, as the fold expects."""
         message = list(errand.accepted.request.parts)
         history = [part for turn in errand.turns for part in (*turn.parts, *turn.answer)]
-        found = {p.media.object: p for p in (*history, *message) if p.HasField("media")}
-        return [part for part in found.values() if part.modality in self._parts.pack.inputs]
+        found = different_media((*message, *history))
+        return [part for part in found if part.modality in self._parts.pack.inputs]
 
     async def _compose(self, errand: Errand, media: list[types_pb2.Part]) -> None:
         accepted, request = errand.accepted, errand.accepted.request
-        encodings = {part.media.object: errand.fold.encoded[i] for i, part in enumerate(media)}
+        encodings = {as_read(part): errand.fold.encoded[i] for i, part in enumerate(media)}
         prompt = self._parts.writer.write(request, errand.turns, encodings)
         work = stages_pb2.GenerateTokensRequest(
             prompt=prompt.segments,
@@ -159,8 +161,11 @@ class Composition:
     async def _remember(self, errand: Errand, media: list[types_pb2.Part]) -> None:
         with suppress(Unavailable):
             for i, part in enumerate(media):
-                encoded = errand.fold.encoded[i].SerializeToString()
-                await self._parts.memory.set(self._cache_key(errand, part), encoded, self._parts.cache_s)
+                encoded = errand.fold.encoded[i]
+                # What is blank in a conversation is an error in a message.
+                if encoded.outputs:
+                    key, content = self._cache_key(errand, part), encoded.SerializeToString()
+                    await self._parts.memory.set(key, content, self._parts.cache_s)
 
     async def _finish(self, errand: Errand) -> None:
         fold = errand.fold
@@ -233,8 +238,8 @@ def _as_asked(errand: Errand, failure: types_pb2.Failure) -> types_pb2.Failure:
     place = errand.fold.unencoded
     if place is None or not errand.media or place >= len(errand.media):
         return failure
-    media, parts = errand.media[place].media.object, errand.accepted.request.parts
-    found = [f"parts[{i}].media" for i, part in enumerate(parts) if part.media.object == media]
+    media, parts = as_read(errand.media[place]), errand.accepted.request.parts
+    found = [f"parts[{i}].media" for i, part in enumerate(parts) if as_read(part) == media]
     told = types_pb2.Failure()
     told.CopyFrom(failure)
     told.field = found[0] if found else "conversation_id"

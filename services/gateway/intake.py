@@ -16,6 +16,7 @@ from anygpt.store import Store
 from anygpt.v1 import anygpt_service_pb2, types_pb2
 from services.gateway.media_facts import FactsReader
 from services.gateway.media_url import UrlFetcher
+from services.gateway.read_as import may_be
 
 REF_LIMIT = 64 * 1024
 Request = anygpt_service_pb2.GenerateRequest
@@ -108,7 +109,7 @@ class Intake:
     async def _complete(self, part: types_pb2.Part, tenant: str, field: str) -> None:
         reference = await self.find(tenant, part.media.object, f"{field}.media")
         wanted = part.modality or reference.modality
-        if wanted != reference.modality and {wanted, reference.modality} != {topology.SPEECH, topology.AUDIO}:
+        if wanted not in may_be(reference):
             raise InvalidInput(
                 f"the object is {topology.MODALITY_NAMES[reference.modality]}",
                 reason="MODALITY_MISMATCH",

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from anygpt import topology
 from anygpt.answer import Event
 from anygpt.attempts import epoch_of
+from anygpt.errors import BLANK
 from anygpt.v1 import anygpt_service_pb2, bus_pb2, stages_pb2, types_pb2
 from services.gateway.phase import ENDS, NEXT, Phase
+from services.gateway.read_as import different_media
 from services.gateway.span import Span
 
 Place = tuple[str, int]
@@ -262,11 +264,10 @@ class Fold:
 
     def _on_failure(self, reply: bus_pb2.Reply) -> list[Event]:
         entry = topology.STAGES.get(reply.stage)
+        if entry is not None and entry.kind is topology.Kind.ENCODER:
+            return self._on_unencoded(reply)
         if entry is None or entry.kind is not topology.Kind.DECODER:
-            if self.failure is None:
-                self.failure = reply.failure
-                is_encoder = entry is not None and entry.kind is topology.Kind.ENCODER
-                self.unencoded = reply.span_index if is_encoder else None
+            self.failure = self.failure or reply.failure
             return []
         events = self._open_decoded(reply)
         span = self.spans.get(reply.span_index)
@@ -275,6 +276,17 @@ class Fold:
         span.is_done = span.is_failed = True
         failed = anygpt_service_pb2.SpanFailed(failure=reply.failure)
         return [*events, Event(span_index=reply.span_index, span_failed=failed)]
+
+    def _on_unencoded(self, reply: bus_pb2.Reply) -> list[Event]:
+        """Media of earlier turns in which nothing is found say nothing; a new message cannot mend them."""
+        is_earlier = reply.span_index >= len(
+            different_media(self.accepted.request.parts if self.accepted else ())
+        )
+        if is_earlier and reply.failure.reason == BLANK:
+            self.encoded.setdefault(reply.span_index, bus_pb2.Encoded())
+        elif self.failure is None:
+            self.failure, self.unencoded = reply.failure, reply.span_index
+        return []
 
     def _on_cancel(self, reply: bus_pb2.Reply) -> list[Event]:
         self.cancel = self.cancel or reply.cancel

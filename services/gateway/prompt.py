@@ -11,10 +11,10 @@ from anygpt import topology
 from anygpt.errors import TooLarge
 from anygpt.pack import ANNOUNCEMENT, Pack
 from anygpt.v1 import anygpt_service_pb2, bus_pb2, stages_pb2, types_pb2
+from services.gateway.read_as import MediaKey, as_read
 
 Segment = stages_pb2.PromptSegment
-Encodings = Mapping[str, bus_pb2.Encoded]
-"""Encoded media by object id."""
+Encodings = Mapping[MediaKey, bus_pb2.Encoded]
 BYTES_A_TOKEN = 3
 
 
@@ -151,7 +151,7 @@ class PromptWriter:
             if part.WhichOneof("content") == "text":
                 segments.append(Segment(text=part.text))
             else:
-                segments += [_encoded(output) for output in encodings[part.media.object].outputs]
+                segments += [_encoded(output) for output in encodings[as_read(part)].outputs]
         if self._template.speech_suffix and any(part.modality == topology.SPEECH for part in parts):
             segments.append(Segment(text=self._template.speech_suffix))
         return segments

@@ -30,6 +30,8 @@ from grpc_status import rpc_status
 from anygpt.v1 import types_pb2
 
 DOMAIN = "anygpt"
+BLANK = "MEDIA_BLANK"
+"""Why an encoder refuses media in which it finds nothing."""
 
 
 class AnyGPTError(Exception):

@@ -139,6 +139,27 @@ def test_the_failure_of_a_decoder_that_was_followed_is_not_the_span_s() -> None:
     assert told(fold, second.chunk(0, b"la"), second.done(0)) == ["media_chunk la", "span_finished"]
 
 
+def accepted_with(*objects: str) -> Fold:
+    """A request whose message has these pictures."""
+    fold = Fold("r")
+    parts = [
+        types_pb2.Part(modality=topology.IMAGE, media=types_pb2.MediaRef(object=name)) for name in objects
+    ]
+    request = anygpt_service_pb2.GenerateRequest(parts=parts)
+    fold.feed(Pen(topology.GATEWAY).write(accepted=bus_pb2.Accepted(tenant="t", request=request)))
+    return fold
+
+
+@pytest.mark.parametrize(
+    ("place", "reason", "is_failed"),
+    [(2, "MEDIA_BLANK", False), (1, "MEDIA_BLANK", True), (2, "MEDIA_UNREADABLE", True)],
+)
+def test_only_blank_media_of_earlier_turns_are_left_out(place: int, reason: str, is_failed: bool) -> None:
+    fold, encoder = accepted_with("one", "two", "two"), Pen(topology.ENCODERS[topology.IMAGE].name)
+    fold.feed(encoder.write(place, failure=types_pb2.Failure(reason=reason)))
+    assert (fold.failure is not None, place in fold.encoded) == (is_failed, not is_failed)
+
+
 def test_records_that_are_repeated_and_out_of_order_tell_the_same() -> None:
     writer = Pen(LLM)
     first, *rest = [writer.claim(), writer.open(0), writer.text("a"), writer.text("b"), writer.close(0)]
