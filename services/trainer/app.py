@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import CancelledError, Future, wait
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 import grpc
 
 from anygpt.errors import AnyGPTError
 from anygpt.main import Runtime
 from anygpt.queue import QueueWorker, Redeliver, broker_url, enqueue, open_queue
+from anygpt.whole import complete
 from services.trainer.keeping import KeptOrders
+from services.trainer.locking import taken
 from services.trainer.order import HELD_S, LOG, PACK, QUEUE, RUNS, TAKE_ORDER, Order, told_in
 from services.trainer.settings import Settings
-from services.trainer.whole import complete
 
 log = logging.getLogger(__name__)
 KEEP_S = 60.0
@@ -31,6 +32,8 @@ AGAIN_S = 5.0
 """Between two tries of what has to be done."""
 LOOK_S = 1.0
 """Between two looks whether the device is free."""
+COPYING, LEAVING = 0.6, 0.8
+"""Shares of a shutdown: when the process has ended, and, of what is left, when the copy into the store has."""
 
 
 class Trainer:
@@ -38,13 +41,16 @@ class Trainer:
 
     def __init__(self, settings: Settings, runtime: Runtime) -> None:
         self._pack = runtime.pack.folder
-        self._device = settings.device.partition(":")[0]
+        self._settings = settings
+        self._environment = settings.environment()
         self._queue = open_queue(broker_url(settings, settings.broker), QUEUE, HELD_S)
         self._worker = QueueWorker(self._queue)
         self._cache = settings.cache.expanduser()
         self._orders = self._cache / "orders"
         self._kept = KeptOrders(runtime.store, self._orders)
+        self._locks: list[int] = []
         self._process: subprocess.Popen[bytes] | None = None
+        self._copying: Future[object] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def mount(self, server: grpc.aio.Server) -> Sequence[str]:
@@ -63,14 +69,16 @@ class Trainer:
     def _take(self, order_id: str, stage: str, minutes: float | None) -> None:
         """In the queue's thread. Raises Redeliver when the order was stopped before its end."""
         order = Order(order_id=order_id, stage=stage, minutes=minutes)
-        with self._alone_on_the_device():
-            try:
+        try:
+            with self._alone_with(order_id), self._alone_on_the_device():
                 order = self._done(order, self._orders / order_id)
-            except OSError as error:
-                # A full disk: there may be room later, or elsewhere.
-                log.warning("order %s cannot go on: %s", order_id, error)
-                self._rest(AGAIN_S)
-                raise Redeliver(requeue=True) from error
+        except Redeliver:
+            raise
+        except Exception as error:
+            # A full disk, or what nobody foresaw: there may be room later, or elsewhere.
+            log.exception("order %s cannot go on", order_id)
+            self._rest(AGAIN_S)
+            raise Redeliver(requeue=True) from error
         level = logging.WARNING if order.state == "failed" else logging.INFO
         log.log(level, "order %s: %s", order_id, order.state)
 
@@ -90,15 +98,32 @@ class Trainer:
             complete(folder / PACK, self._pack)
         status = self._learned(order, folder)
         if status and self._worker.is_draining:
-            if self._copied(self._kept.keep(order.order_id)):
-                shutil.rmtree(folder, ignore_errors=True)
-            raise Redeliver(requeue=True)
-        return order.now("failed" if status else "done", folder)
+            self._leave(order, folder)
+        if status >= 0:
+            return order.now("failed" if status else "done", folder)
+        order = order.killed(folder)
+        if order.is_open:
+            log.warning("order %s: a signal killed its process, kill %d", order.order_id, order.kills)
+            self._leave(order, folder)
+        return order
+
+    def _leave(self, order: Order, folder: Path) -> NoReturn:
+        """Leave an order as far as it is to whoever takes it next."""
+        if self._copied(self._kept.keep(order.order_id)):
+            shutil.rmtree(folder, ignore_errors=True)
+        self._rest(AGAIN_S)
+        raise Redeliver(requeue=True)
 
     def _learned(self, order: Order, folder: Path) -> int:
         """The exit status of the process that learns."""
         with (folder / LOG).open("ab") as told:
-            process = subprocess.Popen(self._command(order, folder), stdout=told, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(
+                self._command(order, folder),
+                stdout=told,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                pass_fds=self._locks,
+            )
         self._process = process
         try:
             if self._worker.is_draining:
@@ -110,7 +135,9 @@ class Trainer:
             self._process = None
 
     def _command(self, order: Order, folder: Path) -> list[str]:
-        command = [sys.executable, "-m", "anygpt", "train", "mini", "--resume", "--device", self._device]
+        kind, threads = self._settings.place[0], str(self._settings.threads)
+        command = [sys.executable, "-m", "anygpt", "train", "mini", "--resume", "--device", kind]
+        command += ["--threads", threads]
         command += ["--stage", order.stage] if order.stage else []
         command += ["--minutes", str(order.minutes)] if order.minutes else []
         return [
@@ -135,13 +162,23 @@ class Trainer:
             self._rest(AGAIN_S)
 
     def _copied(self, work: Coroutine[Any, Any, object]) -> bool:
-        """Whether a copy into the store or from it was made; neither a store nor a disk that fails ends an order."""
+        """Whether a copy into the store or from it was made; neither a store nor a disk that fails ends an order.
+
+        Raises Redeliver when a shutdown gives the copy up.
+        """
         assert self._loop is not None
+        self._copying = copying = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            asyncio.run_coroutine_threadsafe(work, self._loop).result()
+            while not wait([copying], KEEP_S).done:
+                self._worker.hold()
+            copying.result()
+        except CancelledError:
+            raise Redeliver(requeue=True) from None
         except (AnyGPTError, OSError) as error:
             log.warning("the order's folder was not copied: %s", error)
             return False
+        finally:
+            self._copying = None
         return True
 
     def _rest(self, seconds: float) -> None:
@@ -152,13 +189,35 @@ class Trainer:
         time.sleep(seconds)
 
     @contextmanager
+    def _alone_with(self, order_id: str) -> Iterator[None]:
+        """Be the only trainer of this cache with an order. Raises Redeliver where another has it."""
+        with self._lock_file(order_id) as lock:
+            if not taken(lock):
+                log.info("order %s is under way already", order_id)
+                self._rest(AGAIN_S)
+                raise Redeliver(requeue=True)
+            yield
+
+    @contextmanager
     def _alone_on_the_device(self) -> Iterator[None]:
-        """Wait until no other trainer on this machine uses the device."""
-        self._cache.mkdir(parents=True, exist_ok=True)
-        with (self._cache / f"{self._device}.lock").open("w") as lock:
-            while not _locked(lock):
+        """Wait until no other trainer of this cache uses the device."""
+        kind, index = self._settings.place
+        with self._lock_file(f"{kind}:{index}") as lock:
+            while not taken(lock):
                 self._rest(LOOK_S)
             yield
+
+    @contextmanager
+    def _lock_file(self, name: str) -> Iterator[IO[str]]:
+        """A file to lock, which the process that learns has open too: it may outlive a trainer that is killed."""
+        folder = self._cache / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / f"{name}.lock").open("w") as lock:
+            self._locks.append(lock.fileno())
+            try:
+                yield lock
+            finally:
+                self._locks.remove(lock.fileno())
 
     async def drain(self, seconds: float) -> None:
         """Stop the order under way at its next step, leave it to the queue, and take no more."""
@@ -168,22 +227,22 @@ class Trainer:
             process.terminate()
             try:
                 # The rest is for its folder's way into the store.
-                await asyncio.to_thread(process.wait, 0.6 * seconds)
+                await asyncio.to_thread(process.wait, COPYING * seconds)
             except subprocess.TimeoutExpired:
                 process.kill()
-        await self._worker.drain(end - time.monotonic())
+        left = end - time.monotonic()
+        giving_up = asyncio.get_running_loop().call_later(LEAVING * left, self._give_up)
+        await self._worker.drain(left)
+        giving_up.cancel()
+
+    def _give_up(self) -> None:
+        """End a copy that would outlast the store."""
+        if (copying := self._copying) is not None:
+            copying.cancel()
 
     async def close(self) -> None:
         """Stop."""
         await self._worker.close()
-
-
-def _locked(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def build(settings: Settings, runtime: Runtime) -> Trainer:

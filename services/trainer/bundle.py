@@ -21,6 +21,7 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
 
 from anygpt.errors import Exhausted, InvalidInput
+from anygpt.whole import written_whole
 from anygpt_models.spectrogram import SAMPLE_RATE, frames, log_mel
 from anygpt_models.speech_recogniser import levelled
 from services.trainer.data import audio, images
@@ -39,7 +40,6 @@ from services.trainer.data.spread import spread
 from services.trainer.data.stored import floats, write_records
 from services.trainer.speech_batches import LEVELLED, as_spoken, mel_file
 from services.trainer.speech_config import VOICES
-from services.trainer.whole import written_whole
 
 MOST_BYTES = 24 * 1024 * 1024
 EXACT_CLIPS = 24

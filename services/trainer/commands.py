@@ -24,7 +24,7 @@ def mini(
     part: Annotated[float, typer.Option(help="Share of the config's minutes.", min=0.001)] = 1.0,
     config: Annotated[Path | None, typer.Option(help="TOML with a table for each stage.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
-    threads: Annotated[int, typer.Option(help="CPU threads; 0: all cores.")] = 0,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0: all cores.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="cpu, or cuda: the accelerator that accelerate finds.")] = "cpu",
     cache: Cache = CACHE,
     folder: Annotated[
@@ -51,7 +51,7 @@ def mini(
     from services.trainer.device import device_of
     from services.trainer.mini import SEALING, check_stage, read_configs, run_stages, stages
     from services.trainer.processes import joined, once
-    from services.trainer.recipe import Recipe, begin_with, pack_of, runs_of
+    from services.trainer.recipe import Recipe, begin_with, held, pack_of, runs_of
     from services.trainer.stage_config import MINI, check_budget
 
     if stage:
@@ -65,7 +65,7 @@ def mini(
     home = cache.expanduser()
     pack = folder or pack_of(home)
     recipe = Recipe(home, pack, runs or runs_of(home, pack), resume=resume)
-    with joined(), device_of(device):
+    with joined(), device_of(device), held(recipe.pack, recipe.runs):
         if stage and not folder:
             once(lambda: begin_with(pack, packs_folder() / "mini"))
         run_stages(recipe, configs, [stage] if stage else stages(), minutes, steps)

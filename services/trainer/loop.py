@@ -16,7 +16,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 from rich.progress import Progress as Bar
 from torch import Tensor, nn
 
-from anygpt.errors import DataLoss
+from anygpt.errors import DataLoss, Precondition
 from services.trainer import checkpoint
 from services.trainer.checkpoint import Progress
 from services.trainer.curve import Curve
@@ -53,6 +53,11 @@ class Run:
     """Parts of a step that processes can share; more than one changes what is drawn, so it belongs to the recipe."""
 
     @property
+    def name(self) -> str:
+        """Its stage and its own folder, as errors name it."""
+        return f"{self.folder.parent.name}/{self.folder.name}"
+
+    @property
     def saved(self) -> Path:
         """The file that a resume reads."""
         return self.folder / "checkpoint.safetensors"
@@ -73,6 +78,16 @@ class Run:
         return self.learning_rate * warm * fading
 
 
+@dataclass(frozen=True)
+class Learner:
+    """What a checkpoint is written of."""
+
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    frozen: str
+    """The digest of what is not trained, as a pack keeps it."""
+
+
 def train(run: Run, model: nn.Module, step: Step, sample: Sample | None = None) -> Progress:
     """Minimise `step` over the trainable weights of `model`; with `resume`, go on from the last checkpoint.
 
@@ -81,7 +96,8 @@ def train(run: Run, model: nn.Module, step: Step, sample: Sample | None = None) 
     A budget in steps gives the same curve with and without a stop; a budget in minutes depends on the machine. SIGINT
     and SIGTERM are heard between two steps; whatever else ends a run within one leaves the last checkpoint.
 
-    Raises DataLoss where the loss or a trained weight is no number any more; the last checkpoint stays.
+    Raises DataLoss where the loss or a trained weight is no number any more; the last checkpoint stays. Raises
+    Precondition where a run would go on with other frozen weights than it had.
     """
     torch.manual_seed(run.seed)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
@@ -96,16 +112,13 @@ def train(run: Run, model: nn.Module, step: Step, sample: Sample | None = None) 
         foreach=not fused,
         fused=fused,
     )
-    resumed = run.resume and run.saved.exists()
-    start = checkpoint.load(run.saved, model, optimiser) if resumed else Progress()
-    frozen = frozen_digest(model)
+    frozen, learner = frozen_digest(model), Learner(model, optimiser, checkpoint.frozen_as_kept(model))
+    start = _resumed(run, learner) if run.resume and run.saved.exists() else Progress()
     model.train()
     with signals_put_off() as let_in:
         steps = _steps(run, step, optimiser, processes, start, let_in)
         progress = (
-            _recorded(run, model, optimiser, steps, start, sample)
-            if processes.is_main
-            else _followed(steps, start)
+            _recorded(run, learner, steps, start, sample) if processes.is_main else _followed(steps, start)
         )
     processes.wait()
     check_frozen(model, frozen)
@@ -113,16 +126,26 @@ def train(run: Run, model: nn.Module, step: Step, sample: Sample | None = None) 
     return progress
 
 
-def _recorded(
-    run: Run, model: nn.Module, optimiser: torch.optim.Optimizer, steps: Steps, start: Progress,
-    sample: Sample | None,
-) -> Progress:  # fmt: skip
+def _resumed(run: Run, learner: Learner) -> Progress:
+    """Where the last checkpoint was, put back; what has no step left to take cannot learn from other weights."""
+    progress, before = checkpoint.facts(run.saved)
+    if before != learner.frozen and run.done(progress) < 1.0:
+        raise Precondition(
+            f"{run.name} cannot go on: what is frozen in it is not what it was at step {progress.step}",
+            reason="CHECKPOINT_MISMATCH", field=run.saved.name,
+        )  # fmt: skip
+    return checkpoint.load(run.saved, learner.model, learner.optimiser)
+
+
+def _recorded(run: Run, learner: Learner, steps: Steps, start: Progress, sample: Sample | None) -> Progress:
     """Take every step, and keep curve, checkpoints, samples and a table of what is trained."""
-    progress, loss, curve = start, torch.zeros(()), Curve(run.folder)
+    progress, loss, curve, model = start, torch.zeros(()), Curve(run.folder), learner.model
 
     def save() -> None:
+        if progress == start:
+            return
         _check_finite(run, model, progress, loss)
-        checkpoint.save(run.saved, model, optimiser, progress)
+        checkpoint.save(run.saved, model, learner.optimiser, progress, learner.frozen)
 
     curve.start(start.step)
     _keep_table(run, model)
@@ -150,10 +173,9 @@ def _check_finite(run: Run, model: nn.Module, progress: Progress, loss: Tensor) 
     """Raise DataLoss for what nobody could go on from."""
     trained = (weight for weight in model.parameters() if weight.requires_grad)
     if not all(values.isfinite().all() for values in (loss, *trained)):
-        name = f"{run.folder.parent.name}/{run.folder.name}"
         raise DataLoss(
-            f"{name} diverged by step {progress.step}, its last checkpoint stays: try a lower learning_rate",
-            reason="DIVERGED", field=name,
+            f"{run.name} diverged by step {progress.step}, its last checkpoint stays: try a lower learning_rate",
+            reason="DIVERGED", field=run.name,
         )  # fmt: skip
 
 

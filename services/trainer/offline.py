@@ -13,15 +13,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from anygpt.pack import file_digest
+from anygpt.whole import write_whole
 from services.trainer import bundle, delivery
 from services.trainer.device import CPU, CUDA, device_of
 from services.trainer.mini import read_configs, run_stages, stages
 from services.trainer.processes import joined
-from services.trainer.recipe import Recipe
+from services.trainer.recipe import Recipe, held
 from services.trainer.stage_config import GPU, check_budget
 
 UNPACKED = "unpacked"
-"""Stands in the work folder when all data are there; a kill while they come leaves none."""
+"""Stands in the work folder when all data are there, with their bundle's sha256; a kill while they come leaves none."""
 AT_HOME = {"video.animated", "speech.data", "speech.judge", "audio.data", "audio.judge"}
 """Stages whose work is in the bundle, and those whose data are not."""
 
@@ -34,16 +36,24 @@ def main(arguments: list[str] | None = None) -> None:
     configs = {name: one.in_part(chosen.part) for name, one in read_configs(chosen.config).items()}
     pack = chosen.work / "packs" / "mini"
     recipe = Recipe(chosen.work, pack, chosen.work / "runs", resume=chosen.resume)
-    if not (chosen.work / UNPACKED).exists():
-        _timed("data", lambda: bundle.unpack(chosen.bundle, chosen.work))
-        (chosen.work / UNPACKED).touch()
-    try:
-        with joined(), device_of(chosen.device):
+    _unpack(chosen.bundle, chosen.work)
+    with joined(), device_of(chosen.device), held(recipe.pack, recipe.runs):
+        try:
             run_stages(recipe, configs, chosen.stage or [name for name in stages() if name not in AT_HOME])
-    finally:
-        # Whatever stopped a stage: what the others made comes home.
-        if recipe.pack.is_dir():
-            _deliver(recipe, chosen.out)
+        finally:
+            # Whatever stopped a stage: what the others made comes home.
+            if recipe.pack.is_dir():
+                _deliver(recipe, chosen.out)
+
+
+def _unpack(packed: Path, work: Path) -> None:
+    """Lay out the data of a bundle, where they are not those that are there. Raises InvalidInput for no bundle."""
+    done, digest = work / UNPACKED, file_digest(packed) if packed.is_file() else ""
+    if digest and done.exists() and done.read_text(encoding="utf-8") == digest:
+        return
+    done.unlink(missing_ok=True)
+    _timed("data", lambda: bundle.unpack(packed, work))
+    write_whole(done, digest)
 
 
 def _deliver(recipe: Recipe, out: Path) -> None:

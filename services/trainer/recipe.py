@@ -7,7 +7,8 @@ import hashlib
 import inspect
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,11 +16,13 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from anygpt.errors import DataLoss, InvalidInput
+from anygpt.errors import DataLoss, InvalidInput, Precondition
+from anygpt.whole import UNFINISHED, complete
 from anygpt_models.part import Part
+from services.trainer.device import untouched_randomness
+from services.trainer.locking import lock_beside, taken
 from services.trainer.loop import Run
 from services.trainer.processes import once
-from services.trainer.whole import UNFINISHED, complete
 
 Model = TypeVar("Model", bound=Part)
 Net = TypeVar("Net", bound=nn.Module)
@@ -80,7 +83,8 @@ class Recipe:
     def build(self, kind: type[Model], part: str, *arguments: Any, **settings: Any) -> Model:
         """A new part, with the settings of a stage and before them those of the config.
 
-        Raises InvalidInput for a setting that the part does not have, or cannot have so.
+        It begins the same every time: a resume must not find what is frozen in it changed. Raises InvalidInput for a
+        setting that the part does not have, or cannot have so.
         """
         chosen = {**settings, **self.sizes.get(part, {})}
         unknown = sorted(set(chosen) - set(inspect.signature(kind).parameters))
@@ -90,7 +94,9 @@ class Recipe:
                 f"{kind.__name__} has no setting {unknown[0]!r}", reason="CONFIG_UNKNOWN", field=name
             )
         try:
-            return kind(*arguments, **chosen)
+            with untouched_randomness():
+                torch.manual_seed(0)
+                return kind(*arguments, **chosen)
         except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
             if part not in self.sizes:
                 raise
@@ -112,6 +118,31 @@ class Recipe:
         return model.open(self.pack / part)
 
 
+@contextmanager
+def held(*folders: Path) -> Iterator[None]:
+    """Keep other commands from training in folders, which need not be there; of processes that share a run one does.
+
+    Raises Precondition where another command holds one of them.
+    """
+    with ExitStack() as locks:
+
+        def hold() -> None:
+            for folder in folders:
+                locks.enter_context(_held(folder.resolve()))
+
+        once(hold)
+        yield
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    with lock_beside(folder) as lock:
+        if not taken(lock):
+            message = f"another command is training in {folder}: wait for its end, or name another folder"
+            raise Precondition(message, reason="TRAINING_RUNS", field=folder.name)
+        yield
+
+
 def pack_of(cache: Path) -> Path:
     """Where the shell makes the mini pack: the one that is shipped stays as it is."""
     return cache / "packs" / "mini"
@@ -120,7 +151,7 @@ def pack_of(cache: Path) -> Path:
 def begin_with(pack: Path, source: Path) -> None:
     """Copy a pack to where there is none; a kill leaves none, and what has been copied for the next time."""
     if not pack.exists():
-        unfinished = pack.with_suffix(UNFINISHED)
+        unfinished = pack.with_name(f"{pack.name}{UNFINISHED}")
         complete(unfinished, source)
         unfinished.rename(pack)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from importlib.metadata import entry_points
@@ -65,6 +66,9 @@ def main() -> None:
     """Run the command line; an error that has a reason is told in a line, whatever a person can get wrong has one."""
     from anygpt.errors import AnyGPTError
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What a file or a model says may have no place in a terminal's encoding.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except AnyGPTError as error:

@@ -1,4 +1,4 @@
-"""The whole system in a process of its own, for commands that talk to it as any client does."""
+"""A private system in a process of its own, for commands that talk to it as any client does."""
 
 from __future__ import annotations
 
@@ -8,20 +8,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from anygpt import topology
+from anygpt.settings import private_environment
+
 STOP_S = 120.0
+SERVED = (topology.GATEWAY, *topology.STAGES)
+"""What answers requests: whoever takes work from a queue would take it from the user's own."""
 
 
 @contextmanager
 def embedded(data: Path, pack: str = "mini") -> Iterator[str]:
-    """Start every service on a free port over a data folder; gives the gateway's address.
+    """Start gateway and stages on a free port over a data folder; gives the gateway's address.
 
     Raises SystemExit with the end of its log when it does not start.
     """
     data.mkdir(parents=True, exist_ok=True)
     log = data / "serve.log"
-    command = [sys.executable, "-m", "anygpt", "serve", "--port", "0", "--data", str(data), "--pack", pack]
+    options = ["--port", "0", "--data", str(data), "--pack", pack]
+    command = [sys.executable, "-m", "anygpt", "serve", *SERVED, *options]
     with log.open("w") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=private_environment()
+        )
     assert process.stdout is not None
     try:
         line = process.stdout.readline()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -55,6 +58,9 @@ def open_queue(url: str, name: str = "anygpt", held_s: float = HARD_LIMIT_S) -> 
         task_ignore_result=True,
         worker_prefetch_multiplier=1,
         broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_channel_error_retry=True,
+        broker_use_ssl=_verified(url),
         broker_transport_options=options if _gives_back(url) else {},
         task_default_queue=name,
         worker_hijack_root_logger=False,
@@ -103,20 +109,27 @@ class QueueWorker:
     def _work(self) -> None:
         # Celery looks a task up in the thread's current queue, and this process may have others.
         self._queue.set_current()
-        self._worker.start()
+        try:
+            self._worker.start()
+        finally:
+            if not self.is_draining:
+                log.critical("the worker of the queue ended: its process ends too, so as to be started anew")
+                os.kill(os.getpid(), signal.SIGTERM)
 
     def hold(self) -> None:
         """Keep the task under way from other workers for another `held_s`; called in the task."""
         if not self.gives_back:
             return
         qos = self._worker.consumer.task_consumer.channel.qos
+        refused = (*qos.channel.connection.connection_errors, *qos.channel.connection.channel_errors)
         try:
             with qos.pipe_or_acquire() as pipe:
                 # Kombu dates what is delivered and never again, though its timeout counts from that date.
                 pipe.zadd(qos.unacked_index_key, dict.fromkeys(qos._delivered, time.time()), xx=True)
                 pipe.execute()
-        except qos.channel.connection_errors as error:
-            log.warning("the task under way was not held: %s", type(error).__name__)
+        except refused as error:
+            # What Redis answers in its own words, such as READONLY, is an error of the channel.
+            log.warning("the task under way was not held: %s", error)
 
     def refuse(self) -> None:
         """Give back every task that comes from now on."""
@@ -139,6 +152,11 @@ class QueueWorker:
 def _gives_back(url: str) -> bool:
     """Whether a broker dates what it delivers: Redis alone."""
     return url.startswith("redis")
+
+
+def _verified(url: str) -> dict[str, ssl.VerifyMode] | None:
+    """What Kombu does not do by itself: have the server's certificate verified, unless the URL says how."""
+    return {"ssl_cert_reqs": ssl.CERT_REQUIRED} if url.startswith("rediss://") else None
 
 
 def _shut_down() -> None:

@@ -18,6 +18,14 @@ from pydantic_settings import (
 )
 
 MIB = 1024 * 1024
+PREFIX = "ANYGPT_"
+OTHERS = frozenset(
+    {
+        "ACCESS", "BROKER", "BUS", "CLIENT", "DATA", "GATEWAY", "HEALTH_PORT", "HOST", "INSECURE", "KAFKA", "MEMORY",
+        "METRICS_PORT", "PORT", "S3", "SEAL_KEY", "SECRETS", "STORE", "TLS", "TRACE",
+    }
+)  # fmt: skip
+"""Settings that lead to other systems or are known to them; how models run, and where their weights are, is neither."""
 
 
 def let_idle_threads_sleep() -> None:
@@ -26,6 +34,15 @@ def let_idle_threads_sleep() -> None:
     The generator's own threads write two to three times as many tokens a second beside sleeping ones.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def private_environment() -> dict[str, str]:
+    """This process's environment without what leads to other systems."""
+
+    def leads_away(name: str) -> bool:
+        return name.startswith(PREFIX) and name.removeprefix(PREFIX).partition("__")[0] in OTHERS
+
+    return {name: value for name, value in os.environ.items() if not leads_away(name.upper())}
 
 
 class _Frozen(BaseModel):
@@ -171,7 +188,7 @@ class ServiceSettings(BaseSettings):
     """What any service needs; a service's own settings extend it."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ANYGPT_", env_nested_delimiter="__", frozen=True, extra="ignore", populate_by_name=True
+        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="ignore", populate_by_name=True
     )
 
     bus: str = Field(default="memory://", description="memory:// or kafka://host:port[,host:port]")
@@ -245,7 +262,7 @@ class CommandSettings(BaseSettings):
     """What commands that call a gateway take from the environment."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ANYGPT_", env_nested_delimiter="__", frozen=True, extra="ignore"
+        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="ignore"
     )
 
     client: ClientSettings = ClientSettings()

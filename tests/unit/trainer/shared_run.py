@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from services.trainer.loop import Run, train
 from services.trainer.processes import joined
+from services.trainer.recipe import held
 
 SHARDS = 4
 
@@ -30,5 +31,5 @@ def learn(folder: Path, steps: int) -> dict[str, Tensor]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    with joined():
+    with joined(), held(Path(sys.argv[1])):
         learn(Path(sys.argv[1]), int(sys.argv[2]))

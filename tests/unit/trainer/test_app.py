@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
+import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,18 +13,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 
-from anygpt.errors import Unavailable
+from anygpt.errors import InvalidInput, Unavailable
 from anygpt.main import Runtime
 from anygpt.queue import enqueue, open_queue
 from anygpt.store import Store
 from anygpt.store_folder import FolderStore
+from anygpt.whole import complete
+from services.trainer import app
 from services.trainer.app import Trainer
 from services.trainer.curve import Curve
 from services.trainer.keeping import KeptOrders
-from services.trainer.order import FILE, HELD_S, LOG, PACK, QUEUE, RUNS, TAKE_ORDER, Order, told_in
+from services.trainer.order import (
+    FILE,
+    HELD_S,
+    LOG,
+    MOST_KILLS,
+    PACK,
+    QUEUE,
+    RUNS,
+    TAKE_ORDER,
+    Order,
+    told_in,
+)
 from services.trainer.settings import Settings
-from services.trainer.whole import complete
 from tests.unit.trainer.tiny_data import write_tiny_data
 
 STAGE, RUN = "speech.pronouncer", "speech_pronouncer"
@@ -44,6 +59,20 @@ def settings(media_pack: Path, tmp_path: Path, redis: str) -> Settings:
     )
 
 
+@pytest.fixture
+def bare(media_pack: Path, tmp_path: Path, redis: str) -> Settings:
+    """A trainer for orders that do not come to learn anything."""
+    return Settings(pack=str(media_pack), data=tmp_path / "data", cache=tmp_path / "cache", broker=redis)
+
+
+async def ordered(settings: Settings, order: Order) -> Path:
+    """Put an order into the queue; gives its folder below the cache."""
+    queue = open_queue(settings.broker, QUEUE, HELD_S)
+    await enqueue(queue, TAKE_ORDER, order.order_id, order.stage, order.minutes)
+    queue.close()
+    return settings.cache / "orders" / order.order_id
+
+
 class OtherStore:
     """A store in front of another."""
 
@@ -63,6 +92,29 @@ class AwayStore(OtherStore):
         if self.is_away:
             raise Unavailable("the store is away")
         return super().__getattr__(name)
+
+
+class BrokenStore(OtherStore):
+    """One that is closed under the first who asks it."""
+
+    is_closed = True
+
+    def __getattr__(self, name: str) -> Any:
+        if self.is_closed:
+            self.is_closed = False
+            raise RuntimeError("the store is closed")
+        return super().__getattr__(name)
+
+
+class SlowStore(OtherStore):
+    """One that takes longer to keep a file than anybody waits."""
+
+    is_asked = False
+
+    async def put(self, key: str, source: bytes | Path, media_type: str, *, if_absent: bool = False) -> bool:
+        self.is_asked = True
+        await asyncio.sleep(3600)
+        return True
 
 
 class RecordingStore(OtherStore):
@@ -189,6 +241,114 @@ async def test_the_end_of_an_order_waits_for_a_store_that_is_away(
     assert found is not None
     assert found.state == "failed"
     queue.close()
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(300)
+async def test_an_order_that_meets_what_nobody_foresaw_is_taken_again(
+    bare: Settings, runtime: Runtime, caplog: pytest.LogCaptureFixture
+) -> None:
+    order = Order(stage="no.stage")
+    await ordered(bare, order)
+    async with trainer(bare, replace(runtime, store=BrokenStore(runtime.store))):
+        await until(lambda: f"order {order.order_id} cannot go on" in caplog.text)
+        await until(lambda: f"order {order.order_id}: failed" in caplog.text)
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(300)
+async def test_a_copy_that_outlasts_a_shutdown_is_given_up_and_its_order_left_to_the_next_trainer(
+    bare: Settings, runtime: Runtime, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "KEEP_S", 0.5)
+    order, slow = Order(stage="no.stage"), SlowStore(runtime.store)
+    await ordered(bare, order)
+    served = Trainer(bare, replace(runtime, store=slow))
+    await served.open()
+    await until(lambda: slow.is_asked)
+    with Redis.from_url(bare.broker) as broker:
+
+        def held() -> float:
+            [(_, at)] = broker.zrange(f"{QUEUE}:unacked-index", 0, -1, withscores=True)
+            return float(at)
+
+        # Others leave it alone, however long the copy takes.
+        before = held()
+        await until(lambda: held() > before, 20)
+    began = time.monotonic()
+    await served.drain(6.0)
+    await served.close()
+    assert time.monotonic() - began < 11
+    async with trainer(bare, runtime):
+        await until(lambda: f"order {order.order_id}: failed" in caplog.text)
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(300)
+async def test_an_order_that_another_trainer_of_the_cache_has_waits_in_the_queue(
+    bare: Settings, runtime: Runtime, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    order, other = Order(stage="no.stage"), Trainer(bare, runtime)
+    async with trainer(bare, runtime):
+        with other._alone_with(order.order_id):
+            folder = await ordered(bare, order)
+            await until(lambda: f"order {order.order_id} is under way already" in caplog.text)
+            assert not folder.exists()
+        await until(lambda: f"order {order.order_id}: failed" in caplog.text)
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(300)
+async def test_an_order_whose_process_is_killed_is_taken_again_and_fails_when_that_goes_on(
+    bare: Settings, runtime: Runtime, caplog: pytest.LogCaptureFixture
+) -> None:
+    order = Order(stage=STAGE)
+    await ordered(bare, order)
+    async with trainer(bare, runtime) as served:
+        for kill in range(MOST_KILLS):
+            assert f"kill {kill + 1}" not in caplog.text
+            await until(lambda: served._process is not None)
+            assert served._process is not None
+            os.kill(served._process.pid, signal.SIGKILL)
+            await until(lambda: served._process is None)
+        await until(lambda: f"order {order.order_id}: failed" in caplog.text)
+    await KeptOrders(runtime.store, bare.cache / "brought").fetch(order.order_id)
+    assert told_in(bare.cache / "brought" / order.order_id) == order.model_copy(
+        update={"state": "failed", "kills": MOST_KILLS}
+    )
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(300)
+async def test_the_process_of_an_order_has_the_threads_the_device_and_the_locks_of_its_trainer(
+    bare: Settings, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    order = Order(stage=STAGE)
+    async with trainer(bare.model_copy(update={"device": "cuda:1", "threads": 3}), runtime) as served:
+        await ordered(bare, order)
+        await until(lambda: served._process is not None)
+        assert served._process is not None
+        process = Path("/proc") / str(served._process.pid)
+        command = (process / "cmdline").read_text().split("\0")
+        seen = (process / "environ").read_text().split("\0")
+        locks = {path.readlink().name for path in (process / "fd").iterdir()}
+    assert command[command.index("--device") + 1] == "cuda"
+    assert command[command.index("--threads") + 1] == "3"
+    assert "CUDA_VISIBLE_DEVICES=7" in seen
+    assert {f"{order.order_id}.lock", "cuda:1.lock"} <= locks
+    # What the shutdown gave back is left to nobody.
+    with Redis.from_url(bare.broker) as broker:
+        broker.delete(QUEUE)
+
+
+async def test_a_trainer_refuses_a_device_that_it_does_not_see(
+    bare: Settings, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    with pytest.raises(InvalidInput):
+        Trainer(bare.model_copy(update={"device": "cuda:2"}), runtime)
 
 
 # Kombu's tables, for SQLAlchemy of today.

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from anygpt.errors import DataLoss, Exhausted, Precondition
-from anygpt_models.part import WEIGHTS
+from anygpt_models.part import CONFIG, WEIGHTS, is_kept
 from anygpt_models.vocoder import Vocoder
 from services.trainer import checkpoint
 from services.trainer.checkpoint import Progress
@@ -167,3 +169,94 @@ def test_weights_beyond_half_precision_do_not_replace_those_of_the_pack(tmp_path
     with pytest.raises(DataLoss, match=r"audio\.vocoder: .+ of vocoder is beyond half precision"):
         recipe.keep(part, "vocoder")
     assert kept.read_bytes() == before
+
+
+def frozen_beside_free(seed: int) -> nn.Sequential:
+    """Two layers, of which the first is frozen, and other for another seed."""
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 4).requires_grad_(False), nn.Linear(4, 1))
+
+
+def learned(run: Run, model: nn.Module) -> Progress:
+    return train(run, model, lambda _: model(torch.randn(8, 4)).square().mean())
+
+
+def test_a_run_does_not_go_on_with_other_frozen_weights(tmp_path: Path) -> None:
+    learned(Run(tmp_path, steps=3), frozen_beside_free(0))
+    other, saved = frozen_beside_free(1), Run(tmp_path, steps=6, resume=True)
+    before = saved.saved.read_bytes()
+    with pytest.raises(Precondition, match="what is frozen in it is not what it was at step 3") as caught:
+        learned(saved, other)
+    assert (caught.value.reason, saved.saved.read_bytes()) == ("CHECKPOINT_MISMATCH", before)
+    kept = frozen_beside_free(0)
+    kept[0].half().float()
+    assert learned(saved, kept).step == 6
+
+
+def test_a_run_that_is_done_stays_as_it_is_whatever_is_frozen_now(tmp_path: Path) -> None:
+    learned(Run(tmp_path, steps=3), first := frozen_beside_free(0))
+    done, other = Run(tmp_path, steps=3, resume=True), frozen_beside_free(1)
+    before = done.saved.read_bytes()
+    assert learned(done, other).step == 3
+    assert torch.equal(other[1].get_parameter("weight"), first[1].get_parameter("weight"))
+    assert done.saved.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", ["cut", "empty", "without facts", "with the facts of others"])
+def test_a_file_that_is_no_whole_checkpoint_is_named(tmp_path: Path, content: str) -> None:
+    run, model = Run(tmp_path / "image.codec" / "codec", steps=9, resume=True), nn.Linear(4, 1)
+    learned(run, model)
+    whole = run.saved.read_bytes()
+    if content.startswith("with"):
+        save_file({"a": torch.zeros(1)}, run.saved, {"progress": "[]"} if "others" in content else None)
+    else:
+        run.saved.write_bytes(whole[: len(whole) // 2] if content == "cut" else b"")
+    with pytest.raises(DataLoss, match=r"codec/checkpoint\.safetensors is no whole checkpoint") as caught:
+        learned(run, model)
+    assert caught.value.field == "codec/checkpoint.safetensors"
+
+
+def test_a_new_part_begins_the_same_every_time(tmp_path: Path) -> None:
+    recipe = Recipe(tmp_path, tmp_path / "pack", tmp_path / "runs")
+    torch.manual_seed(1)
+    first, drawn = recipe.build(Vocoder, "vocoder", channels=8, blocks=1), torch.rand(1)
+    second = recipe.build(Vocoder, "vocoder", channels=8, blocks=1)
+    assert all(map(torch.equal, first.parameters(), second.parameters()))
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(1), drawn)
+
+
+def test_a_full_disk_leaves_a_part_of_the_pack_as_it_was(tmp_path: Path) -> None:
+    Vocoder(channels=8, blocks=1).save_pretrained(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
+    try:
+        with pytest.raises(SafetensorError):
+            Vocoder(channels=16, blocks=2).save_pretrained(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, ignored)
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir() if not path.name.startswith(".tmp")}
+    assert after == before
+
+
+def test_a_kill_between_the_files_of_a_part_leaves_no_part_rather_than_half_of_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Vocoder(channels=8, blocks=1).save_pretrained(tmp_path)
+    replace = Path.replace
+
+    def killed(path: Path, target: Path) -> Path:
+        if target.name == CONFIG:
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Vocoder(channels=16, blocks=1).save_pretrained(tmp_path)
+        assert not is_kept(tmp_path)
+    Vocoder(channels=16, blocks=1).save_pretrained(tmp_path)
+    assert Vocoder.open(tmp_path).setting("channels") == 16

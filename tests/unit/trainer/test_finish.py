@@ -10,7 +10,7 @@ import pytest
 
 from anygpt.errors import InvalidInput, Precondition
 from anygpt.pack import MANIFEST, file_digest, read_pack
-from anygpt_models.part import CONFIG
+from anygpt_models.part import CONFIG, WEIGHTS
 from services.trainer import commands, pack, pack_commands
 
 
@@ -39,7 +39,8 @@ def test_a_folder_with_all_parts_becomes_a_pack_and_it_is_told_how_to_serve_it(
 def test_a_pack_that_lacks_parts_is_not_made_and_they_are_named(made: Path) -> None:
     shutil.rmtree(made / "vocoder")
     (made / "image_codec" / "some.json").rename(made / "image_codec" / CONFIG)
-    with pytest.raises(Precondition, match=r"it lacks image_codec, vocoder$"):
+    (made / "motion_codec" / "some.json").rename(made / "motion_codec" / WEIGHTS)
+    with pytest.raises(Precondition, match=r"it lacks image_codec, motion_codec, vocoder$"):
         pack.finish(made, pack.CODES)
     assert not (made / MANIFEST).exists()
 
@@ -56,6 +57,25 @@ def test_what_a_kill_has_left_of_files_under_way_is_in_no_pack(made: Path) -> No
         path.write_bytes(b"half")
     files = pack.finish(made, pack.CODES).files
     assert not [path for path in left if path.exists() or path.relative_to(made).as_posix() in files]
+
+
+def test_a_kill_leaves_the_manifest_that_was_there(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack.finish(made, pack.CODES)
+    before = (made / MANIFEST).read_bytes()
+    (made / "vocoder" / "some.json").write_text('{"new": true}')
+    write_text = Path.write_text
+
+    def killed(path: Path, text: str, **options: str) -> int:
+        if path.name.startswith(MANIFEST):
+            write_text(path, text[:10], **options)
+            raise KeyboardInterrupt
+        return write_text(path, text, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", killed)
+        with pytest.raises(KeyboardInterrupt):
+            pack.finish(made, pack.CODES)
+    assert (made / MANIFEST).read_bytes() == before
 
 
 def test_what_was_measured_of_other_weights_does_not_stay_beside_new_ones(made: Path) -> None:

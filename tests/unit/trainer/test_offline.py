@@ -11,7 +11,7 @@ from services.trainer import bundle, delivery, offline
 
 
 @pytest.mark.usefixtures("own_sigterm")
-def test_data_that_a_kill_left_half_unpacked_are_unpacked_again_and_whole_ones_are_not(
+def test_data_that_a_kill_left_half_unpacked_or_of_another_bundle_are_unpacked_and_others_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unpacked = list[Path]()
@@ -26,12 +26,24 @@ def test_data_that_a_kill_left_half_unpacked_are_unpacked_again_and_whole_ones_a
     monkeypatch.setattr(bundle, "unpack", unpack)
     monkeypatch.setattr(offline, "run_stages", lambda *_: None)
     monkeypatch.setattr(delivery, "deliver", lambda *_: [])
-    command = ["mini.zip", "out", "--work", f"{tmp_path / 'work'}", "--device", "cpu"]
+    packed = tmp_path / "mini.zip"
+    packed.write_bytes(b"data")
+    command = [f"{packed}", "out", "--work", f"{tmp_path / 'work'}", "--device", "cpu"]
     with pytest.raises(KeyboardInterrupt):
         offline.main(command)
     for _ in range(2):
         offline.main(command)
     assert len(unpacked) == 2
+    packed.write_bytes(b"other data")
+    for _ in range(2):
+        offline.main(command)
+    assert len(unpacked) == 3
+
+
+@pytest.mark.usefixtures("own_sigterm")
+def test_a_bundle_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"mini\.zip is no bundle"):
+        offline.main([f"{tmp_path / 'mini.zip'}", "out", "--work", f"{tmp_path / 'work'}", "--device", "cpu"])
 
 
 @pytest.mark.usefixtures("own_sigterm")

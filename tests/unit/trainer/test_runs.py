@@ -7,11 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from anygpt import pack as packs
-from anygpt.errors import InvalidInput
+from anygpt.errors import InvalidInput, Precondition
 from services.trainer import commands, mini, order_commands
-from services.trainer.recipe import Recipe, begin_with, pack_of, runs_of
+from services.trainer.recipe import Recipe, begin_with, held, pack_of, runs_of
 from services.trainer.settable import SETTABLE, Settable
 from services.trainer.stage_config import StageConfig
 
@@ -125,6 +126,33 @@ def test_all_stages_and_a_pack_that_is_named_begin_with_nothing(tmp_path: Path, 
     commands.mini(stage="image.codec" if named else "", cache=tmp_path / "cache", folder=named)
     pack = named or pack_of(tmp_path / "cache")
     assert [path.name for path in pack.iterdir()] == [WEIGHTS.parent.name]
+
+
+@pytest.mark.usefixtures("own_sigterm", "shipped")
+@pytest.mark.parametrize("shared", ["pack", "runs"])
+def test_two_commands_do_not_train_in_one_place(tmp_path: Path, shared: str) -> None:
+    def learn() -> None:
+        commands.mini(
+            stage="image.codec", cache=tmp_path / "cache", folder=tmp_path / "pack", runs=tmp_path / "runs"
+        )
+
+    left = tmp_path / "runs" / "image.codec" / "checkpoint.safetensors"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    (tmp_path / "link").symlink_to(tmp_path)
+    with held(tmp_path / "link" / shared), pytest.raises(Precondition, match="another command") as caught:
+        learn()
+    assert (caught.value.reason, caught.value.field) == ("TRAINING_RUNS", shared)
+    assert left.exists()
+    assert not (tmp_path / "pack").exists()
+    learn()
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("threads", ["-3", "-1"])
+def test_fewer_than_no_threads_are_refused(threads: str) -> None:
+    result = CliRunner().invoke(commands.train, ["mini", "--threads", threads])
+    assert (result.exit_code, result.exception.__class__) == (2, SystemExit)
 
 
 def test_a_copy_that_a_kill_stopped_is_no_pack_until_it_is_whole(
