@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,19 @@ from torch import Tensor, nn
 
 from anygpt_models.audio_codec import AudioCodec
 from anygpt_models.caption import CaptionEncoder
-from anygpt_models.code_pipeline import CodePipeline, Generators, OnStepEnd, conditions, on_step, seeded
+from anygpt_models.code_pipeline import (
+    Arrays,
+    CodePipeline,
+    Generators,
+    OnStepEnd,
+    Source,
+    Words,
+    check_output_type,
+    conditions,
+    on_step,
+    returned,
+    seeded,
+)
 from anygpt_models.denoiser import CodeDenoiser, Sampling
 from anygpt_models.mask_scheduler import MaskScheduler
 from anygpt_models.part import Part, configured
@@ -86,26 +99,32 @@ class AudioPipeline(CodePipeline, DiffusionPipeline):
     @torch.no_grad()
     def __call__(  # noqa: PLR0913  the signature of diffusers' pipelines
         self,
-        caption: str | list[str] | None = None,
+        caption: Words = None,
         condition: Tensor | None = None,
         codes: Tensor | None = None,
         num_inference_steps: int = 16,
         guidance_scale: float = 1.0,
         generator: Generators = None,
         callback_on_step_end: OnStepEnd | None = None,
-    ) -> AudioOutput:
-        """Exactly one of caption, condition [B, 8, 256] and codes [B, 130]; ValueError otherwise."""
+        prompt: Words = None,
+        num_waveforms_per_prompt: int = 1,
+        output_type: Arrays = "np",
+        return_dict: bool = True,
+    ) -> Any:
+        """AudioOutput, or its tuple, of exactly one of caption (or prompt), condition [B, 8, 256] and codes [B, 130].
+
+        Without a generator, sound i has seed i.
+        """
+        check_output_type(Arrays, output_type)
+        source = Source(caption, prompt, condition, codes, num_waveforms_per_prompt)
+        sampling = Sampling(num_inference_steps, guidance_scale, 0.0, self.scheduler)
         if codes is None:
-            told = conditions(self.audio_caption.encode, caption, condition)
+            told = conditions(self.audio_caption.encode, source, self.audio_denoiser.dtype)
             generators = seeded(generator, len(told))
             told = self.audio_styles(told, self.audio_styles.draw(generators))
-            sampling = Sampling(num_inference_steps, guidance_scale, 0.0, self.scheduler)
-            codes = self.audio_denoiser.generate(
-                told, generators, sampling, on_step(self, callback_on_step_end)
-            )
-        elif caption is not None or condition is not None:
-            raise ValueError("codes come alone")
-        return AudioOutput(audios=self.sound(codes), codes=codes)
+            report = on_step(self, callback_on_step_end)
+            codes = self.audio_denoiser.generate(told, generators, sampling, report)
+        return returned(AudioOutput(audios=self.sound(codes), codes=codes), return_dict)
 
     @torch.no_grad()
     def sound(self, codes: Tensor) -> NDArray[np.float32]:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeAlias, get_type_hints
+from typing import Any, Literal, Self, TypeAlias, get_args, get_type_hints
 
+import numpy as np
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.utils.outputs import BaseOutput
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from anygpt_models.mask_scheduler import MaskScheduler
@@ -17,6 +22,42 @@ OnStepEnd: TypeAlias = Callable[[DiffusionPipeline, int, int, dict[str, Any]], d
 """diffusers' callback: pipeline, step from 0, steps left, nothing; what it raises stops the work."""
 Generators: TypeAlias = torch.Generator | list[torch.Generator] | None
 """Where chance comes from: one generator for each sample, or one from which all of them draw in turn."""
+OnStep: TypeAlias = Callable[[int, int], None]
+"""The denoiser's callback: steps done, of how many."""
+Words: TypeAlias = str | list[str] | None
+"""A caption or several."""
+Arrays: TypeAlias = Literal["np"]
+Pictures: TypeAlias = Literal["np", "pil"]
+"""In which type media come out: an array, or PIL's pictures."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Exactly one of caption, prompt, which is another name of it, condition and codes; ValueError otherwise.
+
+    Each caption and each condition is drawn `copies` times, one after the other; codes leave nothing to draw.
+    """
+
+    caption: Words
+    prompt: Words
+    condition: Tensor | None
+    codes: Tensor | None
+    copies: int
+
+    def __post_init__(self) -> None:
+        if self.copies < 1:
+            raise ValueError(f"each is drawn at least once, not {self.copies} times")
+        told = sum(one is not None for one in (self.caption, self.prompt, self.condition))
+        if self.codes is not None and (told or self.copies > 1):
+            raise ValueError("codes come alone")
+        if self.codes is None and told != 1:
+            raise ValueError("give one of caption, prompt, condition and codes")
+
+    def captions(self) -> list[str]:
+        """The caption of each sample; empty where a condition is given."""
+        words = self.caption if self.prompt is None else self.prompt
+        told = [words] if isinstance(words, str) else list(words or ())
+        return [caption for caption in told for _ in range(self.copies)]
 
 
 class CodePipeline:
@@ -48,16 +89,14 @@ class CodePipeline:
         return chosen
 
 
-def conditions(
-    encode: Callable[[list[str]], Tensor], caption: str | list[str] | None, condition: Tensor | None
-) -> Tensor:
-    """The condition given, or the caption's."""
-    if (caption is None) == (condition is None):
-        raise ValueError("give one of caption, condition and codes")
-    captions = [caption] if isinstance(caption, str) else list(caption or ())
-    if not (len(captions) if condition is None else len(condition)):
+def conditions(encode: Callable[[list[str]], Tensor], source: Source, dtype: torch.dtype) -> Tensor:
+    """The condition of each sample; one that was given, in the type computed in. Raises ValueError where none is."""
+    captions = source.captions()
+    if not (len(captions) if source.condition is None else len(source.condition)):
         raise ValueError("there is nothing to draw in an empty batch")
-    return encode(captions) if condition is None else condition
+    if source.condition is None:
+        return encode(captions)
+    return source.condition.to(dtype).repeat_interleave(source.copies, dim=0)
 
 
 def seeded(generator: Generators, count: int) -> list[torch.Generator]:
@@ -71,7 +110,7 @@ def seeded(generator: Generators, count: int) -> list[torch.Generator]:
     return generator
 
 
-def on_step(pipeline: DiffusionPipeline, callback: OnStepEnd | None) -> Callable[[int, int], None] | None:
+def on_step(pipeline: DiffusionPipeline, callback: OnStepEnd | None) -> OnStep | None:
     """The callback of diffusers as the denoiser's."""
     if callback is None:
         return None
@@ -80,3 +119,29 @@ def on_step(pipeline: DiffusionPipeline, callback: OnStepEnd | None) -> Callable
         callback(pipeline, done - 1, of - done, {})
 
     return report
+
+
+def after(before: int, of: int, report: OnStep | None) -> OnStep | None:
+    """The callback of a drawing that goes on where another has done so many of all the steps."""
+    return report and (lambda done, _: report(before + done, of))
+
+
+def check_output_type(known: Any, output_type: str) -> None:
+    """Raise ValueError for a type that is none of a Literal's."""
+    names = get_args(known)
+    if output_type not in names:
+        raise ValueError(f"the output types are {', '.join(names)}, not {output_type!r}")
+
+
+def pictured(pixels: NDArray[np.uint8], output_type: Pictures) -> Any:
+    """Pixels uint8 [..., H, W, 3] as they are, or as PIL's pictures in lists, one for each axis before."""
+    if output_type == "np":
+        return pixels
+    if pixels.ndim == 3:
+        return Image.fromarray(pixels)
+    return [pictured(one, output_type) for one in pixels]
+
+
+def returned(output: BaseOutput, return_dict: bool) -> Any:
+    """The output, or the tuple of its fields."""
+    return output if return_dict else output.to_tuple()

@@ -34,6 +34,11 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"drawing takes at least one step, not {self.steps}")
+        if not math.isfinite(self.guidance):
+            raise ValueError(f"guidance is a finite number, not {self.guidance}")
+        if not isinstance(self.scheduler, MaskScheduler):
+            kind = type(self.scheduler).__name__
+            raise TypeError(f"codes are uncovered by a MaskScheduler, which {kind} is not")
 
 
 class CodeDenoiser(Part, ModelMixin):  # type: ignore[misc]  # both can be saved

@@ -5,16 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils.outputs import BaseOutput
 from numpy.typing import NDArray
+from PIL.Image import Image
 from torch import Tensor
 
 from anygpt_models.caption import CaptionEncoder
-from anygpt_models.code_pipeline import CodePipeline, Generators, OnStepEnd, conditions, on_step, seeded
+from anygpt_models.code_pipeline import (
+    CodePipeline,
+    Generators,
+    OnStep,
+    OnStepEnd,
+    Pictures,
+    Source,
+    Words,
+    after,
+    check_output_type,
+    conditions,
+    on_step,
+    pictured,
+    returned,
+    seeded,
+)
 from anygpt_models.denoiser import CodeDenoiser, Sampling
 from anygpt_models.image_codec import ImageCodec, scene_codes
 from anygpt_models.layout import MOST_THINGS, Layout
@@ -26,10 +43,13 @@ ONE_BATCH = "one batch is of scenes or of single pictures"
 
 @dataclass
 class ImageOutput(BaseOutput):
-    """Pictures uint8 [B, 128, 128, 3] and the codes int64 [B, 32] they were decoded from; of scenes, [B, 100]."""
+    """Pictures uint8 [B, 128, 128, 3] and the codes int64 [B, 32] they were decoded from; of scenes, [B, 100].
 
-    images: NDArray[np.uint8]
-    codes: Tensor
+    Codes of a batch with both are a list, one tensor for each picture.
+    """
+
+    images: NDArray[np.uint8] | list[Image]
+    codes: Tensor | list[Tensor]
 
 
 class ImagePipeline(CodePipeline, DiffusionPipeline):
@@ -60,35 +80,75 @@ class ImagePipeline(CodePipeline, DiffusionPipeline):
     @torch.no_grad()
     def __call__(  # noqa: PLR0913  the signature of diffusers' pipelines
         self,
-        caption: str | list[str] | None = None,
+        caption: Words = None,
         condition: Tensor | None = None,
         codes: Tensor | None = None,
         num_inference_steps: int = 8,
         guidance_scale: float = 1.5,
         generator: Generators = None,
         callback_on_step_end: OnStepEnd | None = None,
-    ) -> ImageOutput:
-        """Exactly one of caption, condition [B, 8, 256] or [B, 27, 256] and codes [B, 32 or 100]; else ValueError.
+        prompt: Words = None,
+        num_images_per_prompt: int = 1,
+        output_type: Pictures = "np",
+        return_dict: bool = True,
+    ) -> Any:
+        """ImageOutput, or its tuple, of exactly one of caption (or prompt), condition and codes; else ValueError.
 
-        Captions that say where each of up to three things stands are those of scenes. A batch is of scenes or of
-        single pictures, as their codes differ in number.
+        A condition is [B, 8, 256], or [B, 27, 256] of scenes; codes are [B, 32] or [B, 100]. Captions that say where
+        each of up to three things stands are those of scenes. Captions of both kinds are drawn one kind after the
+        other, and the callback counts all steps; conditions and codes are of one kind, as codes differ in number.
+        Without a generator, picture i has seed i.
         """
-        if codes is None:
-            told = conditions(partial(condition_of, self.image_caption), caption, condition)
-            sampling = Sampling(num_inference_steps, guidance_scale, scheduler=self.scheduler)
-            draw = partial(self.image_denoiser.generate, sampling=sampling,
-                           on_step=on_step(self, callback_on_step_end))  # fmt: skip
-            codes = drawn(draw, told, seeded(generator, len(told)), self.image_caption.setting("queries"))
-        elif caption is not None or condition is not None:
-            raise ValueError("codes come alone")
-        return ImageOutput(images=to_uint8(self.image_codec.decode(codes)), codes=codes)
+        check_output_type(Pictures, output_type)
+        source = Source(caption, prompt, condition, codes, num_images_per_prompt)
+        sampling = Sampling(num_inference_steps, guidance_scale, scheduler=self.scheduler)
+        report = on_step(self, callback_on_step_end)
+        found = self._drawn(source, generator, sampling, report) if codes is None else codes
+        images = pictured(to_uint8(self._decoded(found)), output_type)
+        return returned(ImageOutput(images=images, codes=found), return_dict)
+
+    def _drawn(
+        self, source: Source, generator: Generators, sampling: Sampling, report: OnStep | None
+    ) -> Tensor | list[Tensor]:
+        """The codes of each sample: one tensor, or a list where captions are of both kinds."""
+        captions, encode = source.captions(), partial(condition_of, self.image_caption)
+        kinds = rows_by_kind(captions)
+        if len(kinds) < 2:
+            told = conditions(encode, source, self.image_denoiser.dtype)
+            return self._batch(told, seeded(generator, len(told)), sampling, report)
+        seeds, codes = seeded(generator, len(captions)), dict[int, Tensor]()
+        for place, rows in enumerate(kinds):
+            told = encode([captions[row] for row in rows])
+            told_step = after(place * sampling.steps, len(kinds) * sampling.steps, report)
+            batch = self._batch(told, [seeds[row] for row in rows], sampling, told_step)
+            codes |= zip(rows, batch, strict=True)
+        return [codes[row] for row in range(len(captions))]
+
+    def _batch(
+        self, told: Tensor, seeds: list[torch.Generator], sampling: Sampling, report: OnStep | None
+    ) -> Tensor:
+        """Codes [B, 32] of single pictures or [B, 100] of scenes, under conditions of one kind."""
+        draw = partial(self.image_denoiser.generate, sampling=sampling, on_step=report)
+        return drawn(draw, told, seeds, self.image_caption.setting("queries"))
+
+    def _decoded(self, codes: Tensor | list[Tensor]) -> Tensor:
+        """Pixels [B, 3, 128, 128]."""
+        if isinstance(codes, Tensor):
+            return self.image_codec.decode(codes)
+        return torch.cat([self.image_codec.decode(one[None]) for one in codes])
+
+
+def rows_by_kind(captions: list[str]) -> list[list[int]]:
+    """Which captions are of single pictures and which of scenes, the kind of the first one first."""
+    kinds: dict[bool, list[int]] = {}
+    for row, caption in enumerate(captions):
+        kinds.setdefault(SceneCaption.parse(caption) is None, []).append(row)
+    return list(kinds.values())
 
 
 def condition_of(encoder: CaptionEncoder, captions: list[str]) -> Tensor:
-    """Captions -> conditions [B, 8, 256] of single pictures or [B, 27, 256] of scenes."""
+    """Captions of one kind -> conditions [B, 8, 256] of single pictures or [B, 27, 256] of scenes."""
     scenes = [scene for scene in map(SceneCaption.parse, captions) if scene]
-    if len(scenes) not in {0, len(captions)}:
-        raise ValueError(ONE_BATCH)
     return torch.cat([_scene(encoder, scene) for scene in scenes]) if scenes else encoder.encode(captions)
 
 

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils.outputs import BaseOutput
 from numpy.typing import NDArray
+from PIL.Image import Image
 from torch import Tensor
 
 from anygpt_models.caption import CaptionEncoder
-from anygpt_models.code_pipeline import CodePipeline, Generators, OnStepEnd, conditions, on_step, seeded
+from anygpt_models.code_pipeline import (
+    CodePipeline,
+    Generators,
+    OnStep,
+    OnStepEnd,
+    Pictures,
+    Source,
+    Words,
+    after,
+    check_output_type,
+    conditions,
+    on_step,
+    pictured,
+    returned,
+    seeded,
+)
 from anygpt_models.denoiser import CodeDenoiser, Sampling
 from anygpt_models.image_codec import ImageCodec
 from anygpt_models.image_pipeline import to_uint8
@@ -25,7 +41,7 @@ from anygpt_models.video_codec import MotionCodec, VideoCodec
 class VideoOutput(BaseOutput):
     """Clips uint8 [B, 24, 128, 128, 3] at 8 frames a second, and the codes int64 [B, 56] they were decoded from."""
 
-    frames: NDArray[np.uint8]
+    frames: NDArray[np.uint8] | list[list[Image]]
     codes: Tensor
 
 
@@ -60,48 +76,40 @@ class VideoPipeline(CodePipeline, DiffusionPipeline):
     @torch.no_grad()
     def __call__(  # noqa: PLR0913  the signature of diffusers' pipelines
         self,
-        caption: str | list[str] | None = None,
+        caption: Words = None,
         condition: Tensor | None = None,
         codes: Tensor | None = None,
         num_inference_steps: int = 8,
         guidance_scale: float = 1.5,
         generator: Generators = None,
         callback_on_step_end: OnStepEnd | None = None,
-    ) -> VideoOutput:
-        """Exactly one of caption, condition [B, 8, 256] and codes [B, 56]; ValueError otherwise.
+        prompt: Words = None,
+        num_videos_per_prompt: int = 1,
+        output_type: Pictures = "np",
+        return_dict: bool = True,
+    ) -> Any:
+        """VideoOutput, or its tuple, of exactly one of caption (or prompt), condition [B, 8, 256] and codes [B, 56].
 
-        Half of the steps, at least one, draw the motion; the callback counts all of them.
+        Without a generator, clip i has seed i. Half of the steps, at least one, draw the motion; the callback counts
+        all of them.
         """
+        check_output_type(Pictures, output_type)
+        source = Source(caption, prompt, condition, codes, num_videos_per_prompt)
+        sampling = Sampling(num_inference_steps, guidance_scale, scheduler=self.scheduler)
         if codes is None:
-            told = conditions(self.image_caption.encode, caption, condition)
-            sampling = Sampling(num_inference_steps, guidance_scale, scheduler=self.scheduler)
-            codes = self._drawn(
-                told, seeded(generator, len(told)), sampling, on_step(self, callback_on_step_end)
-            )
-        elif caption is not None or condition is not None:
-            raise ValueError("codes come alone")
-        frames = VideoCodec(self.image_codec, self.motion_codec).decode(codes)
-        return VideoOutput(frames=to_uint8(frames), codes=codes)
+            told = conditions(self.image_caption.encode, source, self.image_denoiser.dtype)
+            report = on_step(self, callback_on_step_end)
+            codes = self._drawn(told, seeded(generator, len(told)), sampling, report)
+        frames = to_uint8(VideoCodec(self.image_codec, self.motion_codec).decode(codes))
+        return returned(VideoOutput(frames=pictured(frames, output_type), codes=codes), return_dict)
 
     def _drawn(
-        self,
-        told: Tensor,
-        seeds: list[torch.Generator],
-        sampling: Sampling,
-        report: Callable[[int, int], None] | None,
+        self, told: Tensor, seeds: list[torch.Generator], sampling: Sampling, report: OnStep | None
     ) -> Tensor:
         """Codes [B, 56] under a condition, the motion before the picture."""
         moving = max(1, sampling.steps // 2)
         still = max(1, sampling.steps - moving)
-
-        def first(done: int, _: int) -> None:
-            if report:
-                report(done, moving + still)
-
-        def later(done: int, _: int) -> None:
-            if report:
-                report(moving + done, moving + still)
-
+        first, later = (after(before, moving + still, report) for before in (0, moving))
         motion = self.video_denoiser.generate(told, seeds, replace(sampling, steps=moving), first)
         picture = self.image_denoiser.generate(told, seeds, replace(sampling, steps=still), later)
         return torch.cat([picture, motion], dim=1)

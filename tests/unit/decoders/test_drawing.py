@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from anygpt.errors import AnyGPTError, DeadlineExpired, InvalidInput, Precondition
+from anygpt.errors import AnyGPTError, DeadlineExpired, InvalidInput, Precondition, TooLarge
 from anygpt.main import Runtime
 from anygpt.topology import AUDIO, DECODERS, IMAGE, VIDEO, Modality
 from anygpt.v1 import types_pb2
@@ -184,6 +184,22 @@ async def test_an_option_that_is_not_served_is_refused_by_name(
     assert raised.value.field == field
 
 
+async def test_a_clip_that_is_too_large_in_all_its_frames_is_refused(opened: Open) -> None:
+    stage = await opened(VIDEO)
+    large = types_pb2.OutputOptions(width=1920, height=1088, frame_rate=60)
+    with pytest.raises(TooLarge) as raised:
+        await decoded(stage, caption(VIDEO, options=large))
+    assert raised.value.field == "output.frame_rate"
+
+
+async def test_audio_of_a_timbre_alone_is_refused_and_of_one_step_more_is_made(opened: Open) -> None:
+    stage = await opened(AUDIO)
+    with pytest.raises(InvalidInput) as raised:
+        await decoded(stage, codes(AUDIO, [1, 2]))
+    assert (raised.value.reason, raised.value.field) == ("SHAPE", "codes.ids")
+    assert (await decoded(stage, codes(AUDIO, [1, 2, 3, 4]))).media.data
+
+
 def tensor(**changes: Any) -> Request:
     request = signals(IMAGE)
     for name, value in changes.items():
@@ -216,6 +232,7 @@ def tensor(**changes: Any) -> Request:
         ([tensor(dtype="float64")], InvalidInput, "signals.tensor.dtype"),
         ([tensor(data=b"12345678")], InvalidInput, "signals.tensor.data"),
         ([tensor(data=b"\xff\x7f" * 4 * 576)], InvalidInput, "signals.tensor.data"),
+        ([tensor(dtype="float32", data=b"\xff\xff\x7f\x7f" * 4 * 576)], InvalidInput, "signals.tensor.data"),
         ([caption(IMAGE, vocabulary_digest="0" * 64)], Precondition, "vocabulary_digest"),
     ],
 )  # fmt: skip

@@ -20,6 +20,7 @@ from anygpt_models.image_codec import ImageCodec
 from anygpt_models.image_pipeline import ImagePipeline
 from anygpt_models.mask_scheduler import SCHEDULES, MaskScheduler
 from anygpt_models.video_pipeline import VideoPipeline
+from anygpt_models.vocoder import Vocoder
 from tests.unit.vision.conftest import PACK
 
 PIPELINES = (ImagePipeline, VideoPipeline, AudioPipeline)
@@ -83,7 +84,8 @@ def test_the_samples_of_a_batch_draw_from_one_generator_in_turn(images: ImagePip
 
     def drawn(seed: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed)
-        return images(condition=vague, num_inference_steps=2, generator=generator).codes
+        codes: torch.Tensor = images(condition=vague, num_inference_steps=2, generator=generator).codes
+        return codes
 
     first, second = drawn(5)
     assert not torch.equal(first, second)
@@ -108,6 +110,18 @@ def test_a_pipeline_that_was_saved_is_opened_again(images: ImagePipeline, tmp_pa
     again = ImagePipeline.from_pretrained(tmp_path)
     codes = torch.arange(32)[None]
     assert np.array_equal(again(codes=codes).images, images(codes=codes).images)
+
+
+def test_a_part_is_kept_and_opened_below_a_subfolder_and_has_no_variants(tmp_path: Path) -> None:
+    part = Vocoder(channels=8, blocks=1)
+    part.save_pretrained(tmp_path, subfolder="vocoder")
+    again = Vocoder.from_pretrained(tmp_path, subfolder="vocoder", variant=None)
+    assert all(map(torch.equal, again.parameters(), part.parameters()))
+    with pytest.raises(ValueError, match="no variants, 'fp16' was asked for"):
+        Vocoder.from_pretrained(tmp_path, subfolder="vocoder", variant="fp16")
+    with pytest.raises(ValueError, match="no variants"):
+        part.save_pretrained(tmp_path / "other", variant="fp16")
+    assert [path.name for path in tmp_path.iterdir()] == ["vocoder"]
 
 
 def test_a_part_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -137,7 +151,8 @@ def test_another_scheduler_draws_another_picture_and_leaves_the_pipeline_as_it_w
     vague = torch.randn(8, 8, 256, generator=torch.Generator().manual_seed(0))
 
     def drawn(pipeline: ImagePipeline) -> torch.Tensor:
-        return pipeline(condition=vague, num_inference_steps=4).codes
+        codes: torch.Tensor = pipeline(condition=vague, num_inference_steps=4).codes
+        return codes
 
     own = drawn(images)
     by_name = {name: drawn(images.with_scheduler(name)) for name in SCHEDULES}
