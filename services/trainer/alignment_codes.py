@@ -20,7 +20,7 @@ from anygpt.topology import AUDIO, IMAGE, SPEECH, VIDEO
 from anygpt.vocabulary import ModalityName, Vocabulary
 from anygpt_models.image_codec import MIDDLE_FIRST
 from anygpt_models.lora import LanguageAdapter
-from anygpt_models.part import read_config, write_config
+from anygpt_models.part import is_kept, read_config, write_config
 from services.trainer import pack
 from services.trainer.alignment_codecs import Codecs, CodesOfMedia
 from services.trainer.alignment_lead import Sides, mean_length, of_pictures, of_sounds
@@ -141,7 +141,7 @@ def lay_out(source: Path, folder: Path) -> None:
 
 def begin(recipe: Recipe, folder: Path, media: CodesOfMedia) -> None:
     """Give the path an adapter to start from, where it has none."""
-    if folder.is_dir():
+    if is_kept(folder):
         return
     base, tokenizer = base_model()
     embedding, tokens = base.get_input_embeddings().weight.detach(), partial(token_ids, tokenizer)

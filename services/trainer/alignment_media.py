@@ -20,6 +20,7 @@ from anygpt_models.composition import apart, standing
 from anygpt_models.image_codec import ImageCodec
 from anygpt_models.image_recogniser import ImageRecogniser
 from anygpt_models.layout import MOST_THINGS
+from anygpt_models.part import is_kept
 from anygpt_models.scene_recogniser import LayoutRecogniser, SceneRecogniser
 from anygpt_models.video_recogniser import MotionRecogniser, VideoRecogniser
 from services.trainer.alignment_words import WordTargets
@@ -83,7 +84,7 @@ def sources(recipe: Recipe, held_out: bool = False) -> dict[ModalityName, Source
 
 
 def _has(recipe: Recipe, part: str) -> bool:
-    return (recipe.pack / part / "config.json").exists()
+    return is_kept(recipe.pack / part)
 
 
 def _pictures(recipe: Recipe, album: Album) -> Source:
@@ -186,7 +187,7 @@ class Conditions:
 
 
 def _caption_encoder(part: Path) -> CaptionEncoder:
-    if (part / "config.json").exists():
+    if is_kept(part):
         return CaptionEncoder.open(part)
     with untouched_randomness():
         torch.manual_seed(0)

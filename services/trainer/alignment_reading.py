@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from anygpt.vocabulary import ModalityName
+from anygpt.whole import written_whole
 from services.trainer.alignment_conditions import distance
 from services.trainer.alignment_media import Features, sources
 from services.trainer.alignment_model import AlignedModel
@@ -30,7 +31,6 @@ from services.trainer.data.split import is_held_out
 from services.trainer.loop import Run, train
 from services.trainer.processes import once
 from services.trainer.recipe import Recipe
-from services.trainer.whole import written_whole
 
 READ = {"image": 10_000, "video": 1500, "audio": 1500, "steps": 3000}
 """Examples that an input projection is fitted to, and how often."""

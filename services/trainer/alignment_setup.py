@@ -12,8 +12,10 @@ from torch import Tensor
 
 from anygpt.topology import MODALITIES, SPEECH
 from anygpt.vocabulary import ModalityName, Vocabulary
+from anygpt.whole import write_whole
 from anygpt_models.layout import MOST_THINGS, Layout
 from anygpt_models.lora import LanguageAdapter
+from anygpt_models.part import is_kept
 from anygpt_models.projection import InputProjection, OutputProjection
 from anygpt_models.speech_units import SpeechUnits
 from services.trainer import pack
@@ -51,7 +53,7 @@ class Alignment:
         base, tokenizer = base_model()
         keep_tokenizer(tokenizer, recipe.pack / "tokenizer")
         exchanges = chat.exchanges(recipe.cache, chat.greedy(base, tokenizer))
-        scenes = form is pack.SIGNALS and (recipe.pack / pack.SCENES).is_dir()
+        scenes = form is pack.SIGNALS and is_kept(recipe.pack / pack.SCENES)
         talk = Talk.of(exchanges, common_words(recipe.cache / "data" / "speech"), scenes)
         vocabulary = Vocabulary(form.layout)
         units = SpeechUnits.from_pretrained(recipe.pack / "speech_units")
@@ -80,13 +82,13 @@ def keep_tokenizer(tokenizer: Any, folder: Path) -> None:
     text = json.dumps(
         json.loads(tokenizer.backend_tokenizer.to_str()), ensure_ascii=False, separators=(",", ":")
     )
-    (folder / "tokenizer.json").write_text(text + "\n", encoding="utf-8")
+    write_whole(folder / "tokenizer.json", text + "\n")
 
 
 def input_projection(modality: ModalityName, pack_folder: Path, width: int) -> InputProjection:
     """The pack's projection of one modality's features, or a new one."""
     part = pack_folder / f"{modality}_input_projection"
-    if (part / "config.json").exists():
+    if is_kept(part):
         return InputProjection.from_pretrained(part, torch_dtype=torch.float32)
     return InputProjection(FEATURE_WIDTH, width, LENGTHS[modality], INPUT_WIDTH)
 
@@ -112,14 +114,14 @@ def output_projection(
     """The pack's projection of one modality's signals, or a new one; with scenes, one for several things."""
     part = pack_folder / f"{modality}_output_projection"
     queries = MOST_THINGS * (QUERIES + 1) if scenes and modality == "image" else QUERIES
-    if not (part / "config.json").exists():
+    if not is_kept(part):
         return OutputProjection(width, CONDITION_WIDTH, queries, OUTPUT_WIDTH, layers=1, feed_forward=256)
     found = OutputProjection.from_pretrained(part, torch_dtype=torch.float32)
     return found.with_queries(queries) if queries > found.setting("queries") else found
 
 
 def _adapter(part: Path, config: Any, sequencer: Sequencer, embedding: Tensor) -> LanguageAdapter:
-    if (part / "config.json").exists():
+    if is_kept(part):
         return LanguageAdapter.from_pretrained(part, torch_dtype=torch.float32)
     vocabulary, units = sequencer.vocabulary, sequencer.units
     adapter = LanguageAdapter(

@@ -10,6 +10,7 @@ from torch import Tensor
 from anygpt.vocabulary import ModalityName
 from anygpt_models.audio_pipeline import AudioPipeline
 from anygpt_models.image_pipeline import ImagePipeline
+from anygpt_models.part import is_kept
 from anygpt_models.spectrogram import log_mel
 from anygpt_models.video_pipeline import VideoPipeline
 from services.trainer.alignment_answer import Answerer
@@ -79,7 +80,7 @@ def decoded(
     recipe: Recipe, modality: ModalityName, projected: Projected, captions: Sequence[str]
 ) -> Sample | None:
     """What the pack's decoder makes of projected signals; nothing where it has none."""
-    if not (recipe.pack / DECODERS[modality] / "config.json").exists():
+    if not is_kept(recipe.pack / DECODERS[modality]):
         return None
     rows = torch.randperm(len(captions))[:SHOWN]
     told = [captions[int(row)] for row in rows]

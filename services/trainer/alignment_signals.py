@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from anygpt.vocabulary import ModalityName
+from anygpt.whole import written_whole
 from anygpt_models.part import Part
 from services.trainer.alignment_conditions import ConditionLoss
 from services.trainer.alignment_media import Conditions, Features, sources
@@ -38,7 +39,6 @@ from services.trainer.loop import Run, train
 from services.trainer.processes import once
 from services.trainer.recipe import Recipe
 from services.trainer.sheet import Sample
-from services.trainer.whole import written_whole
 
 AMOUNTS = {"chunk": 480, "chunks": 80, "batch_tokens": 1024, "fit_steps": 6000}
 """Requests that are read, and kept on disk, at once; how often; steps of a fit at most."""

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from anygpt.errors import Exhausted, Precondition
+from anygpt.errors import DataLoss, Exhausted, Precondition
+from anygpt.whole import written_whole
 from services.trainer.device import random_states, set_random_states
-from services.trainer.whole import written_whole
+from services.trainer.frozen import frozen_digest
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,13 @@ class Progress:
     seconds: float = 0.0
 
 
-def save(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write trained weights, optimiser state and random state; a kill leaves the old file or the new one."""
+def save(
+    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress, frozen: str = ""
+) -> None:
+    """Write trained weights, optimiser state, random state and, of what is frozen beside them, the digest.
+
+    A kill leaves the old file or the new one.
+    """
     tensors = {f"model.{name}": tensor for name, tensor in _trained(model).items()}
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
@@ -41,7 +50,8 @@ def save(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progres
         left.unlink(missing_ok=True)
     try:
         with written_whole(path) as unfinished:
-            save_file(contiguous, unfinished, metadata={"progress": json.dumps(asdict(progress))})
+            metadata = {"progress": json.dumps(asdict(progress)), "frozen": frozen}
+            save_file(contiguous, unfinished, metadata=metadata)
             with unfinished.open("rb") as file:
                 os.fsync(file.fileno())
     except (OSError, SafetensorError) as error:
@@ -55,10 +65,11 @@ def save(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progres
 def load(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> Progress:
     """Put a saved run back into its model, its optimiser and the generators.
 
-    Raises Precondition for a checkpoint of another model, such as one of another vocabulary; nothing is changed then.
+    Raises Precondition for a checkpoint of another model, such as one of another vocabulary, and DataLoss for a file
+    that is no whole checkpoint; nothing is changed then.
     """
-    with safe_open(path, framework="pt") as file:
-        progress = Progress(**json.loads(file.metadata()["progress"]))
+    with _opened(path) as file:
+        progress, _ = _facts(file)
         tensors = {name: file.get_tensor(name) for name in set(file.keys())}
     weights = _trained(model)
     _check(tensors, weights, path)
@@ -74,6 +85,35 @@ def load(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> Prog
             state.setdefault(int(index), {})[key] = tensor
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
     return progress
+
+
+def frozen_as_kept(model: nn.Module) -> str:
+    """The digest of what is frozen in a model, in the half precision in which a pack keeps it: that changes nothing."""
+    frozen = (weight for weight in model.parameters() if not weight.requires_grad)
+    return frozen_digest(nn.ParameterList(nn.Parameter(one.half(), requires_grad=False) for one in frozen))
+
+
+def facts(path: Path) -> tuple[Progress, str]:
+    """How far a saved run is, and the digest of what was frozen in it. Raises DataLoss as `load` does."""
+    with _opened(path) as file:
+        return _facts(file)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A checkpoint to read from; whatever is wrong with the file is told as one error."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        name = f"{path.parent.name}/{path.name}"
+        message = f"{name} is no whole checkpoint, begin without it: {type(error).__name__} {error}"
+        raise DataLoss(message, reason="CHECKPOINT_BROKEN", field=name) from error
+
+
+def _facts(file: Any) -> tuple[Progress, str]:
+    metadata = file.metadata()
+    return Progress(**json.loads(metadata["progress"])), metadata["frozen"]
 
 
 def _check(tensors: dict[str, Tensor], weights: dict[str, Tensor], path: Path) -> None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.trainer.whole import written_whole
+from anygpt.whole import written_whole
 
 
 @dataclass

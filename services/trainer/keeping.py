@@ -10,8 +10,8 @@ from pathlib import Path
 
 from anygpt.errors import InvalidInput
 from anygpt.store import Store, StoredObject, check_key
+from anygpt.whole import UNFINISHED, written_whole
 from services.trainer.order import FILE
-from services.trainer.whole import UNFINISHED, written_whole
 
 log = logging.getLogger(__name__)
 PREFIX = "trainer/"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,13 +36,13 @@ from anygpt.vocabulary import (
     Vocabulary,
     VocabularyLayout,
 )
+from anygpt.whole import UNFINISHED, write_whole, written_whole
 from anygpt_models.eight_bits import SCALE, packed
 from anygpt_models.layout import MOST_THINGS
 from anygpt_models.mask_scheduler import SCHEDULES, MaskScheduler
 from anygpt_models.part import CONFIG, WEIGHTS, read_config
 from anygpt_models.pipelines import write_model_index
 from anygpt_models.speech_units import UNIT_COUNT
-from services.trainer.whole import UNFINISHED
 
 ADAPTER = "llm_adapter"
 SCENES = "image_layout"
@@ -235,7 +236,8 @@ def shrink(folder: Path) -> None:
         tensors = load_file(path)
         small = packed(tensors)
         if path.parent.name != ADAPTER and len(small) > len(tensors):
-            save_file(small, path, metadata={"format": "pt"})
+            with written_whole(path) as unfinished:
+                save_file(small, unfinished, metadata={"format": "pt"})
 
 
 def finish(folder: Path, form: Form = SIGNALS) -> Manifest:
@@ -305,14 +307,14 @@ def build_manifest(folder: Path, form: Form = SIGNALS) -> Manifest:
         files={path.relative_to(folder).as_posix(): file_digest(path) for path in files},
     )
     text = json.dumps(manifest.model_dump(exclude_none=True), indent=1, ensure_ascii=False)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    write_whole(folder / MANIFEST, text + "\n")
     return manifest
 
 
 def _is_there(part: Path) -> bool:
-    """Whether a part has been written to its end: weights come after settings."""
+    """Whether a part has been written to its end: what has weights has settings too."""
     files = {path.name for path in part.glob("*")}
-    return bool(files) and (WEIGHTS in files or CONFIG not in files)
+    return bool(files) and (WEIGHTS in files) == (CONFIG in files)
 
 
 def _modalities(folder: Path, form: Form) -> Mapping[ModalityName, ModalityEntry]:
@@ -333,22 +335,23 @@ def _part(part: Path) -> PartEntry:
         raise ValueError(f"nobody says where the part {part.name!r} comes from")
     if part.name.endswith("_projection"):
         source = f"{SOURCES['llm']}; {source.removeprefix('trained by services.trainer on ')}"
-    parameters = sum(_parameters(path) for path in part.glob("*.safetensors"))
-    return PartEntry(licence="Apache-2.0", provenance=source, parameters=parameters, trained=parameters > 0)
+    count = parameters(part)
+    return PartEntry(licence="Apache-2.0", provenance=source, parameters=count, trained=count > 0)
 
 
-def _parameters(path: Path) -> int:
+def parameters(part: Path) -> int:
+    """How many weights the files of a part have, packed or not."""
+    return sum(_count(path) for path in part.rglob("*.safetensors"))
+
+
+def _count(path: Path) -> int:
     count = 0
     with safe_open(path, framework="np") as file:
         for name in file.keys():  # noqa: SIM118  an open safetensors file is no mapping
             rows = file.get_slice(name)
             if name.endswith(SCALE) or rows.get_dtype() == TABLE:
                 continue
-            shape = rows.get_shape()
-            size = 1
-            for length in shape:
-                size *= length
-            count += size
+            count += math.prod(rows.get_shape())
     return count
 
 

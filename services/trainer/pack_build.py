@@ -7,13 +7,13 @@ import shutil
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from safetensors import safe_open
-
 from anygpt.errors import Precondition
 from anygpt.pack import MANIFEST, PICKLES, BaseModelEntry, Manifest, PartEntry, file_digest, read_object
 from anygpt.vocabulary import Vocabulary
+from anygpt.whole import UNFINISHED, write_whole
 from anygpt_models.part import CONFIG
 from anygpt_models.published.loading import class_of
+from services.trainer.pack import parameters
 from services.trainer.pack_check import opens
 from services.trainer.pack_recipe import Ingredient, LanguageSizes, PackRecipe
 from services.trainer.pack_sizes import Config, Fit, misfits, read_configs
@@ -24,9 +24,10 @@ LANGUAGE = "llm"
 def build(recipe: PackRecipe, source: Path, out: Path) -> Manifest:
     """Copy the parts of a recipe from `source/<part>` to `out` and write the manifest over them.
 
-    Raises Precondition when `out` holds anything, or one that lists every part that is absent or wrong; nothing is
-    written then.
+    A kill leaves no `out`. Raises Precondition when `out` holds anything, or one that lists every part that is absent
+    or wrong; nothing is written then.
     """
+    out = out.resolve()
     if out.is_dir() and any(out.iterdir()):
         raise Precondition(f"{out} is not empty", reason="PACK_NOT_EMPTY", field="out")
     problems = list(_problems(recipe, source))
@@ -35,9 +36,13 @@ def build(recipe: PackRecipe, source: Path, out: Path) -> Manifest:
             f"{recipe.name} cannot be built from {source.name}:\n" + "\n".join(f"  {line}" for line in problems),
             reason="PACK_SOURCE", field=problems[0].partition(":")[0],
         )  # fmt: skip
+    unfinished = out.with_name(f"{out.name}{UNFINISHED}")
+    shutil.rmtree(unfinished, ignore_errors=True)
     for name in recipe.parts:
-        shutil.copytree(source / name, out / name, ignore=_without_pickles)
-    return write_manifest(recipe, out)
+        shutil.copytree(source / name, unfinished / name, ignore=_without_pickles)
+    manifest = write_manifest(recipe, unfinished)
+    unfinished.rename(out)
+    return manifest
 
 
 def write_manifest(recipe: PackRecipe, folder: Path) -> Manifest:
@@ -60,7 +65,7 @@ def write_manifest(recipe: PackRecipe, folder: Path) -> Manifest:
         files={path.relative_to(folder).as_posix(): file_digest(path) for path in files},
     )
     text = json.dumps(manifest.model_dump(exclude_none=True), indent=1, ensure_ascii=False)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    write_whole(folder / MANIFEST, text + "\n")
     return manifest
 
 
@@ -158,19 +163,8 @@ def _language_problems(sizes: LanguageSizes, folder: Path) -> Iterator[str]:
 
 
 def _entry(part: Ingredient, folder: Path) -> PartEntry:
-    count = sum(_parameters(path) for path in folder.rglob("*.safetensors"))
+    count = parameters(folder)
     return PartEntry(licence=part.licence, provenance=part.provenance, parameters=count, trained=part.trained)
-
-
-def _parameters(path: Path) -> int:
-    count = 0
-    with safe_open(path, framework="np") as file:
-        for name in file.keys():  # noqa: SIM118  an open safetensors file is no mapping
-            size = 1
-            for length in file.get_slice(name).get_shape():
-                size *= length
-            count += size
-    return count
 
 
 def _without_pickles(_: str, names: list[str]) -> list[str]:

@@ -16,10 +16,10 @@ from safetensors import SafetensorError, safe_open
 from anygpt.errors import AnyGPTError
 from anygpt.pack import MANIFEST, PICKLES, Pack, file_digest, read_object, strays
 from anygpt.topology import MODALITY_NAMES, SPEECH, TEXT
-from anygpt_models.part import WEIGHTS
+from anygpt_models.part import CONFIG, WEIGHTS, read_config
 from anygpt_models.parts import Shapes, class_name, due_shapes, kept_shapes
 from anygpt_models.speech_units import FILE_NAME
-from services.trainer.pack import REPORTS
+from services.trainer.pack import EVALUATION, REPORTS, parameters
 from services.trainer.pack_sizes import Config, Fit, misfits, read_configs
 
 ZIP, PICKLES_START = b"PK\x03\x04", tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
@@ -29,6 +29,7 @@ GGUF = b"GGUF"
 MOST_HEADER = 1 << 14
 """Bytes that hold the header of any array."""
 WEIGHT_FILES = {".safetensors", ".gguf"}
+SYNTHESISER = "speech_synthesiser"
 LEAST_WEIGHTS = 1 << 20
 """Bytes from which a file must be of a kind that is known to hold no code."""
 INERT = {".json", ".txt", ".md", ".png", ".wav", ".model", ".jinja", ".npz", ".html"}
@@ -157,8 +158,9 @@ def _tokeniser(pack: Pack) -> Iterator[tuple[str, str]]:
         yield folder, "there is no tokenizer.json"
         return
     try:
-        ids = read_object(path)["model"]["vocab"]
-        most = max(map(index, ids.values() if isinstance(ids, Mapping) else range(len(ids))))
+        tokens = read_object(path)
+        ids, added = tokens["model"]["vocab"], [token["id"] for token in tokens["added_tokens"]]
+        most = max(map(index, [*added, *(ids.values() if isinstance(ids, Mapping) else range(len(ids)))]))
     except (LookupError, TypeError, ValueError):
         yield folder, f"{path.name} names no ids"
         return
@@ -220,8 +222,53 @@ def _tensors(part: Path, due: Shapes) -> Iterator[tuple[str, str]]:
 
 def _weights(pack: Pack) -> Iterator[tuple[str, str]]:
     for file in _files(pack.folder):
-        if file.suffix == ".safetensors" and not opens(file):
-            yield file.relative_to(pack.folder).as_posix(), "the file is no safetensors"
+        if file.suffix != ".safetensors":
+            continue
+        path = file.relative_to(pack.folder).as_posix()
+        if not opens(file):
+            yield path, "the file is no safetensors"
+        elif name := _no_number(file):
+            yield path, f"{name} has what is no number, or is beyond all of them"
+
+
+def _no_number(file: Path) -> str:
+    """A tensor that nothing could be computed with; empty where there is none."""
+    with safe_open(file, framework="pt") as tensors:
+        for name in sorted(tensors.keys()):
+            tensor = tensors.get_tensor(name)
+            if tensor.is_floating_point() and not tensor.float().isfinite().all():
+                return str(name)
+    return ""
+
+
+def _settings(pack: Pack) -> Iterator[tuple[str, str]]:
+    """Whether each part with weights says what they are of, and the voices are those of the one that speaks."""
+    for part in sorted(path for path in pack.folder.iterdir() if path.is_dir()):
+        if any(part.glob("*.safetensors")) and not (part / CONFIG).is_file():
+            yield part.name, f"there are weights, and no {CONFIG}"
+    known = read_config(pack.folder / SYNTHESISER).get("voices")
+    for voice in pack.manifest.voices:
+        if not isinstance(known, list) or voice not in known:
+            yield SYNTHESISER, f"there is no voice {voice!r}"
+
+
+def _figures(pack: Pack) -> Iterator[tuple[str, str]]:
+    """Whether weights are as many as the manifest says; what is no safetensors is told elsewhere."""
+    for part in sorted(path for path in pack.folder.iterdir() if path.is_dir()):
+        entry = pack.manifest.parts.get(part.name)
+        if entry is None or not all(map(opens, part.rglob("*.safetensors"))):
+            continue
+        if (count := parameters(part)) != entry.parameters:
+            yield part.name, f"there are {count} parameters, the manifest says {entry.parameters}"
+        elif entry.trained and not count:
+            yield part.name, "there are no parameters, the manifest says that they were trained"
+
+
+def _reports(pack: Pack) -> Iterator[tuple[str, str]]:
+    """Whether what was measured is of this pack; that the figures are true, no rule can tell."""
+    path = pack.folder / EVALUATION
+    if path.is_file() and read_object(path).get("sha256") != pack.digest:
+        yield EVALUATION, f"its figures are of another {MANIFEST}"
 
 
 def _books(pack: Pack, adapter: Config) -> Iterator[tuple[str, str]]:
@@ -255,6 +302,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     "no pickle": (_no_code,),
     "vocabulary": (_vocabulary, _tokeniser, _units),
     "licences": (_licences,),
-    "shapes": (_shapes, _weights),
+    "shapes": (_shapes, _weights, _settings),
+    "figures": (_figures, _reports),
 }
 """By name, each in steps: where one meets a file that cannot be read, the others are tried all the same."""

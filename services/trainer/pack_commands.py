@@ -17,7 +17,7 @@ Name = Annotated[str, typer.Argument(help="Name of a pack, or a path with a slas
 
 @pack.command()
 def check(name: Name) -> None:
-    """Try every rule of a pack: digests, no pickle, vocabulary, licences, shapes, a round trip for each modality.
+    """Try every rule of a pack: digests, no pickle, vocabulary, licences, shapes, figures, round trips.
 
     The exit status is 1 when one does not hold.
     """

@@ -19,7 +19,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from anygpt.errors import InvalidInput
-from services.trainer.whole import write_whole
+from anygpt.whole import write_whole
+from services.trainer.locking import lock_beside
 
 STRICT = ConfigDict(extra="forbid")
 """For dataclasses of records: another key is an error."""
@@ -57,8 +58,7 @@ def build_once(last: Path, build: Callable[[], None]) -> None:
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
     """One process at a time, of all that come for the same path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
+    with lock_beside(path) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

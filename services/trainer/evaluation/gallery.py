@@ -9,15 +9,18 @@ from html import escape
 from itertools import groupby
 from pathlib import Path
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from anygpt.client import Media, Piece
+from anygpt.whole import write_whole
 from anygpt_models.output import Sound, encode
+from services.trainer.evaluation.asking import Question
 from services.trainer.evaluation.files import SAMPLE_RATE, Samples, read_sound
+from services.trainer.evaluation.judgement import Reply
 from services.trainer.evaluation.run import Shown
-from services.trainer.whole import write_whole
 
 Numbers = NDArray[np.float64]
 _STYLE = """
@@ -33,13 +36,21 @@ h2 { font-size: 1.05rem; margin: 2.2rem 0 .6rem; border-bottom: 1px solid var(--
 .card { background: var(--card); border-radius: .8rem; padding: .7rem }
 .asked { background: var(--you); border-radius: .6rem; padding: .4rem .6rem; margin: 0 0 .5rem 12% }
 .mark { float: right; font-weight: 600 } .good { color: var(--good) } .bad { color: var(--bad) }
+.about { color: var(--soft); font-size: .85rem; text-align: right; margin-bottom: .5rem }
 img, video { width: 100%; border-radius: .5rem; display: block; margin: .3rem 0 } audio { width: 100%; height: 2.2rem }
 .asked img, .asked video { max-width: 9rem } .card > img, .card > video { max-width: 13rem } p { margin: .2rem 0 }
 """
 _LEAD = (
-    "Questions of the evaluation with what came of them, not chosen by how well they went: the first of each row. "
-    "A tick is the judgement of a judge that shares no weights with the pack. Blue is what was asked."
+    "Questions of the evaluation with what came of them, not chosen by how well they went: the first of each row, "
+    "failures with their reason. A tick is the judgement of a judge that shares no weights with the pack; where none "
+    "says yes or no there is no mark. Blue is what was asked, grey what that shows or says."
 )
+_PLAY = """
+if (!matchMedia("(prefers-reduced-motion: reduce)").matches)
+  for (const video of document.querySelectorAll("video")) video.play().catch(() => {})
+"""
+"""Videos move by themselves only for those who have not asked for stillness."""
+_UNDECODABLE = (OSError, LookupError, ValueError, av.FFmpegError)
 
 
 def write_gallery(path: Path, title: str, shown: Sequence[Shown]) -> None:
@@ -52,44 +63,84 @@ def write_gallery(path: Path, title: str, shown: Sequence[Shown]) -> None:
         "<!doctype html><html lang=en><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width, initial-scale=1'>"
         f"<title>{escape(title)}</title><style>{_STYLE}</style>"
-        f"<h1>{escape(title)}</h1><p class=lead>{_LEAD}</p>{rows}</html>"
+        f"<h1>{escape(title)}</h1><p class=lead>{_LEAD}</p>{rows}<script>{_PLAY}</script></html>"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, page)
 
 
 def _card(shown: Shown) -> str:
+    reply, about = shown.reply, _about(shown.question)
     asked = "".join(
-        f"<div class=asked>{''.join(map(_given, turn.pieces))}</div>" for turn in shown.question.turns
+        f"<div class=asked>{''.join(_given(piece, about) for piece in turn.pieces)}</div>"
+        for turn in shown.question.turns
     )
-    text = f"<p>{escape(shown.reply.text)}</p>" if shown.reply.text else ""
-    media = "".join(_media(modality, data) for modality, data in shown.reply.files.items())
-    return f"<div class=card>{asked}{_mark(shown.is_right)}{text}{media}</div>"
+    media = "".join(_media(name, data, f"{name} in answer to: {about}") for name, data in reply.files.items())
+    text = f"<p>{escape(reply.text)}</p>" if reply.text else ""
+    return (
+        f"<div class=card>{asked}{_caption(shown.question)}{_mark(shown.is_right)}{text}{media}"
+        f"{_failure(reply)}</div>"
+    )
+
+
+def _about(question: Question) -> str:
+    """What was asked in words, for those who do not see or hear it."""
+    return question.about or " ".join(_texts(question))
+
+
+def _texts(question: Question) -> list[str]:
+    return [piece for turn in question.turns for piece in turn.pieces if isinstance(piece, str)]
+
+
+def _caption(question: Question) -> str:
+    """What a question shows or says, where its own words do not tell."""
+    if question.about in ("", *_texts(question)):
+        return ""
+    return f"<p class=about>{escape(question.about)}</p>"
 
 
 def _mark(is_right: bool | None) -> str:
     if is_right is None:
         return ""
-    return "<span class='mark good'>&#10003;</span>" if is_right else "<span class='mark bad'>&#10007;</span>"
+    kind, name, sign = ("good", "right", "&#10003;") if is_right else ("bad", "wrong", "&#10007;")
+    return f'<span class="mark {kind}" role=img aria-label={name}>{sign}</span>'
 
 
-def _given(piece: Piece) -> str:
+def _failure(reply: Reply) -> str:
+    if not reply.failure and (reply.text or reply.files):
+        return ""
+    return f"<p class=bad>{escape(reply.failure or 'Nothing came.')}</p>"
+
+
+def _given(piece: Piece, about: str) -> str:
     if isinstance(piece, str):
         return f"<p>{escape(piece)}</p>"
     assert isinstance(piece, Media)
     assert isinstance(piece.source, bytes)
-    return _media(piece.modality or "image", piece.source)
+    modality = piece.modality or "image"
+    return _media(modality, piece.source, f"{modality} that was asked about: {about}")
 
 
-def _media(modality: str, data: bytes) -> str:
+def _media(modality: str, data: bytes, label: str) -> str:
+    """A medium with words for those who do not see or hear it; one that no player could play says so."""
+    try:
+        return _player(modality, data, escape(label))
+    except _UNDECODABLE:
+        return f"<p class=bad>This {escape(modality)} cannot be decoded.</p>"
+
+
+def _player(modality: str, data: bytes, label: str) -> str:
     if modality == "image":
         with Image.open(io.BytesIO(data)) as picture:
-            return f'<img src="{_picture(picture)}" alt="" loading=lazy>'
+            return f'<img src="{_picture(picture)}" alt="{label}" loading=lazy>'
     if modality == "video":
-        return f'<video src="{_url("video/mp4", data)}" controls loop autoplay muted></video>'
+        return f'<video src="{_url("video/mp4", data)}" aria-label="{label}" controls loop muted playsinline></video>'
     samples = read_sound(data)
     sound = _url("audio/ogg", encode(Sound(samples, SAMPLE_RATE), "ogg")[0])
-    return f'<audio src="{sound}" controls></audio><img src="{_spectrogram(samples)}" alt="spectrogram" loading=lazy>'
+    return (
+        f'<audio src="{sound}" aria-label="{label}" controls></audio>'
+        f'<img src="{_spectrogram(samples)}" alt="spectrogram: {label}" loading=lazy>'
+    )
 
 
 def _picture(picture: Image.Image) -> str:

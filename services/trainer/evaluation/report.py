@@ -35,15 +35,18 @@ class Report:
         return cls(folder, gallery, spares_larger, Kept.read(folder) if folder else None)
 
     def write(self, result: Result, shown: Sequence[Shown]) -> tuple[Result, str]:
-        """The result with what stays of the earlier one, written, and what is to be said of that."""
-        whole = result.after(self.kept)
+        """The result with what stays of the earlier one, written, and what is to be said of that.
+
+        The table comes first: no picture of a gallery is worth its figures.
+        """
+        whole, said = result.after(self.kept), ""
+        if self.folder and self.spares_larger and whole.is_less_than(self.kept):
+            said = "The pack's own table is of more questions, and stays; --out keeps this one."
+        elif self.folder:
+            whole.write(self.folder)
         if self.gallery:
             write_gallery(self.gallery, f"What {whole.pack} makes", shown)
-        if self.folder and self.spares_larger and whole.is_less_than(self.kept):
-            return whole, "The pack's own table is of more questions, and stays; --out keeps this one."
-        if self.folder:
-            whole.write(self.folder)
-        return whole, ""
+        return whole, said
 
 
 def _check_writable(folder: Path, option: str) -> None:

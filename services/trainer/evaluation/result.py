@@ -15,10 +15,10 @@ from pydantic import TypeAdapter, ValidationError
 from rich.table import Table
 
 from anygpt.errors import InvalidInput
+from anygpt.whole import write_whole
 from services.trainer.evaluation.calibration import Calibration
 from services.trainer.evaluation.interval import Figure, beats_chance
 from services.trainer.evaluation.task import Metric, Unit
-from services.trainer.whole import write_whole
 
 MARKDOWN, JSON = "EVAL.md", "EVAL.json"
 HEADER = ("task", "judge", "figure", "95 % interval", "items", "target", "reached")

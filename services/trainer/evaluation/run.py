@@ -78,12 +78,12 @@ class Tally:
         self.measured += score.measured(row)
 
     def show(self, row: Row, found: Sequence[Judged]) -> None:
-        """Keep replies for the gallery."""
+        """Keep the first replies for the gallery, failures too; what was asked of nobody has nothing to show."""
         kept = PAIRS_SHOWN if row.name.startswith("pair ") else SHOWN
         self.shown += [
             Shown(row.name, question, reply, verdict(row, observed))
             for question, reply, observed in found
-            if reply.modalities
+            if question.turns
         ][:kept]
 
 
@@ -171,10 +171,11 @@ def _nothing() -> asyncio.Future[list[Judged]]:
 
 
 def verdict(row: Row, observed: Sequence[Observation | None]) -> bool | None:
-    """Whether an answer is right in all that was asked of it, where that is a matter of yes or no."""
-    if any(metric.unit != "share" for metric in row.metrics):
+    """Whether an answer is right in all that was observed of it, where that is a matter of yes or no."""
+    seen = [one for one in observed if one is not None]
+    if not seen or any(metric.unit != "share" for metric in row.metrics):
         return None
-    return all(one is None or one[0] == one[1] for one in observed)
+    return all(right == of for right, of in seen)
 
 
 def _judged(bench: Bench, row: Row, replies: Sequence[tuple[Question, Reply]]) -> list[Judged]:

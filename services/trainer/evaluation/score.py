@@ -10,12 +10,12 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from anygpt.whole import write_whole
 from services.trainer.evaluation.asking import Question
 from services.trainer.evaluation.interval import Figure, Observation, best_guess, figure
 from services.trainer.evaluation.judgement import Reply
 from services.trainer.evaluation.result import Measured
 from services.trainer.evaluation.task import Row
-from services.trainer.whole import write_whole
 
 Judged = tuple[Question, Reply, Sequence[Observation | None]]
 SOURCES = ("evaluation", "data", "mosit")

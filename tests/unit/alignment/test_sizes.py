@@ -10,7 +10,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from anygpt.pack import open_pack
 from anygpt_models.lora import LanguageAdapter, LoRA, LowRank
+from anygpt_models.part import WEIGHTS
 from anygpt_models.projection import InputProjection, OutputProjection
+from services.trainer.alignment_setup import input_projection, output_projection
 
 PUBLISHED_INPUT_PROJECTION = 28_000_000
 PUBLISHED_FROZEN = 12_275_000_000
@@ -34,6 +36,17 @@ def tiny_llama() -> LlamaForCausalLM:
 def embeddings(model: LlamaForCausalLM) -> Tensor:
     """Its table of input embeddings."""
     return cast(Tensor, model.get_input_embeddings().weight).detach()
+
+
+def test_a_part_that_a_kill_left_half_written_is_begun_anew(tmp_path: Path) -> None:
+    input_projection("image", tmp_path, 16).save_pretrained(tmp_path / "image_input_projection")
+    output_projection("image", tmp_path, 16).save_pretrained(tmp_path / "image_output_projection")
+    for projection in (input_projection, output_projection):
+        kept, again = (projection("image", tmp_path, 16) for _ in range(2))
+        assert all(map(torch.equal, kept.parameters(), again.parameters()))
+        (tmp_path / f"image_{projection.__name__}" / WEIGHTS).unlink()
+        new = projection("image", tmp_path, 16)
+        assert not all(map(torch.equal, kept.parameters(), new.parameters()))
 
 
 @pytest.mark.parametrize(

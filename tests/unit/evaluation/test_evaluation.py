@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from anygpt import client
 from anygpt.errors import InvalidInput, Unavailable
 from anygpt.pack import Pack, open_pack
 from anygpt.topology import MODALITIES
@@ -34,7 +35,7 @@ from services.trainer.evaluation.judgement import Judges, Reply, truth
 from services.trainer.evaluation.material import Material
 from services.trainer.evaluation.report import Report
 from services.trainer.evaluation.result import Beside, Kept, Measured, Result, cells
-from services.trainer.evaluation.run import SPANS, Asker, Shown, Tally
+from services.trainer.evaluation.run import SPANS, Asker, Shown, Tally, verdict
 from services.trainer.evaluation.score import Score, Scores
 from services.trainer.evaluation.task import Bench, Metric, Row
 
@@ -326,9 +327,67 @@ def test_the_gallery_is_one_page_with_its_media_inside(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "count"), [("text -> image", 4), ("pair text -> image", 1)])
-def test_a_gallery_shows_the_first_replies_of_a_row_that_made_something(name: str, count: int) -> None:
+def test_a_gallery_shows_the_first_replies_of_a_row_whatever_came_of_them(name: str, count: int) -> None:
     row = next(row for row in table.rows() if row.name == name)
     question, tally = Question((Turn(("Draw a cat.",)),), None), Tally()
-    made = [(question, Reply(str(place), ("image",), {}), [(1.0, 1.0)]) for place in range(8)]
-    tally.show(row, [(question, Reply("", (), {}), [None]), *made])
-    assert [shown.reply.text for shown in tally.shown] == ["0", "1", "2", "3"][:count]
+    replies = [Reply(failure="MEMORY: none"), Reply(), Reply("Here.", ("image",)), Reply("No.")]
+    nobodys = (Question((), None), Reply(), [(1.0, 1.0)])
+    tally.show(row, [nobodys, *[(question, reply, [(0.0, 1.0)]) for reply in [*replies, *replies]]])
+    assert [shown.reply for shown in tally.shown] == replies[:count]
+
+
+def test_a_tick_needs_something_that_was_observed() -> None:
+    row = next(row for row in table.rows() if row.name == "scene -> text")
+    observed = ([None] * 3, [(1.0, 1.0), None, None], [(2.0, 2.0), (1.0, 2.0), None])
+    assert [verdict(row, one) for one in observed] == [None, True, False]
+
+
+def test_the_gallery_shows_failures_with_their_reason_and_what_cannot_be_decoded(tmp_path: Path) -> None:
+    question = Question((Turn(("Draw it.",)),), None)
+    replies = [
+        Reply(failure="MEMORY: <none>"),
+        Reply(),
+        Reply("Here.", ("image", "audio"), {"image": b"no picture", "audio": b"no sound"}),
+    ]
+    shown = [Shown("text -> image", question, reply) for reply in replies]
+    write_gallery(tmp_path / "g.html", "Gallery", shown)
+    page = (tmp_path / "g.html").read_text()
+    for words in ("MEMORY: &lt;none&gt;", "Nothing came.", "This image cannot be", "This audio cannot be"):
+        assert page.count(words) == 1
+
+
+def test_who_does_not_see_or_hear_the_gallery_is_told_what_it_shows(tmp_path: Path) -> None:
+    frames, silence = torch.zeros(6, 3, 64, 64), sound_file(np.zeros(16_000, np.float32))
+    question = Question((Turn((client.speech(silence),)),), None, 'film "<it>"')
+    reply = Reply("", ("video",), {"video": clip_file(frames, 8.0)})
+    shown = [Shown("a", question, reply, is_right) for is_right in (True, False)]
+    write_gallery(tmp_path / "g.html", "Gallery", shown)
+    page = (tmp_path / "g.html").read_text()
+    for words in (
+        "<p class=about>film &quot;&lt;it&gt;&quot;</p>",
+        'aria-label="speech that was asked about: film &quot;&lt;it&gt;&quot;"',
+        'alt="spectrogram: speech that was asked about: film &quot;&lt;it&gt;&quot;"',
+        'aria-label="video in answer to: film &quot;&lt;it&gt;&quot;" controls loop muted playsinline>',
+        "aria-label=right>&#10003;",
+        "aria-label=wrong>&#10007;",
+    ):
+        assert words in page
+    assert "autoplay" not in page
+    assert "prefers-reduced-motion" in page
+
+
+def test_the_words_of_a_question_are_shown_once(tmp_path: Path) -> None:
+    question = Question((Turn(("Draw a cat.",)),), None, "Draw a cat.")
+    reply = Reply("", ("image",), {"image": picture_file(torch.zeros(3, 16, 16))})
+    write_gallery(tmp_path / "g.html", "Gallery", [Shown("a", question, reply)])
+    page = (tmp_path / "g.html").read_text()
+    assert page.count(">Draw a cat.<") == 1
+    assert 'alt="image in answer to: Draw a cat."' in page
+
+
+def test_the_table_does_not_wait_for_the_gallery(tmp_path: Path) -> None:
+    report = Report.open(tmp_path, tmp_path / "g.html", spares_larger=False)
+    (tmp_path / "g.html").mkdir()
+    with pytest.raises(OSError, match=r"g\.html"):
+        report.write(result([Measured(Metric("a", "pixels", 0.8), figure([(1.0, 1.0)]))]), [])
+    assert (tmp_path / "EVAL.md").is_file()

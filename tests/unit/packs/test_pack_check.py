@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -16,15 +17,18 @@ from typer.testing import CliRunner
 
 from anygpt.errors import Precondition
 from anygpt.pack import MANIFEST, file_digest, open_pack, packs_folder, read_pack
+from anygpt_models.eight_bits import SCALE
 from anygpt_models.part import CONFIG, WEIGHTS
+from services.trainer.pack import EVALUATION, REPORTS
 from services.trainer.pack_check import Defect, check
 from services.trainer.pack_commands import pack
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The mini pack, where a test may break it."""
-    return Path(shutil.copytree(packs_folder() / "mini", tmp_path / "copy"))
+    """The mini pack without what was measured of it, where a test may break it."""
+    left_out = shutil.ignore_patterns(*REPORTS)
+    return Path(shutil.copytree(packs_folder() / "mini", tmp_path / "copy", ignore=left_out))
 
 
 def defects(folder: Path) -> list[Defect]:
@@ -223,6 +227,9 @@ TOKENIZER, UNITS = "tokenizer/tokenizer.json", "speech_units/units.json"
         (TOKENIZER, b"{}", "vocabulary", "tokenizer.json names no ids"),
         (TOKENIZER, b'{"model": {"vocab": {}}}', "vocabulary", "tokenizer.json names no ids"),
         (TOKENIZER, b'{"model": {"vocab": {"a": "b"}}}', "vocabulary", "tokenizer.json names no ids"),
+        (TOKENIZER, b'{"model": {"vocab": {"a": 1}}}', "vocabulary", "tokenizer.json names no ids"),
+        (TOKENIZER, b'{"model": {"vocab": {"a": 1}}, "added_tokens": [{"id": 49152}]}', "vocabulary",
+         "the tokenizer has id 49152, the vocabulary 49152 rows of text"),
         (UNITS, b"[]", "vocabulary", "speech_units/units.json is malformed: it is no JSON object"),
         (UNITS, b'{"pieces": 5}', "vocabulary", "units.json has no list of pieces"),
         ("vocoder/config.json", b"{", "shapes", "vocoder/config.json is malformed: Expecting property name"),
@@ -248,6 +255,57 @@ def test_settings_that_no_part_can_have_are_one_defect(copy: Path, settings: Map
     listed(copy, f"llm_adapter/{CONFIG}")
     message = f"llm_adapter/{CONFIG} is not of LanguageAdapter"
     assert defects(copy) == [Defect("shapes", "llm_adapter", message)]
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+@pytest.mark.parametrize("is_scale", [False, True])
+def test_weights_that_are_no_numbers_are_named(copy: Path, number: float, is_scale: bool) -> None:
+    path = copy / "vocoder" / WEIGHTS
+    tensors = load_file(path)
+    name = next(
+        key for key in tensors if tensors[key].is_floating_point() and key.endswith(SCALE) == is_scale
+    )
+    tensors[name].view(-1)[0] = number
+    save_file(tensors, path)
+    listed(copy, f"vocoder/{WEIGHTS}")
+    message = f"{name} has what is no number, or is beyond all of them"
+    assert defects(copy) == [Defect("shapes", f"vocoder/{WEIGHTS}", message)]
+
+
+def test_weights_without_settings_are_named(copy: Path) -> None:
+    (copy / "vocoder" / CONFIG).unlink()
+    manifest = json.loads((copy / MANIFEST).read_text())
+    del manifest["files"][f"vocoder/{CONFIG}"]
+    (copy / MANIFEST).write_text(json.dumps(manifest))
+    assert Defect("shapes", "vocoder", "there are weights, and no config.json") in defects(copy)
+
+
+def test_a_voice_that_nothing_speaks_with_is_named(copy: Path) -> None:
+    changed(copy, voices=["hibari", "nobody"])
+    assert defects(copy) == [Defect("shapes", "speech_synthesiser", "there is no voice 'nobody'")]
+
+
+@pytest.mark.parametrize(
+    ("part", "facts", "message"),
+    [
+        ("scheduler", {"trained": True}, "there are no parameters, the manifest says that they were trained"),
+        ("scheduler", {"parameters": 5}, "there are 0 parameters, the manifest says 5"),
+    ],
+)
+def test_figures_of_a_part_that_are_forged_are_named(
+    copy: Path, part: str, facts: Mapping[str, object], message: str
+) -> None:
+    parts = json.loads((copy / MANIFEST).read_text())["parts"]
+    parts[part].update(facts)
+    changed(copy, parts=parts)
+    assert defects(copy) == [Defect("figures", part, message)]
+
+
+def test_what_was_measured_of_another_pack_is_named(copy: Path) -> None:
+    (copy / EVALUATION).write_text(json.dumps({"sha256": file_digest(copy / MANIFEST)}))
+    assert defects(copy) == []
+    (copy / EVALUATION).write_text(json.dumps({"sha256": "ab" * 32}))
+    assert defects(copy) == [Defect("figures", EVALUATION, "its figures are of another manifest.json")]
 
 
 @pytest.mark.parametrize("command", ["check", "show"])
@@ -309,5 +367,5 @@ def test_a_pack_is_shown_with_its_vocabulary_its_modalities_and_its_licences() -
 @pytest.mark.slow
 def test_mini_goes_round_in_every_modality() -> None:
     result = CliRunner().invoke(pack, ["check", "mini"])
-    assert result.output.count("holds") == 10, result.output
+    assert result.output.count("holds") == 11, result.output
     assert result.exit_code == 0

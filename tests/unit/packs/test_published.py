@@ -23,6 +23,7 @@ from services.gateway.prompt import PromptWriter
 from services.llm.answer import Answer
 from services.llm.grammar import read_rules
 from services.llm.tokeniser import Tokeniser
+from services.trainer import pack_build
 from services.trainer.pack_build import build
 from services.trainer.pack_check import check
 from services.trainer.pack_recipe import PackRecipe
@@ -360,6 +361,25 @@ def test_a_pack_is_built_where_nothing_is(anygpt: tuple[Path, PackRecipe], tmp_p
     with pytest.raises(Precondition, match="is not empty"):
         build(anygpt[1], anygpt[0], tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["old.pt"]
+
+
+def test_a_pack_whose_build_was_killed_is_not_there_and_is_built_the_next_time(
+    anygpt: tuple[Path, PackRecipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(pack_build, "write_manifest", killed)
+        with pytest.raises(KeyboardInterrupt):
+            build(anygpt[1], anygpt[0], out)
+    assert not out.exists()
+    (tmp_path / "out.unfinished" / "part of another recipe").mkdir()
+    out.mkdir()
+    manifest = build(anygpt[1], anygpt[0], out)
+    assert {path.name for path in out.iterdir()} == {*manifest.parts, "manifest.json"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_part_may_have_a_manifest_of_its_own(anygpt: tuple[Path, PackRecipe], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Files and folders that are there whole, or not at all."""
+"""Files that are there whole, or not at all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
     A kill leaves the last `path` as it was, and a file with the ending UNFINISHED beside it.
     """
-    unfinished = path.with_suffix(UNFINISHED)
+    unfinished = path.with_name(f"{path.name}{UNFINISHED}")
     try:
         yield unfinished
         unfinished.replace(path)
