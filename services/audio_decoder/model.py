@@ -41,4 +41,6 @@ def _opened(pack: Pack, device: torch.device) -> tuple[Pipeline, CodeSpace]:
 def _own(pack: Pack, device: torch.device) -> tuple[AudioPipeline, CodeSpace]:
     pipeline = AudioPipeline.assemble(pack.folder).to(device)
     denoiser = pipeline.audio_denoiser
-    return pipeline, CodeSpace(denoiser.quantiser.size, denoiser.setting("length"), PER_STEP)
+    return pipeline, CodeSpace(
+        denoiser.quantiser.size, denoiser.setting("length"), PER_STEP, least=2 * PER_STEP
+    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anygpt.main import Runtime
+from anygpt.stage import Call
 from anygpt.topology import SPEECH
 from anygpt_models.input import Hearing, Source
 from anygpt_models.serving.batching import Batching
@@ -35,8 +37,12 @@ class SpeechEncoder(EncoderStage):
         return self.reader.waveform(source, Hearing(SAMPLE_RATE, cut_s=self.entry.max_duration_s))
 
     def encode(self, items: list[NDArray[Any]]) -> list[NDArray[Any]]:
-        """See EncoderStage."""
-        return [self._hearing(item) for item in items]
+        """Likelihoods, of which `read` makes codes."""
+        return [self._hearing.hear(item) for item in items]
+
+    async def read(self, output: NDArray[Any], call: Call) -> NDArray[Any]:
+        """The search for words, which noise makes long: others must not wait for it on the lane."""
+        return await asyncio.to_thread(self._hearing.read, output, call.check)
 
     def blank(self) -> NDArray[np.float32]:
         """Half a second of silence."""

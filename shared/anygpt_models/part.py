@@ -20,6 +20,7 @@ from torch import nn
 
 from anygpt.errors import Precondition
 from anygpt.pack import read_object
+from anygpt.whole import write_whole, written_whole
 from anygpt_models.eight_bits import unpacked
 
 CONFIG = "config.json"
@@ -63,27 +64,44 @@ class Part(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, torch_dtype: torch.dtype | None = torch.float32, **_options: Any
+        cls,
+        folder: str | Path,
+        torch_dtype: torch.dtype | None = torch.float32,
+        *,
+        subfolder: str | None = None,
+        variant: str | None = None,
+        **_options: Any,
     ) -> Self:
         """A part as it was kept, its weights packed into 8 bits or not, ready for inference.
 
-        Raises Precondition when the settings or the weights are not of this class.
+        Raises Precondition when the settings or the weights are not of this class, ValueError for a variant.
         """
+        folder = _place(folder, subfolder, variant)
         part = cls.from_config(folder)
         try:
-            part.load_state_dict(unpacked(Path(folder) / WEIGHTS))
+            part.load_state_dict(unpacked(folder / WEIGHTS))
         except RuntimeError as error:
             raise _mismatch(cls, folder, WEIGHTS) from error
         nn.Module.to(part, torch_dtype or torch.float32)
         return part.eval()
 
-    def save_pretrained(self, folder: str | Path, **_options: Any) -> None:
-        """Write `config.json` and the weights as they are into a folder, made where it is not there."""
-        folder = Path(folder)
+    def save_pretrained(
+        self, folder: str | Path, *, subfolder: str | None = None, variant: str | None = None, **_options: Any
+    ) -> None:
+        """Write the weights as they are, then `config.json`, into a folder, made where it is not there.
+
+        Each is written whole, and neither takes its place before both are; a kill between them leaves no settings
+        that are of other weights. Raises ValueError for a variant.
+        """
+        folder = _place(folder, subfolder, variant)
         folder.mkdir(parents=True, exist_ok=True)
-        write_config(folder, {CLASS: type(self).__name__, **self.config})
-        weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+        config, text = folder / CONFIG, _written({CLASS: type(self).__name__, **self.config})
+        with written_whole(config) as new_config, written_whole(folder / WEIGHTS) as new_weights:
+            new_config.write_text(text, encoding="utf-8")
+            weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
+            save_file(weights, new_weights, metadata={"format": "pt"})
+            if config.is_file() and config.read_bytes() != text.encode():
+                config.unlink()
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -109,6 +127,11 @@ def configured(init: Init) -> Init:
     return cast(Init, keeping)
 
 
+def is_kept(folder: Path) -> bool:
+    """Whether a folder has a part that was written to its end: weights, and after them settings."""
+    return (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file()
+
+
 def read_config(folder: str | Path) -> dict[str, Any]:
     """What `config.json` of a part says; empty where there is none. Raises Precondition when it is no object."""
     path = Path(folder) / CONFIG
@@ -117,7 +140,18 @@ def read_config(folder: str | Path) -> dict[str, Any]:
 
 def write_config(folder: Path, facts: Mapping[str, Any]) -> None:
     """What `read_config` reads."""
-    (folder / CONFIG).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_whole(folder / CONFIG, _written(facts))
+
+
+def _written(facts: Mapping[str, Any]) -> str:
+    return json.dumps(facts, indent=2, sort_keys=True) + "\n"
+
+
+def _place(folder: str | Path, subfolder: str | None, variant: str | None) -> Path:
+    """The folder of a part, as diffusers names it."""
+    if variant is not None:
+        raise ValueError(f"a part has no variants, {variant!r} was asked for")
+    return Path(folder) / (subfolder or "")
 
 
 def _mismatch(kind: type[Part], folder: str | Path, file: str) -> Precondition:

@@ -6,8 +6,9 @@ Hannun et al. 2014, arXiv 1408.2873. Words outside the lexicon stay possible, at
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from heapq import nlargest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +27,8 @@ FUSED = -1.0
 """Log probability that a word begins without a gap before it."""
 _FAINT = -7.0
 """Phonemes less likely than this at a step are not tried."""
+MOST = 10
+"""Phonemes that are tried at a step: in noise nearly all would be."""
 _NEVER = -math.inf
 
 
@@ -71,17 +74,20 @@ class Transcriber:
 
     def transcribe(self, waveform: Tensor | NDArray[np.float32]) -> str:
         """Waveform [S] at 16 kHz -> words."""
-        return read(
-            self.recogniser.listen(torch.as_tensor(waveform)),
-            self.recogniser.setting("phonemes"),
-            self.language,
-        )
+        return self.read(self.recogniser.listen(torch.as_tensor(waveform)))
+
+    def read(self, heard: Likelihoods, check: Callable[[], None] = lambda: None) -> str:
+        """What was heard -> words; `check` is called time and again, and may raise."""
+        return read(heard, self.recogniser.setting("phonemes"), self.language, check)
 
 
-def read(heard: Likelihoods, phonemes: str, language: SpeechLanguage) -> str:
+def read(
+    heard: Likelihoods, phonemes: str, language: SpeechLanguage, check: Callable[[], None] = lambda: None
+) -> str:
     """The likeliest words of one utterance, its likelihoods [N, ...] in the order of `phonemes`."""
     search = _Search(phonemes, language, heard.letters.argmax(dim=-1).tolist() if len(heard.letters) else [])
     for row in heard.phonemes.tolist():
+        check()
         search.hear(row)
     return search.best()
 
@@ -92,11 +98,13 @@ class _Search:
     def __init__(self, phonemes: str, language: SpeechLanguage, letters: list[int]) -> None:
         self._phonemes, self._language, self._letters = phonemes, language, letters
         self._step = 0
+        self._hopes: dict[str, float] = {}
         self._beam = {_Key("", "", ""): _Path(0.0, 0, blank=0.0)}
 
     def hear(self, row: list[float]) -> None:
         """Take one more step: log probabilities of the blank and of each phoneme."""
-        likely = [place for place, value in enumerate(row) if place and value > _FAINT]
+        audible = (place for place, value in enumerate(row) if place and value > _FAINT)
+        likely = nlargest(MOST, audible, key=row.__getitem__)
         grown: dict[_Key, _Path] = {}
         for key, path in self._beam.items():
             _add(grown, key, path.language, path.since, blank=path.heard + row[0])
@@ -135,8 +143,13 @@ class _Search:
 
     def _gain(self, before: str, sounds: str) -> float:
         """What one more sound adds to the hope for a word."""
-        hope = self._language.hope
-        return WEIGHT * (hope(sounds) - (hope(before) if before else 0.0))
+        return WEIGHT * (self._hope(sounds) - (self._hope(before) if before else 0.0))
+
+    def _hope(self, sounds: str) -> float:
+        known = self._hopes.get(sounds)
+        if known is None:
+            known = self._hopes[sounds] = self._language.hope(sounds)
+        return known
 
     def _ends(self, key: _Key, path: _Path) -> Iterator[tuple[_Key, float]]:
         """Words that the last sounds may be, and what each adds to the hope that the sounds have had."""
@@ -144,7 +157,7 @@ class _Search:
             yield key, 0.0
             return
         words = self._language.words_of(key.sounds)
-        hope = self._language.hope(key.sounds)
+        hope = self._hope(key.sounds)
         for word in words:
             yield _ended(key, word), WEIGHT * (self._language.likelihood(key.last, word) - hope)
         if not words:

@@ -18,6 +18,8 @@ from anygpt.v1 import anygpt_service_pb2, stages_pb2, types_pb2
 from tests.flow.media import HANG_WIDTH, REFUSE_WIDTH
 
 Output = stages_pb2.GenerateTokensResponse
+MADE_AUDIO = b"audio "
+"""How audio begins that a plain decoder made: the plain encoder hears nothing in it."""
 
 
 class PlainEncoder(Stage[stages_pb2.EncodeRequest, stages_pb2.EncodeResponse]):
@@ -39,6 +41,8 @@ class PlainEncoder(Stage[stages_pb2.EncodeRequest, stages_pb2.EncodeResponse]):
         digest = hashlib.sha256(data).digest()
         if request.media.width == REFUSE_WIDTH:
             raise InvalidInput("as asked", reason="REFUSED", field="media")
+        if data.startswith(MADE_AUDIO):
+            raise InvalidInput("nothing is heard", reason="MEDIA_BLANK", field="media")
         while request.media.width == HANG_WIDTH:
             call.check()
             await asyncio.sleep(0.01)

@@ -7,9 +7,9 @@ import urllib.request
 
 import pytest
 
-from anygpt.client import AsyncClient, Media, Options, audio
+from anygpt.client import AsyncClient, Media, Options, audio, speech
 from anygpt.errors import AnyGPTError, DataLoss, InvalidInput, Unserved
-from anygpt.topology import AUDIO, IMAGE
+from anygpt.topology import AUDIO, IMAGE, SPEECH, VIDEO
 from tests.flow.media import film, picture, sound
 
 
@@ -82,3 +82,34 @@ def _put(url: str, data: bytes) -> None:
 def _get(url: str) -> bytes:
     with urllib.request.urlopen(url) as response:
         return bytes(response.read())
+
+
+async def test_one_file_is_read_as_each_modality_that_it_is_given_as(client: AsyncClient) -> None:
+    asked = Options(want=["text"])
+    alone = await client.answer(speech(sound()), "digest", options=asked)
+    both = await client.answer(speech(sound()), audio(sound()), "digest", options=asked)
+    other = await client.answer(audio(sound()), speech(sound()), "digest", options=asked)
+    twice = await client.answer(speech(sound()), speech(sound()), "digest", options=asked)
+    assert len({answer.text for answer in (alone, both, other, twice)}) == 4
+
+
+async def test_what_was_given_as_speech_can_be_given_as_the_film_that_it_is(client: AsyncClient) -> None:
+    reference = await client.upload(Media(film()))
+    for modality in (VIDEO, SPEECH, VIDEO, AUDIO):
+        reference.modality = modality
+        assert (await client.answer(reference, "recall", options=Options(want=["text"]))).text
+    reference.modality = IMAGE
+    with pytest.raises(InvalidInput) as caught:
+        await client.answer(reference, "recall")
+    assert caught.value.reason == "MODALITY_MISMATCH"
+
+
+async def test_a_conversation_goes_on_after_an_answer_in_which_nothing_is_heard(client: AsyncClient) -> None:
+    conversation = await client.new_conversation()
+    options = Options(conversation_id=conversation)
+    made = (await client.answer("audio", options=options)).media("audio")[0]
+    assert "recall" in (await client.answer("recall", options=options)).text
+    with pytest.raises(InvalidInput) as caught:
+        await client.answer(made, "recall", options=options)
+    assert (caught.value.reason, caught.value.field) == ("MEDIA_BLANK", "parts[0].media")
+    assert "recall" in (await client.answer("recall", options=options)).text

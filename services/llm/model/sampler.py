@@ -11,6 +11,8 @@ from services.llm.step import Choice, Draw
 
 HEAD = 256
 """Candidates that are looked at first: a nucleus that fits in them needs no sort of the whole vocabulary."""
+COLDEST = 1e-6
+"""Below it the likeliest is drawn: an accelerator multiplies by the inverse, which can be too large for a float32."""
 
 
 class Sampler:
@@ -27,7 +29,7 @@ class Sampler:
         best = _best(scores)
         if not math.isfinite(scores[best]):
             return None
-        if draw.temperature == 0 or draw.top_k == 1:
+        if draw.temperature < COLDEST or draw.top_k == 1:
             return int(ids[best])
         # Below zero before it is divided: a tiny temperature then gives minus infinity, never NaN.
         weights, order = _nucleus((scores - scores[best]) / draw.temperature, draw)

@@ -99,11 +99,19 @@ def _pieces(
 
     They come in one plane: PyAV looks for the planes of eight channels and more beyond the end of their list.
     """
-    resampler = AudioResampler(format="flt", rate=hearing.sample_rate)
-    for frame in itertools.chain(_frames(container, stream), [None]):
-        for part in resampler.resample(frame):
-            channels = part.to_ndarray().astype(np.float32, copy=False).reshape(part.samples, -1)
-            yield channels[:, 0] if hearing.channel == "first" else channels.mean(axis=1, dtype=np.float32)
+    for _, alike in itertools.groupby(_frames(container, stream), _form):
+        # Joined files can go on in other channels or at another rate, which one resampler does not follow.
+        resampler = AudioResampler(format="flt", rate=hearing.sample_rate)
+        for frame in itertools.chain(alike, [None]):
+            for part in resampler.resample(frame):
+                channels = part.to_ndarray().astype(np.float32, copy=False).reshape(part.samples, -1)
+                yield (
+                    channels[:, 0] if hearing.channel == "first" else channels.mean(axis=1, dtype=np.float32)
+                )
+
+
+def _form(frame: AudioFrame) -> tuple[str, str, int]:
+    return frame.format.name, frame.layout.name, frame.sample_rate
 
 
 def _frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:

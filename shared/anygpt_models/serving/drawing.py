@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self, TypeAlias
 import torch
 from torch import Tensor
 
+from anygpt.errors import InvalidInput
 from anygpt.pack import Pack
 from anygpt.topology import MODALITY_NAMES, Modality
 from anygpt_models.projection import OutputProjection
@@ -83,4 +84,6 @@ class Drawer:
     def _projected(self, signals: Tensor) -> Tensor:
         assert self._projection is not None
         condition: Tensor = self._projection(signals)
+        if not condition.isfinite().all():
+            raise InvalidInput("the signals are too large to draw from", field="signals.tensor.data")
         return condition

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anygpt.errors import InvalidInput, Unserved
+from anygpt.errors import BLANK, InvalidInput, Unserved
 from anygpt.main import Runtime
 from anygpt.pack import InputEntry
 from anygpt.stage import Call, Stage
@@ -55,6 +55,10 @@ class EncoderStage(Stage[stages_pb2.EncodeRequest, stages_pb2.EncodeResponse]):
     def encode(self, items: list[NDArray[Any]]) -> Sequence[NDArray[Any]]:
         """Adapted media of equal shapes -> for each codes int [n] or features float [n, width]; on the lane."""
 
+    async def read(self, output: NDArray[Any], call: Call) -> NDArray[Any]:
+        """What became of one medium on the lane -> codes or features, where more is to be done off it."""
+        return output
+
     @abstractmethod
     def blank(self) -> NDArray[Any]:
         """Adapted media with nothing in them, for the warm-up."""
@@ -83,13 +87,16 @@ class EncoderStage(Stage[stages_pb2.EncodeRequest, stages_pb2.EncodeResponse]):
         adapted, adapting_s = await self._runtime.sandbox.aside(partial(self._adapted, fetched))
         call.check()
         try:
-            output, encoding_s = await self._batcher.run(adapted, call)
+            encoded, encoding_s = await self._batcher.run(adapted, call)
         except asyncio.CancelledError:
             call.check()
             raise
+        began = time.perf_counter()
+        output = await self.read(encoded, call)
+        encoding_s += time.perf_counter() - began
         if not output.size:
             name, field = MODALITY_NAMES[self.modality], request.WhichOneof("source")
-            raise InvalidInput(f"no {name} was found in the media", reason="MEDIA_BLANK", field=field or "")
+            raise InvalidInput(f"no {name} was found in the media", reason=BLANK, field=field or "")
         return self._response(output, adapting_s + encoding_s)
 
     def _adapted(self, fetched: Fetched) -> tuple[NDArray[Any], float]:

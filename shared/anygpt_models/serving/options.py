@@ -15,7 +15,9 @@ from anygpt_models.output.picture_steps import Resize
 from anygpt_models.output.rates import FASTEST_GIF, RATES
 
 LARGEST_FRAME: Final = (1920, 1920 * 1088)
-"""Longest side and most pixels of a frame of video: all frames of a clip are in memory at once."""
+"""Longest side and most pixels of a frame of video."""
+LARGEST_CLIP: Final = 160_000_000
+"""Most pixels of all frames of a clip, which are in memory at once, some times over: half a gigabyte each."""
 _SEEN: Final = frozenset({IMAGE, VIDEO})
 _HEARD: Final = frozenset({SPEECH, AUDIO})
 _TIMED: Final = frozenset({VIDEO, AUDIO})
@@ -128,10 +130,17 @@ def _check_form(options: types_pb2.OutputOptions, form: str, field: str) -> None
 
 
 def _check_frame(options: types_pb2.OutputOptions, entry: OutputEntry, field: str) -> None:
-    """Refuse frames too large to hold, also where one side follows from the other."""
-    if not (options.width or options.height):
+    """Refuse frames too large to hold, one or all of them, also where one side follows from the other."""
+    own = entry.width or 1, entry.height or 1
+    is_sized = options.width or options.height
+    width, height = Resize(options.width, options.height).size(*own) if is_sized else own
+    frames = (options.duration_s or entry.duration_s) * (options.frame_rate or entry.frame_rate or 1)
+    if width * height * frames > LARGEST_CLIP:
+        raise TooLarge(
+            f"a clip has at most {LARGEST_CLIP} pixels in all its frames", field=f"{field}.frame_rate"
+        )
+    if not is_sized:
         return
-    width, height = Resize(options.width, options.height).size(entry.width or 1, entry.height or 1)
     side, pixels = LARGEST_FRAME
     if max(width, height) > side or width * height > pixels:
         name = "width" if options.width >= options.height else "height"

@@ -115,11 +115,12 @@ async def open_span(requests: AsyncIterator[Request], modality: Modality, pack: 
 
 @dataclass(frozen=True, slots=True)
 class CodeSpace:
-    """The codes that a codec takes: each below `size`; exactly `length`, or up to it in whole steps of `step`."""
+    """The codes that a codec takes: each below `size`; exactly `length`, or `least` to so many in whole steps."""
 
     size: int
     length: int = 0
     step: int = 0
+    least: int = 1
 
     def whole(self, codes: tuple[int, ...]) -> tuple[int, ...]:
         """The codes, without a last step that is not whole. Raises InvalidInput for others."""
@@ -128,6 +129,9 @@ class CodeSpace:
                 "a code lies outside its codebook", reason="CODE_OUT_OF_RANGE", field="codes.ids"
             )
         kept = codes[: len(codes) - len(codes) % self.step] if self.step else codes
-        if self.length and not (len(kept) == self.length or (self.step and 0 < len(kept) <= self.length)):
-            raise InvalidInput(f"a span has {self.length} codes", reason="SHAPE", field="codes.ids")
+        if self.length and not (
+            len(kept) == self.length or (self.step and self.least <= len(kept) <= self.length)
+        ):
+            count = f"{self.least} to {self.length}" if self.step else self.length
+            raise InvalidInput(f"a span has {count} codes", reason="SHAPE", field="codes.ids")
         return kept

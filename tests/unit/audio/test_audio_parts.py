@@ -29,9 +29,10 @@ def pipe() -> AudioPipeline:
 
 @pytest.fixture(scope="module")
 def made(pipe: AudioPipeline) -> AudioOutput:
-    return pipe(
+    drawn: AudioOutput = pipe(
         caption=list(ASKED), generator=[torch.Generator().manual_seed(row) for row in range(len(ASKED))]
     )
+    return drawn
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -144,6 +146,28 @@ async def test_speech_becomes_codes_and_a_film_s_sound_is_heard(runtime: Runtime
     assert response.WhichOneof("output") == "codes"
     assert response.codes.modality == SPEECH
     assert all(code < 1024 for code in response.codes.ids)
+
+
+async def test_a_search_for_words_leaves_the_lane_to_others_and_ends_with_its_call(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, searching = await opened(runtime, SPEECH), threading.Event()
+    assert isinstance(stage, speech.SpeechEncoder)
+
+    def searched(heard: Any, check: Callable[[], None]) -> Any:
+        while True:
+            searching.set()
+            check()
+            time.sleep(0.01)
+
+    monkeypatch.setattr(stage._hearing, "read", searched)
+    call = new_call()
+    search = asyncio.create_task(encoded(stage, inline(example(SPEECH), SPEECH), call))
+    await asyncio.to_thread(searching.wait, 20.0)
+    assert await asyncio.wait_for(runtime.lane.run(lambda: "free"), 20.0) == "free"
+    call.cancel()
+    with pytest.raises(RequestCancelled):
+        await search
 
 
 @pytest.mark.parametrize("modality", [VIDEO, AUDIO])

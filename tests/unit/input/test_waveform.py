@@ -54,6 +54,18 @@ def test_any_number_of_channels_is_mixed(count: int) -> None:
     assert np.abs(first - channels[0]).max() < 0.01
 
 
+@pytest.mark.parametrize(("channels", "rate"), [(2, 16_000), (1, 44_100)])
+def test_a_sound_that_goes_on_in_other_channels_or_at_another_rate_is_heard_whole(
+    channels: int, rate: int
+) -> None:
+    first = sound(tone(1.0)[None], 16_000, "mp3", "libmp3lame")
+    second = sound(np.stack([tone(1.0, rate)] * channels), rate, "mp3", "libmp3lame")
+    samples = open_waveform(Source(first + second))
+    assert abs(samples.size - 32_000) < 4_000
+    for half in (samples[4000:12000], samples[-12000:-4000]):
+        assert abs(pitch(half) - 440) < 3
+
+
 def test_only_what_is_needed_is_decoded() -> None:
     data = sound(tone(20.0)[None], 16_000, "flac", "flac")
     assert open_waveform(Source(data), Hearing(cut_s=1.5)).size == 24_000

@@ -114,6 +114,15 @@ def test_numbers_that_are_not_finite_draw_nothing(bad: float) -> None:
     assert SAMPLER.draw(logits, replace(PLAIN, choice=Choice((range(8, 20),)))) is not None
 
 
+@pytest.mark.parametrize("temperature", [1e-45, 1e-40, 1e-7])
+def test_a_temperature_without_an_inverse_draws_the_likeliest(temperature: float) -> None:
+    logits = some_logits(1, 1.0)
+    for draw in (PLAIN, replace(PLAIN, top_p=0.8), replace(PLAIN, top_k=5)):
+        assert SAMPLER.draw(logits, replace(draw, temperature=temperature)) == SAMPLER.draw(
+            logits, replace(draw, temperature=0.0)
+        )
+
+
 def test_randomness_is_spread_evenly_over_seeds_and_positions() -> None:
     for numbers in ([uniform(seed, 0) for seed in range(2000)], [uniform(0, place) for place in range(2000)]):
         assert min(numbers) >= 0

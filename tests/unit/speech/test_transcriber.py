@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import pytest
 import torch
 
 from anygpt_models.speech_language import SpeechLanguage, count_language
@@ -84,3 +85,18 @@ def test_a_saved_language_reads_the_same(tmp_path: Path) -> None:
     again = SpeechLanguage.from_pretrained(tmp_path)
     assert (again.words, again.pairs, again.lexicon) == (LANGUAGE.words, LANGUAGE.pairs, LANGUAGE.lexicon)
     assert math.isclose(again.likelihood("draw", "a"), LANGUAGE.likelihood("draw", "a"))
+
+
+def test_a_search_can_be_stopped_at_any_step() -> None:
+    steps = 0
+
+    def stop() -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 5:
+            raise TimeoutError
+
+    sounds = rows(apart("ple sad piano muzik"), PHONEMES)
+    with pytest.raises(TimeoutError):
+        read(Likelihoods(sounds, rows([SILENCE] * len(sounds), ALPHABET)), PHONEMES, LANGUAGE, stop)
+    assert steps == 5
