@@ -18,6 +18,7 @@ from anygpt.pack import MANIFEST, PICKLES, Pack, file_digest, read_object, stray
 from anygpt.topology import MODALITY_NAMES, SPEECH, TEXT
 from anygpt_models.part import CONFIG, WEIGHTS, read_config
 from anygpt_models.parts import Shapes, class_name, due_shapes, kept_shapes
+from anygpt_models.pipelines import openers
 from anygpt_models.speech_units import FILE_NAME
 from services.trainer.pack import EVALUATION, REPORTS, parameters
 from services.trainer.pack_sizes import Config, Fit, misfits, read_configs
@@ -99,6 +100,8 @@ def _danger(file: Path) -> str:
         start = opened.read(4)
     if file.suffix in PICKLES or (file.suffix != ".safetensors" and _is_code(start, file.suffix)):
         return "a pickle can run code: weights are safetensors"
+    if file.suffix == ".py" and file.read_text("utf-8", "replace") != openers().get(file.name):
+        return "Python that is not this package's: diffusers would run it"
     if file.suffix == ".gguf" and start != GGUF:
         return "the file is no GGUF"
     if file.suffix == ".npz" and not _holds_plain_arrays(file):

@@ -80,6 +80,14 @@ class CodePipeline:
             name: kind.from_pretrained(folder / name) for name, kind in cls.components_by_name().items()
         })  # fmt: skip
 
+    @classmethod
+    def load_config(cls, *where: Any, **options: Any) -> Any:
+        """The index of a pack as if it were this pipeline's alone: DiffusionPipeline's choice is not its own."""
+        found = super().load_config(*where, **options)  # type: ignore[misc]
+        index = found[0] if isinstance(found, tuple) else found
+        index["_class_name"] = cls.__name__
+        return found
+
     def with_scheduler(self, name: str) -> Self:
         """The same models for one drawing, uncovering codes by another schedule; the own one where none is named."""
         if not name:

@@ -1,4 +1,4 @@
-"""The pack's own pipelines, and the file by which diffusers knows them."""
+"""The pack's own pipelines, and the files by which diffusers knows them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,35 @@ from anygpt_models.video_pipeline import VideoPipeline
 
 MODEL_INDEX = "model_index.json"
 PIPELINES: tuple[type[CodePipeline], ...] = (ImagePipeline, VideoPipeline, AudioPipeline)
+OPENER = """from __future__ import annotations
+
+from {0} import {1}
+
+__all__ = ["{1}"]
+"""
 
 
 def write_model_index(folder: Path) -> None:
-    """Say in `model_index.json` which class each component has: one file for all pipelines, each takes its own."""
+    """Say in `model_index.json` which class each component has, and beside it where each pipeline is.
+
+    One index is for all pipelines, each takes its own; DiffusionPipeline, which takes one, takes that of pictures.
+    """
     kinds = {name: kind for pipeline in PIPELINES for name, kind in pipeline.components_by_name().items()}
     index = {
-        "_class_name": ImagePipeline.__name__,
+        "_class_name": [module_of(ImagePipeline), ImagePipeline.__name__],
         "_diffusers_version": diffusers.__version__,
         **{name: [kind.__module__, kind.__name__] for name, kind in sorted(kinds.items())},
     }
     (folder / MODEL_INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    for name, text in openers().items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def openers() -> dict[str, str]:
+    """The Python of a pack: by file, what tells diffusers which class of this package a pipeline is."""
+    return {f"{module_of(kind)}.py": OPENER.format(kind.__module__, kind.__name__) for kind in PIPELINES}
+
+
+def module_of(kind: type[CodePipeline]) -> str:
+    """What `custom_pipeline` calls a pipeline."""
+    return kind.__module__.rpartition(".")[2]

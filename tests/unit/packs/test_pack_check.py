@@ -98,6 +98,14 @@ def test_a_pickle_is_refused_under_the_name_of_other_weights(
     assert defects(copy) == [Defect("no pickle", f"image_codec/{file}", message)]
 
 
+@pytest.mark.parametrize("file", ["image_pipeline.py", "image_codec/more.py"])
+def test_python_that_diffusers_would_run_is_this_packages_own(copy: Path, file: str) -> None:
+    (copy / file).write_text("import os\n")
+    listed(copy, file)
+    message = "Python that is not this package's: diffusers would run it"
+    assert defects(copy) == [Defect("no pickle", file, message)]
+
+
 @pytest.mark.parametrize(
     ("name", "array", "plain"),
     [

@@ -14,16 +14,14 @@ from diffusers.utils import dynamic_modules_utils
 from diffusers.utils import logging as told
 
 from anygpt.errors import Precondition
-from anygpt_models import image_pipeline
 from anygpt_models.audio_pipeline import AudioPipeline
 from anygpt_models.image_codec import ImageCodec
 from anygpt_models.image_pipeline import ImagePipeline
 from anygpt_models.mask_scheduler import SCHEDULES, MaskScheduler
+from anygpt_models.pipelines import PIPELINES, module_of
 from anygpt_models.video_pipeline import VideoPipeline
 from anygpt_models.vocoder import Vocoder
 from tests.unit.vision.conftest import PACK
-
-PIPELINES = (ImagePipeline, VideoPipeline, AudioPipeline)
 
 
 @pytest.fixture(autouse=True)
@@ -52,15 +50,17 @@ def test_each_pipeline_takes_its_own_components_from_the_pack(
             assert all(torch.equal(kept[key], due[key]) for key in due), name
 
 
-def test_diffusers_itself_opens_the_pack_and_draws_the_same_picture(
-    images: ImagePipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("named", [{}, *({"custom_pipeline": module_of(kind)} for kind in PIPELINES)])
+def test_diffusers_itself_opens_the_pack_and_makes_the_same(
+    named: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dynamic_modules_utils, "HF_MODULES_CACHE", str(tmp_path))
-    opened: Any = DiffusionPipeline.from_pretrained(
-        PACK, custom_pipeline=str(image_pipeline.__file__), trust_remote_code=True
-    )
-    drawn = opened(caption="a red apple", num_inference_steps=2).images
-    assert np.array_equal(drawn, images(caption="a red apple", num_inference_steps=2).images)
+    opened: Any = DiffusionPipeline.from_pretrained(PACK, trust_remote_code=True, **named)
+    kind = next((kind for kind in PIPELINES if module_of(kind) in named.values()), ImagePipeline)
+    assert type(opened) is kind
+    ours: Any = kind.assemble(PACK)
+    made, due = (one(caption="a red apple", num_inference_steps=2).codes for one in (opened, ours))
+    assert torch.equal(made, due)
 
 
 @pytest.mark.parametrize("kind", PIPELINES)

@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from anygpt_models.audio_pipeline import AudioPipeline
+
+__all__ = ["AudioPipeline"]
