@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator
 from typing import Protocol
@@ -15,6 +16,10 @@ from anygpt.v1 import stages_pb2
 from services.llm.generation import Generation
 from services.llm.scheduler import Bounds, Scheduler
 from services.llm.step import Fed, Feed
+
+log = logging.getLogger(__name__)
+MOST_BROKEN = 3
+"""Requests whose steps failed one after the other, none that went well between them: then it is not the requests."""
 
 
 class Model(Protocol):
@@ -35,6 +40,7 @@ class Engine:
         self.scheduler = Scheduler(bounds)
         self._wake = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
+        self._broken = 0
 
     def start(self) -> None:
         """Begin to step."""
@@ -46,6 +52,11 @@ class Engine:
         if self._loop:
             self._loop.cancel()
             await asyncio.wait([self._loop])
+
+    async def ended(self) -> None:
+        """Wait until no step will follow; raises what broke the last."""
+        if self._loop:
+            await asyncio.shield(self._loop)
 
     async def generate(self, generation: Generation) -> AsyncGenerator[stages_pb2.GenerateTokensResponse]:
         """Yield the answer as it grows. Raises Exhausted when full, and whatever ends the call early."""
@@ -86,6 +97,10 @@ class Engine:
                 max((generation for generation, _ in plan), key=lambda one: one.times.admitted), error
             )
             return
+        except Exception as error:  # noqa: BLE001  whatever breaks a step ends the request that it is about
+            await self._take_apart(plan, error)
+            return
+        self._broken = 0
         BATCH_SIZE.labels(GENERATOR.name).observe(len(plan))
         for (generation, feed), fed in zip(plan, results, strict=True):
             if feed.draw and fed.token is None:
@@ -96,6 +111,21 @@ class Engine:
             if generation.is_done:
                 self.scheduler.release(generation)
                 generation.finish()
+
+    async def _take_apart(self, plan: list[tuple[Generation, Feed]], error: Exception) -> None:
+        """After a step that failed, feed each of its requests alone: only those that fail again are ended.
+
+        Raises the error when it is the model that fails, whoever is fed.
+        """
+        if len(plan) > 1:
+            for entry in plan:
+                await self._step([entry])
+            return
+        self._broken += 1
+        log.error("a step of the generator failed", exc_info=error)
+        self._refuse(plan[0][0], AnyGPTError("a step of the generator failed"))
+        if self._broken >= MOST_BROKEN:
+            raise error
 
     def _sweep(self) -> None:
         """Drop who was cancelled, has expired or went away."""

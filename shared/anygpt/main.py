@@ -25,7 +25,7 @@ from anygpt.access import AccessInterceptor
 from anygpt.bus import Bus
 from anygpt.connections import open_access, open_bus, open_memory, open_store
 from anygpt.doors import BusDoor
-from anygpt.errors import InvalidInput
+from anygpt.errors import InvalidInput, Unavailable
 from anygpt.grpc_door import ErrorInterceptor, GrpcDoor, ReadyInterceptor
 from anygpt.guard import AllowAll, Guard, GuardedStage, open_guard
 from anygpt.heartbeat import Heart
@@ -255,6 +255,10 @@ class Process:
                 names.append(stages_pb2.DESCRIPTOR.services_by_name[name].full_name)
         return names
 
+    async def ended(self) -> None:
+        """Wait until a stage can work no more; raises Unavailable that names it."""
+        await asyncio.gather(asyncio.Event().wait(), *map(_ended, self._open_stages))
+
     async def stop(self) -> None:
         """Refuse new work, let running work end within the drain time, then close everything in reverse order."""
         seconds = self._settings.drain_s
@@ -269,6 +273,13 @@ class Process:
             await door.close()
         for stage in reversed(self._open_stages):
             await stage.close()
+
+
+async def _ended(stage: Stage[Any, Any]) -> None:
+    try:
+        await stage.ended()
+    except Exception as error:
+        raise Unavailable(f"{stage.name} can work no more: {error}") from error
 
 
 def _waiting(door: BusDoor) -> float:
@@ -303,7 +314,7 @@ async def running(services: Sequence[Service], settings: ServiceSettings) -> Asy
 
 
 async def serve(services: Sequence[Service], settings: ServiceSettings, ready: Callable[[int], None]) -> None:
-    """Run services until SIGTERM or SIGINT; `ready` is told the port."""
+    """Run services until SIGTERM or SIGINT; `ready` is told the port. Raises Unavailable when a stage breaks down."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -311,7 +322,7 @@ async def serve(services: Sequence[Service], settings: ServiceSettings, ready: C
     async with running(services, settings) as process:
         settle()
         ready(process.port)
-        await stop.wait()
+        await next(asyncio.as_completed([stop.wait(), process.ended()]))
 
 
 def settle() -> None:

@@ -41,6 +41,10 @@ class ObservedStage(Stage[In, Out], Generic[In, Out]):
         with logs.bound(stage=self.name):
             await self._stage.open()
 
+    async def ended(self) -> None:
+        """See Stage."""
+        await self._stage.ended()
+
     async def close(self) -> None:
         """See Stage."""
         await self._stage.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -87,6 +88,10 @@ class Stage(ABC, Generic[In, Out]):
 
         Call `call.check()` before work and at every step; raise AnyGPTError for what the caller should know.
         """
+
+    async def ended(self) -> None:
+        """Wait until the stage can work no more, and raise why; most work for as long as they are open."""
+        await asyncio.Event().wait()
 
     async def close(self) -> None:
         """Free what `open` took."""

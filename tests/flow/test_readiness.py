@@ -13,7 +13,7 @@ import pytest
 
 from anygpt import topology
 from anygpt.errors import Unavailable, from_rpc_error
-from anygpt.main import Process, Runtime, Service, opened_runtime
+from anygpt.main import Process, Runtime, Service, opened_runtime, serve
 from anygpt.settings import ServiceSettings
 from anygpt.v1 import anygpt_service_pb2, anygpt_service_pb2_grpc, stages_pb2, stages_pb2_grpc, types_pb2
 from services.gateway.__main__ import SERVICE as GATEWAY
@@ -33,6 +33,17 @@ class SlowEncoder(PlainEncoder):
     async def open(self) -> None:
         """Wait."""
         await self._may_open.wait()
+
+
+class BrokenEncoder(PlainEncoder):
+    """Breaks down once it is open."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__(topology.IMAGE, runtime.store)
+
+    async def ended(self) -> None:
+        """Break."""
+        raise RuntimeError("no device")
 
 
 @asynccontextmanager
@@ -87,3 +98,14 @@ async def _is_answered(call: Any) -> bool:
     except grpc.aio.AioRpcError:
         return False
     return True
+
+
+async def test_a_process_whose_stage_breaks_down_ends_so_that_another_is_started(
+    plain_pack: Path, tmp_path: Path
+) -> None:
+    settings = ServiceSettings(pack=str(plain_pack), data=tmp_path, port=0)
+    encoder = Service(ENCODER, ServiceSettings, lambda _, shared: BrokenEncoder(shared))
+    ports = list[int]()
+    with pytest.raises(Unavailable, match=f"{ENCODER} can work no more: no device"):
+        await serve([GATEWAY, encoder], settings, ports.append)
+    assert len(ports) == 1

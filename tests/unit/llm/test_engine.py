@@ -12,7 +12,7 @@ from anygpt.errors import AnyGPTError, DeadlineExpired, Exhausted, RequestCancel
 from anygpt.lane import Lane
 from anygpt.stage import Call, now_ms
 from anygpt.v1 import stages_pb2, types_pb2
-from services.llm.engine import Engine
+from services.llm.engine import MOST_BROKEN, Engine
 from services.llm.scheduler import Bounds
 from services.llm.stage import LlmStage
 from services.llm.step import Fed, Feed
@@ -177,13 +177,34 @@ async def test_one_tenant_can_not_tell_what_another_has_asked(stage: LlmStage) -
     assert (await ask(stage, secret, call(tenant="one"))).usage.cached_tokens > 0
 
 
-async def test_a_broken_step_tells_everybody_who_waits(stage: LlmStage) -> None:
+async def test_a_step_that_fails_ends_the_request_that_it_fails_for_and_no_neighbour(stage: LlmStage) -> None:
+    due = await ask(stage, request("hello", want=["text"], seed=3))
+    step = stage.engine._model.step
+
+    def broken_for_99(feeds: list[Feed]) -> list[Fed]:
+        if any(feed.draw and feed.draw.seed == 99 for feed in feeds):
+            raise RuntimeError("broken")
+        return step(feeds)
+
+    stage.engine._model.step = broken_for_99  # type: ignore[method-assign]
+    for _ in range(MOST_BROKEN):
+        neighbour = asyncio.create_task(ask(stage, request("hello", want=["text"], seed=3)))
+        with pytest.raises(AnyGPTError, match="step of the generator failed"):
+            await ask(stage, request(want=["text"], seed=99))
+        assert (await neighbour).ids == due.ids
+    assert stage.engine.scheduler.free_slots == 4
+
+
+async def test_a_model_whose_every_step_fails_ends_the_generator_and_tells_everybody(stage: LlmStage) -> None:
     def broken(feeds: list[Feed]) -> list[Fed]:
         raise RuntimeError("broken")
 
     stage.engine._model.step = broken  # type: ignore[method-assign]
-    with pytest.raises(AnyGPTError, match="step of the generator failed"):
-        await ask(stage, request())
+    for _ in range(MOST_BROKEN):
+        with pytest.raises(AnyGPTError, match="step of the generator failed"):
+            await ask(stage, request())
+    with pytest.raises(RuntimeError, match="broken"):
+        await stage.ended()
     with pytest.raises(Unavailable):
         await ask(stage, request())
 
