@@ -75,8 +75,7 @@ class Gateway:
         self._media = MediaServicer(settings, runtime.store, intake, facts)
         self._admin = AdminServicer(settings, erasure)
         self._dead_letters = DeadLetterServicer(settings, runtime.bus, self._streams, conversations)
-        self._sweeper = Sweeper(runtime.store, settings)
-        self._memory = memory
+        self._sweeper = Sweeper(runtime.store, memory, settings)
         self._sweeping: asyncio.Task[None] | None = None
         self._jobs = JobServicer(settings, runtime.store, memory, intake)
 
@@ -98,7 +97,7 @@ class Gateway:
         await self._load.open()
         await self._streams.open()
         await self._composer.open()
-        self._sweeping = asyncio.create_task(self._sweeper.run(self._memory))
+        self._sweeping = asyncio.create_task(self._sweeper.run())
 
     async def drain(self, seconds: float) -> None:
         """Refuse new requests and let the streams under way end; clients of those that do not, resume elsewhere."""

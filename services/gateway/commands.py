@@ -11,23 +11,26 @@ from anygpt.cli_media import GATEWAY, Address, credentials
 
 def sweep(
     store: Annotated[str | None, typer.Option(help="file:///folder or s3://host:port/bucket")] = None,
+    memory: Annotated[str | None, typer.Option(help="sqlite:///file or redis://host:port/0")] = None,
 ) -> None:
     """Remove from the store what nobody holds and what has outlived its time; the gateway does it hourly."""
     import asyncio
+    from contextlib import AsyncExitStack
 
-    from anygpt.connections import open_store
+    from anygpt.connections import open_memory, open_store
     from services.gateway.settings import Settings
     from services.gateway.sweeper import Sweeper
 
-    given: dict[str, Any] = {} if store is None else {"store": store}
-    settings = Settings(**given)
+    given: dict[str, Any] = {"store": store, "memory": memory}
+    settings = Settings(**{name: value for name, value in given.items() if value is not None})
 
     async def run() -> int:
-        opened = await open_store(settings)
-        try:
-            return await Sweeper(opened, settings).sweep()
-        finally:
-            await opened.close()
+        async with AsyncExitStack() as stack:
+            objects = await open_store(settings)
+            stack.push_async_callback(objects.close)
+            remembered = await open_memory(settings)
+            stack.push_async_callback(remembered.close)
+            return await Sweeper(objects, remembered, settings).sweep()
 
     print(f"removed {asyncio.run(run())} objects")
 

@@ -1,4 +1,4 @@
-"""The sweeper: removes from the store what nobody holds and what has outlived its time."""
+"""The sweeper: removes from the store what nobody holds and what has outlived its time, and what erasure missed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from anygpt.memory import Memory
 from anygpt.stage import now_ms
 from anygpt.store import Store, StoredObject
 from services.gateway.erasure import ERASED, delete_all
+from services.gateway.memory_keys import tenant_folders
 from services.gateway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -26,16 +27,17 @@ MEDIA = ("uploads", "media")
 class Sweeper:
     """Goes through the store, tenant by tenant. Every rule looks at listings; only ended jobs are opened."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    def __init__(self, store: Store, memory: Memory, settings: Settings) -> None:
         self._store = store
+        self._memory = memory
         self._settings = settings
         self._book = JobBook(store)
 
-    async def run(self, memory: Memory) -> None:
+    async def run(self) -> None:
         """Sweep again and again, at one gateway of all."""
         while True:
             await asyncio.sleep(self._settings.sweep_s)
-            if await memory.set("sweep", b"", self._settings.sweep_s / 2, if_absent=True):
+            if await self._memory.set("sweep", b"", self._settings.sweep_s / 2, if_absent=True):
                 try:
                     log.info("swept away %d objects", await self.sweep())
                 except Unavailable as error:
@@ -94,10 +96,13 @@ class Sweeper:
         count = 0
         for mark in await self._store.list(ERASED):
             last_ms = mark.modified_ms + self._settings.limits.deadline_ms
-            left = await self._store.list(f"{mark.key.removeprefix(ERASED)}/")
+            tenant = mark.key.removeprefix(ERASED)
+            left = await self._store.list(f"{tenant}/")
             goes = [each.key for each in left if each.modified_ms <= last_ms]
             await delete_all(self._store, goes)
             count += len(goes)
+            for folder in tenant_folders(tenant):
+                await self._memory.delete_all(folder)
             if now_ms() > last_ms + ORPHAN_MS:
                 await self._store.delete(mark.key)
         return count

@@ -17,7 +17,7 @@ from anygpt.errors import AnyGPTError
 from anygpt.pack import MANIFEST, PICKLES, Pack, file_digest, read_object, strays
 from anygpt.topology import MODALITY_NAMES, SPEECH, TEXT
 from anygpt_models.part import CONFIG, WEIGHTS, read_config
-from anygpt_models.parts import Shapes, class_name, due_shapes, kept_shapes
+from anygpt_models.parts import Forms, class_name, due_forms, kept_forms
 from anygpt_models.pipelines import openers
 from anygpt_models.speech_units import FILE_NAME
 from services.trainer.pack import EVALUATION, REPORTS, parameters
@@ -198,7 +198,7 @@ def _shapes(pack: Pack) -> Iterator[tuple[str, str]]:
     configs: dict[str, Config] = {}
     for part in sorted(path for path in pack.folder.iterdir() if path.is_dir()):
         try:
-            due = due_shapes(part) if class_name(part) else {}
+            due = due_forms(part) if class_name(part) else {}
             configs |= read_configs(part)
         except AnyGPTError as error:
             yield part.name, error.message
@@ -210,10 +210,10 @@ def _shapes(pack: Pack) -> Iterator[tuple[str, str]]:
     yield from _books(pack, configs.get("llm_adapter", {}))
 
 
-def _tensors(part: Path, due: Shapes) -> Iterator[tuple[str, str]]:
+def _tensors(part: Path, due: Forms) -> Iterator[tuple[str, str]]:
     """Whether a part has the tensors that its configuration asks for."""
     try:
-        kept = kept_shapes(part)
+        kept = kept_forms(part)
     except (SafetensorError, OSError) as error:
         yield part.name, f"{WEIGHTS} cannot be read: {error}"
         return

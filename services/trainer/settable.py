@@ -34,6 +34,8 @@ class Settable:
     """The parts that begin in it, whose sizes are chosen then."""
     amounts: Collection[str] = ()
     has_batch: bool = True
+    has_minutes: bool = True
+    """Whether its time ends it; else its steps do."""
 
     def idle(self, config: StageConfig) -> Iterator[str]:
         """The keys of a config that would do nothing."""
@@ -44,6 +46,8 @@ class Settable:
         yield from (f"amounts.{name}" for name in config.amounts if name not in self.amounts)
         if "batch" in config.model_fields_set and not self.has_batch:
             yield "batch"
+        if "minutes" in config.model_fields_set and not self.has_minutes:
+            yield "minutes"
 
 
 SETTABLE: Mapping[str, Settable] = {
@@ -71,7 +75,7 @@ SETTABLE: Mapping[str, Settable] = {
         "audio_caption": CaptionEncoder, "audio_denoiser": CodeDenoiser, "audio_styles": Styles,
     }),
     "audio.polish": Settable(),
-    "alignment.read": Settable(amounts=alignment_reading.READ, has_batch=False),
+    "alignment.read": Settable(amounts=alignment_reading.READ, has_batch=False, has_minutes=False),
     "alignment.describe": Settable(amounts=alignment_reading.DESCRIBED, has_batch=False),
     "alignment.converse": Settable(amounts=alignment.AMOUNTS, has_batch=False),
     "alignment.redescribe": Settable(amounts=alignment_reading.DESCRIBED, has_batch=False),

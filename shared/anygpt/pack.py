@@ -117,7 +117,7 @@ class PromptEntry(_Entry):
     after_turn: str
     after_system: str | None = Field(default=None, description="Where it is not as after a turn.")
     after_answer: str | None = Field(default=None, description="Where it is not as after a message.")
-    stop: tuple[str, ...] = Field(description="Tokens that end the answer.")
+    stop: tuple[str, ...] = Field(min_length=1, description="Tokens that end the answer.")
     speech_suffix: str = Field(default="", description="Put after a spoken message.")
 
 

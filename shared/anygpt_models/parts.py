@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +16,20 @@ from anygpt.errors import Precondition
 from anygpt_models.eight_bits import SCALE
 from anygpt_models.part import CLASS, WEIGHTS, Part, read_config
 
-Shapes = dict[str, tuple[int, ...]]
+
+@dataclass(frozen=True)
+class TensorForm:
+    """What is known of a tensor that was not read."""
+
+    shape: tuple[int, ...]
+    is_whole: bool
+    """Whether its numbers are whole ones; weights in 8 bits are not, for each row has its scale."""
+
+    def __str__(self) -> str:
+        return f"{self.shape}{' of whole numbers' if self.is_whole else ''}"
+
+
+Forms = dict[str, TensorForm]
 
 
 @cache
@@ -32,7 +46,7 @@ def class_name(part: Path) -> str:
     return str(read_config(part).get(CLASS, ""))
 
 
-def due_shapes(part: Path) -> Shapes:
+def due_forms(part: Path) -> Forms:
     """The tensors that a part must have by its configuration. Raises Precondition for a class that is not ours."""
     name = class_name(part)
     kind = part_classes().get(name)
@@ -40,11 +54,20 @@ def due_shapes(part: Path) -> Shapes:
         raise Precondition(f"there is no part of class {name!r}", reason="PACK_PART_UNKNOWN", field=part.name)
     with torch.device("meta"):
         model = kind.from_config(part)
-    return {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    return {
+        key: TensorForm(tuple(tensor.shape), not tensor.is_floating_point())
+        for key, tensor in model.state_dict().items()
+    }
 
 
-def kept_shapes(part: Path) -> Shapes:
+def kept_forms(part: Path) -> Forms:
     """The tensors that a part has, without reading them."""
     with safe_open(part / WEIGHTS, framework="pt") as file:
-        names = [name for name in file.keys() if not name.endswith(SCALE)]  # noqa: SIM118  no mapping
-        return {name: tuple(file.get_slice(name).get_shape()) for name in names}
+        names = set(file.keys())
+        slices = {name: file.get_slice(name) for name in names if not name.endswith(SCALE)}
+        return {
+            name: TensorForm(
+                tuple(each.get_shape()), name + SCALE not in names and "F" not in each.get_dtype()
+            )
+            for name, each in slices.items()
+        }

@@ -21,6 +21,7 @@ from anygpt.settings import ServiceSettings
 from anygpt.store_folder import FolderStore
 from services.batch.__main__ import SERVICE as BATCH
 from services.gateway.__main__ import SERVICE as GATEWAY
+from services.gateway.memory_keys import client_key
 from services.gateway.settings import Settings
 from services.gateway.sweeper import Sweeper
 from tests.flow.media import picture, sound
@@ -40,6 +41,7 @@ class System:
         runtime = process._runtime
         assert isinstance(runtime.bus, MemoryBus)
         self.bus = runtime.bus
+        self.memory = runtime.memory
 
     def stored(self) -> dict[str, bytes]:
         """Every object."""
@@ -80,7 +82,7 @@ async def system(plain_pack: Path, tmp_path: Path) -> AsyncIterator[System]:
 async def sweep(system: System) -> int:
     """One pass of the sweeper."""
     store = await FolderStore(system.objects).open()
-    count = await Sweeper(store, Settings()).sweep()
+    count = await Sweeper(store, system.memory, Settings()).sweep()
     await store.close()
     return count
 
@@ -160,6 +162,18 @@ async def test_nothing_of_a_deleted_tenant_is_left_and_all_of_another_is(system:
         assert await system.traces("leaving") == ["object _erased/leaving"]
         assert {key: value for key, value in system.stored().items() if key in other} == other
         assert await system.traces("crocus")
+
+
+async def test_what_late_work_remembers_of_an_erased_tenant_is_forgotten_by_the_sweeper(
+    system: System,
+) -> None:
+    async with AsyncClient(system.address, "leaving") as leaving:
+        await leaving.delete_tenant()
+    late = client_key("leaving", "request"), client_key("staying", "request")
+    for key in late:
+        await system.memory.set(key, b"attempt", 60.0)
+    await sweep(system)
+    assert [await system.memory.get(key) for key in late] == [None, b"attempt"]
 
 
 async def test_what_no_topic_compacts_ages_out_within_hours() -> None:

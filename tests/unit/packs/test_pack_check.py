@@ -181,6 +181,25 @@ def test_weights_of_another_shape_are_named(copy: Path) -> None:
     assert name in found[0].message
 
 
+def test_weights_that_were_rounded_to_whole_numbers_are_named(copy: Path) -> None:
+    path = copy / "vocoder" / WEIGHTS
+    tensors = load_file(path)
+    name = min(name for name, tensor in tensors.items() if tensor.is_floating_point())
+    tensors[name] = tensors[name].to(torch.int64)
+    save_file(tensors, path)
+    listed(copy, f"vocoder/{WEIGHTS}")
+    shape = tuple(tensors[name].shape)
+    message = f"{name} should be {shape}, is {shape} of whole numbers"
+    assert Defect("shapes", "vocoder", message) in defects(copy)
+
+
+def test_a_pack_whose_answers_nothing_ends_is_not_opened(copy: Path) -> None:
+    prompt = json.loads((copy / MANIFEST).read_text())["prompt"]
+    changed(copy, prompt={**prompt, "stop": []})
+    with pytest.raises(Precondition, match="stop"):
+        open_pack(f"{copy}/")
+
+
 def test_a_file_that_only_calls_itself_safetensors_is_named(copy: Path) -> None:
     (copy / "vocoder" / WEIGHTS).write_bytes(b"\xff" * 64)
     listed(copy, f"vocoder/{WEIGHTS}")

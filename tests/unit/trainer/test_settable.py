@@ -30,6 +30,7 @@ Names = dict[str, Any]
         ('["audio.timbre"]\nsizes = { audio_codec = { width = 8 } }', "audio.timbre.sizes.audio_codec.width"),
         ('["alignment.converse"]\namounts = { made = 5 }', "alignment.converse.amounts.made"),
         ('["alignment.read"]\nbatch = 2', "alignment.read.batch"),
+        ('["alignment.read"]\nminutes = 2', "alignment.read.minutes"),
         ('["audio.judge"]\nsteps = 2', "audio.judge.steps"),
     ],
 )

@@ -58,8 +58,8 @@ def test_diffusers_itself_opens_the_pack_and_makes_the_same(
     opened: Any = DiffusionPipeline.from_pretrained(PACK, trust_remote_code=True, **named)
     kind = next((kind for kind in PIPELINES if module_of(kind) in named.values()), ImagePipeline)
     assert type(opened) is kind
-    ours: Any = kind.assemble(PACK)
-    made, due = (one(caption="a red apple", num_inference_steps=2).codes for one in (opened, ours))
+    both: list[Any] = [opened, kind.assemble(PACK)]
+    made, due = (one(caption="a red apple", num_inference_steps=2).codes for one in both)
     assert torch.equal(made, due)
 
 
