@@ -92,9 +92,10 @@ def receive(
 ) -> None:
     """Take in what `python -m services.trainer.offline` made on another machine: the pack and its runs' records."""
     from services.trainer import delivery
-    from services.trainer.recipe import runs_of
+    from services.trainer.recipe import held, runs_of
 
-    delivery.receive(folder, pack, runs_of(cache.expanduser(), pack))
+    with held(pack):
+        delivery.receive(folder, pack, runs_of(cache.expanduser(), pack))
 
 
 @train.command(name="list")

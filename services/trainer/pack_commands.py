@@ -70,12 +70,14 @@ def build(
     from services.trainer import pack_build
     from services.trainer.commands import CACHE
     from services.trainer.published import RECIPES
-    from services.trainer.recipe import pack_of
+    from services.trainer.recipe import held, pack_of
 
     if recipe == "mini" and source:
         raise InvalidInput("mini is built of what was trained, where it was trained", field="--from")
     if recipe == "mini":
-        mini.main(out or pack_of(CACHE.expanduser()))
+        folder = out or pack_of(CACHE.expanduser())
+        with held(folder):
+            mini.main(folder)
     elif recipe not in RECIPES:
         raise InvalidInput(f"there are mini, {', '.join(RECIPES)}", field="RECIPE")
     elif source is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import diffusers
 
+from anygpt.whole import write_whole
 from anygpt_models.audio_pipeline import AudioPipeline
 from anygpt_models.code_pipeline import CodePipeline
 from anygpt_models.image_pipeline import ImagePipeline
@@ -33,9 +34,9 @@ def write_model_index(folder: Path) -> None:
         "_diffusers_version": diffusers.__version__,
         **{name: [kind.__module__, kind.__name__] for name, kind in sorted(kinds.items())},
     }
-    (folder / MODEL_INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     for name, text in openers().items():
-        (folder / name).write_text(text, encoding="utf-8")
+        write_whole(folder / name, text)
+    write_whole(folder / MODEL_INDEX, json.dumps(index, indent=2) + "\n")
 
 
 def openers() -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 
 from anygpt import pack as packs
 from anygpt.errors import InvalidInput, Precondition
-from services.trainer import commands, mini, order_commands
+from services.trainer import commands, mini, order_commands, pack_commands
 from services.trainer.recipe import Recipe, begin_with, held, pack_of, runs_of
 from services.trainer.settable import SETTABLE, Settable
 from services.trainer.stage_config import StageConfig
@@ -147,6 +148,20 @@ def test_two_commands_do_not_train_in_one_place(tmp_path: Path, shared: str) -> 
     assert not (tmp_path / "pack").exists()
     learn()
     assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda folder: pack_commands.build("mini", out=folder),
+        lambda folder: commands.receive(folder, folder, folder / "cache"),
+    ],
+)
+def test_no_pack_is_built_or_received_where_another_command_trains(
+    tmp_path: Path, write: Callable[[Path], None]
+) -> None:
+    with held(tmp_path), pytest.raises(Precondition, match="another command"):
+        write(tmp_path)
 
 
 @pytest.mark.parametrize("threads", ["-3", "-1"])
