@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf import json_format
 
 from anygpt import topology
-from anygpt.answer import Answer
+from anygpt.answer import TERMINALS, Answer
 from anygpt.client import AsyncClient
 from anygpt.dispatch import HELD_S, Dispatch
 from anygpt.errors import AnyGPTError, Exhausted, InvalidInput, NotFound, TooLarge, Unavailable
@@ -25,8 +25,10 @@ from anygpt.v1 import anygpt_service_pb2, job_service_pb2, types_pb2
 log = logging.getLogger(__name__)
 LINES_TYPE = "application/jsonl"
 WATCH_S = 0.5
-RETRIES = 60
 RETRY_S = 1.0
+LONGEST_RETRY_S = 10.0
+GROWTH = 1.1
+"""By what the pauses before a door that stays shut become longer."""
 GRACE_S = 600
 """A line outlives a killed runner, so that the next one finds its answer by the key."""
 
@@ -128,12 +130,14 @@ class JobRunner:
             request.idempotency_key = f"{job.job_id}-{number}"
             request.grace.FromSeconds(GRACE_S)
             answer = await self._patiently(client, tenant, job.job_id, request)
-            made = [span.media for span in answer.spans.values() if span.media is not None]
-            await hold_media(self._store, tenant, made, job.job_id)
-            result |= _rendered(answer)
         except AnyGPTError as error:
             failure = error.to_failure(topology.BATCH)
             result |= {"state": "failed", "failure": json_format.MessageToDict(failure)}
+        else:
+            # A store that fails now ends the run, not the line: whoever takes the job up finds the answer by its key.
+            made = [span.media for span in answer.spans.values() if span.media is not None]
+            await hold_media(self._store, tenant, made, job.job_id)
+            result |= _rendered(answer)
         key = f"{_lines_folder(tenant, job)}{number:09d}"
         await self._store.put(key, json.dumps(result).encode(), "application/json")
         if result["state"] == "finished":
@@ -144,13 +148,19 @@ class JobRunner:
     async def _patiently(
         self, client: AsyncClient, tenant: str, job_id: str, request: anygpt_service_pb2.GenerateRequest
     ) -> Answer:
-        for _ in range(RETRIES):
-            answer = Answer()
+        """The answer of a line. A door that is full or shut is tried again, for as long as nobody cancels the job."""
+        pause_s = RETRY_S
+        while True:
+            answer, has_ended = Answer(), False
             try:
                 async for event in client.stream(request):
+                    has_ended = event.WhichOneof("kind") in TERMINALS
                     answer.add(event)
             except (Exhausted, Unavailable) as error:
-                await asyncio.sleep((error.retry_after_ms / 1000) or RETRY_S)
+                if has_ended:
+                    raise
+                await asyncio.sleep(max(error.retry_after_ms / 1000, pause_s))
+                pause_s = min(LONGEST_RETRY_S, GROWTH * pause_s)
                 continue
             except asyncio.CancelledError:
                 # A worker that leaves its job to another one leaves its requests running.
@@ -158,7 +168,6 @@ class JobRunner:
                     await client.cancel(answer.request_id)
                 raise
             return answer
-        raise Exhausted("the system stayed full", retry_after_ms=60_000)
 
     async def _states(self, tenant: str, job: job_service_pb2.Job) -> dict[int, str]:
         """What earlier runners of this job left: line number to state."""

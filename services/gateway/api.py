@@ -37,6 +37,7 @@ from services.gateway.streams import Streams
 
 Context = Any
 RETRY_MS = 500
+FOLLOW_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,8 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._running: set[str] = set()
+        self._clients: dict[str, _Client] = {}
+        """Streams under way here, by attempt."""
         self._leaving: set[asyncio.Task[None]] = set()
         self.is_draining = False
         self._beginning = 0
@@ -70,7 +72,7 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
     @property
     def running(self) -> int:
         """Requests that begin and streams under way at this replica."""
-        return self._beginning + len(self._running)
+        return self._beginning + len(self._clients)
 
     async def Generate(
         self, request: anygpt_service_pb2.GenerateRequest, context: Context
@@ -87,7 +89,7 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
                 return
         with self._parts.streams.watch(call.request_id) as watch:
             with self._begins():
-                client = await self._accept(request, call, context)
+                client = await self._accept(request, call, context, is_own=call.request_id == own_id)
             async for event in watch.events():
                 client.see(event)
                 yield anygpt_service_pb2.GenerateResponse(event=event)
@@ -185,16 +187,19 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
         self._parts.quota.look(call)
 
     async def _accept(
-        self, request: anygpt_service_pb2.GenerateRequest, call: Call, context: Context
+        self, request: anygpt_service_pb2.GenerateRequest, call: Call, context: Context, is_own: bool
     ) -> _Client:
         """Admit a request and write it into the journal; one that is refused leaves nothing behind.
+
+        A request that another caller claimed the key for keeps the key, and its place, whatever becomes of this call.
 
         Its client is attended to before: one that goes away while the journal is written has gone away all the same.
         """
         parts, name = self._parts, request.idempotency_key
         async with AsyncExitStack() as undo:
-            undo.push_async_callback(parts.keys.release, call.tenant, name)
-            undo.callback(parts.quota.release, call.request_id)
+            if is_own:
+                undo.push_async_callback(parts.keys.release, call.tenant, name)
+                undo.callback(parts.quota.release, call.request_id)
             accepted = await self._admit(request, call)
             if conversation_id := request.conversation_id:
                 await self._claim_turn(call, conversation_id)
@@ -202,8 +207,16 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
                     parts.conversations.release, call.tenant, conversation_id, call.request_id
                 )
             client = await self._attend(call, self._grace_ms(request), context)
+            try:
+                await Voice(parts.bus, topology.GATEWAY, call).say(0, accepted=accepted)
+            except Exhausted:
+                # Nothing was sent. After any other failure it may have been, and the request may be under way.
+                client.has_ended = True
+                raise
+            except BaseException:
+                undo.pop_all()
+                raise
             undo.pop_all()
-        await Voice(parts.bus, topology.GATEWAY, call).say(0, accepted=accepted)
         return client
 
     async def _admit(self, request: anygpt_service_pb2.GenerateRequest, call: Call) -> bus_pb2.Accepted:
@@ -228,16 +241,26 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
 
     async def _attend(self, call: Call, grace_ms: int | None, context: Context) -> _Client:
         """Note that a client follows the request here; when it leaves before the end, its grace time begins."""
-        client = _Client(call, grace_ms)
-        self._running.add(call.attempt)
+        client = self._clients[call.attempt] = _Client(call, grace_ms)
         REQUESTS_RUNNING.inc()
-        key = client_key(call.tenant, call.request_id)
-        await self._parts.memory.set(key, call.attempt.encode(), self._parts.settings.retention_s)
+        await self._follow(call)
         context.add_done_callback(lambda _: self._left(client))
         return client
 
+    async def _follow(self, call: Call) -> None:
+        key = client_key(call.tenant, call.request_id)
+        await self._parts.memory.set(key, call.attempt.encode(), self._parts.settings.retention_s)
+
+    async def keep_following(self) -> None:
+        """Note again and again who follows: a stream that came later and left, at any replica, was not the last."""
+        while True:
+            await asyncio.sleep(FOLLOW_S)
+            for client in [*self._clients.values()]:
+                if not client.has_ended:
+                    await self._follow(client.call)
+
     def _left(self, client: _Client) -> None:
-        self._running.discard(client.call.attempt)
+        self._clients.pop(client.call.attempt, None)
         REQUESTS_RUNNING.dec()
         if not client.has_ended:
             client.left_ms = now_ms()
@@ -261,6 +284,10 @@ class AnyGPTServicer(anygpt_service_pb2_grpc.AnyGPTServiceServicer):
         if client.grace_ms is None:
             client.grace_ms = await self._asked_grace_ms(call)
         await asyncio.sleep((client.left_ms + client.grace_ms - now_ms()) / 1000)
+        others = [each.call for each in self._clients.values() if each.call.request_id == call.request_id]
+        if others:
+            await self._follow(others[-1])
+            return
         last = await self._parts.memory.get(client_key(call.tenant, call.request_id))
         if last == call.attempt.encode():
             await self._ask_to_cancel(call, "CLIENT_GONE")

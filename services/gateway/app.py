@@ -76,7 +76,7 @@ class Gateway:
         self._admin = AdminServicer(settings, erasure)
         self._dead_letters = DeadLetterServicer(settings, runtime.bus, self._streams, conversations)
         self._sweeper = Sweeper(runtime.store, memory, settings)
-        self._sweeping: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._jobs = JobServicer(settings, runtime.store, memory, intake)
 
     def mount(self, server: grpc.aio.Server) -> Sequence[str]:
@@ -97,7 +97,9 @@ class Gateway:
         await self._load.open()
         await self._streams.open()
         await self._composer.open()
-        self._sweeping = asyncio.create_task(self._sweeper.run())
+        self._tasks = [
+            asyncio.create_task(self._sweeper.run()), asyncio.create_task(self._public.keep_following()),
+        ]  # fmt: skip
 
     async def drain(self, seconds: float) -> None:
         """Refuse new requests and let the streams under way end; clients of those that do not, resume elsewhere."""
@@ -110,9 +112,9 @@ class Gateway:
 
     async def close(self) -> None:
         """Leave the journal."""
-        if self._sweeping:
-            self._sweeping.cancel()
-            await asyncio.gather(self._sweeping, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._public.close()
         await self._composer.close()
         await self._streams.close()

@@ -70,16 +70,22 @@ class Conversations:
 
         Raises NotFound, and Conflict while a request is under way in it.
         """
-        record = await self.get(tenant, conversation_id)
+        await self._look(tenant, conversation_id)
         await self._claim(tenant, conversation_id, DELETING, DELETING_S)
+        try:
+            return await self._delete(tenant, conversation_id)
+        finally:
+            await self._memory.delete(turn_key(tenant, conversation_id), DELETING)
+
+    async def _delete(self, tenant: str, conversation_id: str) -> tuple[Record, list[types_pb2.MediaRef]]:
+        record = await self.get(tenant, conversation_id)
         folder = _folder(tenant, conversation_id)
         await self._store.delete(f"{folder}/head")
         for turn in record.turns:
             await self._store.delete(f"{folder}/turns/{turn.request_id}")
         media = [reference for turn in record.turns for reference in media_of(turn)]
-        erased = await let_media_go(self._store, tenant, media, conversation_id)
-        await self._memory.delete(turn_key(tenant, conversation_id), DELETING)
-        return record, erased
+        in_use = self._ledger.media_of(tenant)
+        return record, await let_media_go(self._store, tenant, media, conversation_id, in_use)
 
     async def claim(self, tenant: str, conversation_id: str, request_id: str, ttl_s: float) -> None:
         """Take the conversation's next turn. Raises Conflict while another request has it.
@@ -96,12 +102,23 @@ class Conversations:
     async def _claim(self, tenant: str, conversation_id: str, holder: bytes, ttl_s: float) -> None:
         key = turn_key(tenant, conversation_id)
         if not await self._memory.set(key, holder, ttl_s, if_absent=True):
-            raise _under_way()
+            await self._take_over(key, holder, ttl_s)
         for _ in range(round(CATCH_UP_S / TICK_S)):
             if not self._ledger.has_turn(tenant, conversation_id):
                 return
             await asyncio.sleep(TICK_S)
         await self._memory.delete(key, holder)
+        raise _under_way()
+
+    async def _take_over(self, key: str, holder: bytes, ttl_s: float) -> None:
+        """Take a claim that is this holder's own, or that of a request whose end the memory was not told of."""
+        other = await self._memory.get(key)
+        if other == holder:
+            return
+        if other is None or self._ledger.has_ended(other.decode()):
+            await self._memory.delete(key, other)
+            if await self._memory.set(key, holder, ttl_s, if_absent=True):
+                return
         raise _under_way()
 
     async def _look(self, tenant: str, conversation_id: str) -> Look:

@@ -36,6 +36,8 @@ class Entry:
     deadline_ms: int
     opened: frozenset[str] = field(default=frozenset())
     """The decoders of spans that were opened."""
+    media: frozenset[str] = frozenset()
+    """The objects that it is about."""
 
     @property
     def party(self) -> tuple[str, bool]:
@@ -61,6 +63,7 @@ def entry_of(accepted: bus_pb2.Accepted, outputs: Iterable[topology.Modality]) -
         tokens=accepted.tokens,
         stages=frozenset(stages),
         deadline_ms=accepted.deadline.ToMilliseconds(),
+        media=frozenset(part.media.object for part in request.parts if part.HasField("media")),
     )
 
 
@@ -134,6 +137,15 @@ class Ledger:
     def requests_of(self, tenant: str) -> list[str]:
         """The ids of a tenant's requests in flight."""
         return [request_id for request_id, entry in self._entries.items() if entry.tenant == tenant]
+
+    def media_of(self, tenant: str) -> frozenset[str]:
+        """The objects that a tenant's requests in flight are about."""
+        entries = [entry.media for entry in self._entries.values() if entry.tenant == tenant]
+        return frozenset().union(*entries)
+
+    def has_ended(self, request_id: str) -> bool:
+        """Whether a request's end was seen of late."""
+        return request_id in self._ended
 
     def has_turn(self, tenant: str, conversation_id: str) -> bool:
         """Whether the journal has a request in flight in a conversation."""

@@ -14,12 +14,15 @@ from anygpt.metrics import BATCH_SIZE
 from anygpt.topology import GENERATOR
 from anygpt.v1 import stages_pb2
 from services.llm.generation import Generation
+from services.llm.pages import Table
 from services.llm.scheduler import Bounds, Scheduler
 from services.llm.step import Fed, Feed
 
 log = logging.getLogger(__name__)
-MOST_BROKEN = 3
-"""Requests whose steps failed one after the other, none that went well between them: then it is not the requests."""
+
+
+class StepFailed(Exception):
+    """What nobody foresaw ended a request's work: as after a crash, it may be tried again."""
 
 
 class Model(Protocol):
@@ -40,7 +43,6 @@ class Engine:
         self.scheduler = Scheduler(bounds)
         self._wake = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
-        self._broken = 0
 
     def start(self) -> None:
         """Begin to step."""
@@ -58,15 +60,25 @@ class Engine:
         if self._loop:
             await asyncio.shield(self._loop)
 
+    async def probe(self) -> None:
+        """Run a step that is about nobody; raises what it raises. Where others fill the cache, nothing is tried."""
+        table = Table()
+        if not self.scheduler.pages.extend(table, 1):
+            return
+        try:
+            await self._lane.run(lambda: self._model.step([Feed(table.numbers, 0, [0])]))
+        finally:
+            self.scheduler.pages.close(table, (), 0)
+
     async def generate(self, generation: Generation) -> AsyncGenerator[stages_pb2.GenerateTokensResponse]:
-        """Yield the answer as it grows. Raises Exhausted when full, and whatever ends the call early."""
+        """Yield the answer as it grows. Raises Exhausted when full, StepFailed, and whatever ends the call early."""
         if self._loop is None or self._loop.done():
             raise Unavailable("the generator is not running", retry_after_ms=1000)
         self.scheduler.add(generation)
         self._wake.set()
         try:
             while (output := await generation.outputs.get()) is not None:
-                if isinstance(output, AnyGPTError):
+                if isinstance(output, Exception):
                     raise output
                 yield output
         finally:
@@ -97,35 +109,35 @@ class Engine:
                 max((generation for generation, _ in plan), key=lambda one: one.times.admitted), error
             )
             return
-        except Exception as error:  # noqa: BLE001  whatever breaks a step ends the request that it is about
+        except Exception as error:
+            log.exception("a step of %d requests failed", len(plan))
             await self._take_apart(plan, error)
             return
-        self._broken = 0
         BATCH_SIZE.labels(GENERATOR.name).observe(len(plan))
         for (generation, feed), fed in zip(plan, results, strict=True):
-            if feed.draw and fed.token is None:
-                self._refuse(generation, AnyGPTError("the model's numbers are not finite"))
-                continue
-            generation.take(feed, fed)
-            self.scheduler.record(generation)
-            if generation.is_done:
-                self.scheduler.release(generation)
-                generation.finish()
+            try:
+                self._take(generation, feed, fed)
+            except Exception as error:
+                log.exception("an answer cannot go on")
+                self._refuse(generation, _failed(error))
 
     async def _take_apart(self, plan: list[tuple[Generation, Feed]], error: Exception) -> None:
-        """After a step that failed, feed each of its requests alone: only those that fail again are ended.
-
-        Raises the error when it is the model that fails, whoever is fed.
-        """
-        if len(plan) > 1:
-            for entry in plan:
-                await self._step([entry])
+        """After a step that failed, feed each of its requests alone: only those that fail again are ended."""
+        if len(plan) == 1:
+            self._refuse(plan[0][0], _failed(error))
             return
-        self._broken += 1
-        log.error("a step of the generator failed", exc_info=error)
-        self._refuse(plan[0][0], AnyGPTError("a step of the generator failed"))
-        if self._broken >= MOST_BROKEN:
-            raise error
+        for entry in plan:
+            await self._step([entry])
+
+    def _take(self, generation: Generation, feed: Feed, fed: Fed) -> None:
+        if feed.draw and fed.token is None:
+            self._refuse(generation, AnyGPTError("the model's numbers are not finite"))
+            return
+        generation.take(feed, fed)
+        self.scheduler.record(generation)
+        if generation.is_done:
+            self.scheduler.release(generation)
+            generation.finish()
 
     def _sweep(self) -> None:
         """Drop who was cancelled, has expired or went away."""
@@ -138,14 +150,20 @@ class Engine:
             except AnyGPTError as error:
                 self._refuse(generation, error)
 
-    def _refuse(self, generation: Generation, error: AnyGPTError) -> None:
+    def _refuse(self, generation: Generation, error: Exception) -> None:
         self.scheduler.release(generation)
         generation.fail(error)
 
     def _ended(self, loop: asyncio.Task[None]) -> None:
         """Nobody waits for a loop that has ended."""
         cause = None if loop.cancelled() else loop.exception()
-        stopped = Unavailable("the generator stopped", retry_after_ms=1000)
-        error = stopped if cause is None else AnyGPTError("a step of the generator failed")
         for generation in (*self.scheduler.running, *self.scheduler.waiting):
-            self._refuse(generation, error)
+            stopped = Unavailable("the generator stopped", retry_after_ms=1000)
+            self._refuse(generation, _failed(cause) if cause else stopped)
+
+
+def _failed(cause: BaseException) -> StepFailed:
+    """An error of its own for each caller: tracebacks grow in those that are raised."""
+    failed = StepFailed(f"a step of the generator failed: {cause}")
+    failed.__cause__ = cause
+    return failed

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from anygpt.errors import AnyGPTError, InvalidInput
+from anygpt.errors import InvalidInput
 from anygpt.stage import Call
 from anygpt.topology import TEXT, Modality
 from anygpt.v1 import anygpt_service_pb2, stages_pb2, types_pb2
@@ -63,7 +63,7 @@ class Generation:
         """Positions of the prompt that were found in the cache."""
         self._seen = 0
         """Positions that have been fed at some time, before a preemption too."""
-        self.outputs: asyncio.Queue[stages_pb2.GenerateTokensResponse | AnyGPTError | None] = asyncio.Queue()
+        self.outputs: asyncio.Queue[stages_pb2.GenerateTokensResponse | Exception | None] = asyncio.Queue()
         self.keys = list(order.prompt.keys)
         self.cache_keys = list(self.keys) if order.is_exact else self.keys
         """What the cache knows the positions by."""
@@ -169,7 +169,7 @@ class Generation:
         self._emit(stages_pb2.GenerateTokensResponse(finished=finished))
         self.outputs.put_nowait(None)
 
-    def fail(self, error: AnyGPTError) -> None:
+    def fail(self, error: Exception) -> None:
         """Tell the caller why nothing more comes."""
         self.outputs.put_nowait(error)
 

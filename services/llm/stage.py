@@ -77,6 +77,10 @@ class LlmStage(Stage[Request, Response]):
                 async for response in responses:
                     yield response
 
+    async def probe(self) -> None:
+        """See Stage."""
+        await self.engine.probe()
+
     async def ended(self) -> None:
         """See Stage."""
         await self.engine.ended()

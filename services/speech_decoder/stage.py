@@ -40,6 +40,10 @@ class SpeechDecoder(Stage[stages_pb2.DecodeRequest, stages_pb2.DecodeResponse]):
         """Load the models, and say one word in each voice."""
         await self._runtime.lane.run(self._load)
 
+    async def probe(self) -> None:
+        """See Stage."""
+        await self._runtime.lane.run(self._greet)
+
     async def handle(
         self, requests: AsyncIterator[stages_pb2.DecodeRequest], call: Call
     ) -> AsyncIterator[stages_pb2.DecodeResponse]:
@@ -75,6 +79,9 @@ class SpeechDecoder(Stage[stages_pb2.DecodeRequest, stages_pb2.DecodeResponse]):
     def _load(self) -> None:
         prepare_device(self._settings)
         self._speaker = Speaker(self._runtime.pack)
+        self._greet()
+
+    def _greet(self) -> None:
         for voice in self._speaker.voices:
             list(self._speaker.say([self._speaker.codes("hello")], voice, 0))
 

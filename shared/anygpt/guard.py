@@ -91,6 +91,10 @@ class GuardedStage(Stage[In, Out], Generic[In, Out]):
         """See Stage."""
         await self._stage.open()
 
+    async def probe(self) -> None:
+        """See Stage."""
+        await self._stage.probe()
+
     async def ended(self) -> None:
         """See Stage."""
         await self._stage.ended()

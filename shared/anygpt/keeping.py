@@ -7,7 +7,7 @@ had one, by the sweeper when it is old.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 from anygpt.identity import object_key, ref_key
@@ -36,14 +36,14 @@ async def hold_media(store: Store, tenant: str, parts: Iterable[types_pb2.MediaR
 
 
 async def let_media_go(
-    store: Store, tenant: str, parts: Iterable[types_pb2.MediaRef], holder: str
+    store: Store, tenant: str, parts: Iterable[types_pb2.MediaRef], holder: str, in_use: Container[str] = ()
 ) -> list[types_pb2.MediaRef]:
-    """Take a holder's marks away, and erase what nobody else holds; returns what was erased."""
+    """Take a holder's marks away, and erase what nobody else holds, and is not in use; returns what was erased."""
     erased = []
     for reference in {each.object: each for each in parts}.values():
         folder = f"{holds_folder(tenant)}{reference.object}/"
         await store.delete(f"{folder}{holder}")
-        if not await store.list(folder):
+        if reference.object not in in_use and not await store.list(folder):
             await erase_media(store, tenant, reference.object)
             erased.append(reference)
     return erased

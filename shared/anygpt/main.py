@@ -143,6 +143,7 @@ class Process:
     def __init__(self, services: Sequence[Service], runtime: Runtime) -> None:
         self._runtime = runtime
         self._settings = runtime.settings
+        self._drain_s = self._settings.drain_s
         self._health = health.aio.HealthServicer()
         options = [
             ("grpc.max_receive_message_length", self._settings.limits.grpc_bytes),
@@ -256,12 +257,17 @@ class Process:
         return names
 
     async def ended(self) -> None:
-        """Wait until a stage can work no more; raises Unavailable that names it."""
-        await asyncio.gather(asyncio.Event().wait(), *map(_ended, self._open_stages))
+        """Wait until a stage can work no more; raises Unavailable that names it. Nothing is worth a drain then."""
+        try:
+            await asyncio.gather(asyncio.Event().wait(), *map(_ended, self._open_stages))
+        except Unavailable as error:
+            log.critical("the process ends: %s", error.message)
+            self._drain_s = 0.0
+            raise
 
     async def stop(self) -> None:
         """Refuse new work, let running work end within the drain time, then close everything in reverse order."""
-        seconds = self._settings.drain_s
+        seconds = self._drain_s
         await self._health.enter_graceful_shutdown()
         await asyncio.gather(*(app.drain(seconds) for app in self._open_apps))
         await asyncio.gather(*(door.drain(seconds) for door in self._doors))

@@ -13,7 +13,7 @@ from opentelemetry.trace import SpanKind
 
 from anygpt import logs
 from anygpt.bus import TRACE_HEADER
-from anygpt.errors import AnyGPTError, DeadlineExpired, RequestCancelled
+from anygpt.errors import AnyGPTError, DeadlineExpired, RequestCancelled, Unavailable
 from anygpt.metrics import (
     CANCEL_SECONDS,
     QUEUE_SECONDS,
@@ -35,15 +35,30 @@ class ObservedStage(Stage[In, Out], Generic[In, Out]):
         self.name = stage.name
         self._stage = stage
         self._tracing = tracing
+        self._is_broken = asyncio.Event()
+        self._cause: Exception | None = None
 
     async def open(self) -> None:
         """See Stage."""
         with logs.bound(stage=self.name):
             await self._stage.open()
 
+    async def probe(self) -> None:
+        """See Stage; what it raises ends this one."""
+        if self._is_broken.is_set():
+            return
+        try:
+            await self._stage.probe()
+        except AnyGPTError:
+            return
+        except Exception as error:  # noqa: BLE001  whatever it is, the models do not work
+            self._cause = error
+            self._is_broken.set()
+
     async def ended(self) -> None:
-        """See Stage."""
-        await self._stage.ended()
+        """See Stage: it ends, too, when work fails unforeseen and the probe after it does."""
+        await next(asyncio.as_completed([self._is_broken.wait(), self._stage.ended()]))
+        raise self._cause or AnyGPTError("it has ended")
 
     async def close(self) -> None:
         """See Stage."""
@@ -51,11 +66,19 @@ class ObservedStage(Stage[In, Out], Generic[In, Out]):
 
     async def handle(self, requests: AsyncIterator[In], call: Call) -> AsyncIterator[Out]:
         """See Stage; what the work sends on continues its span."""
+        if self._is_broken.is_set():
+            raise Unavailable(f"{self.name} can work no more", retry_after_ms=1000)
         responses = cast("AsyncGenerator[Out]", self._stage.handle(requests, call))
         with self._seen(call):
             async with aclosing(responses):
-                async for response in responses:
-                    yield response
+                try:
+                    async for response in responses:
+                        yield response
+                except AnyGPTError:
+                    raise
+                except Exception:
+                    await self.probe()
+                    raise
 
     @contextmanager
     def _seen(self, call: Call) -> Iterator[None]:

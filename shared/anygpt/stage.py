@@ -89,6 +89,9 @@ class Stage(ABC, Generic[In, Out]):
         Call `call.check()` before work and at every step; raise AnyGPTError for what the caller should know.
         """
 
+    async def probe(self) -> None:
+        """Try the models on next to nothing, and raise what is wrong: asked after work that failed unforeseen."""
+
     async def ended(self) -> None:
         """Wait until the stage can work no more, and raise why; most work for as long as they are open."""
         await asyncio.Event().wait()

@@ -162,6 +162,25 @@ async def test_a_client_that_leaves_a_resumed_stream_is_gone_after_its_own_grace
     assert (await _last(client, request_id)).cancelled.reason == "CLIENT_GONE"
 
 
+async def test_a_second_follower_that_leaves_does_not_end_what_the_first_still_reads(
+    client: AsyncClient,
+) -> None:
+    request = await client.request("hang", options=Options())
+    request.grace.FromMilliseconds(100)
+    stream = client.stream(request)
+    request_id = (await anext(stream)).request_id
+    again = client.resume(request_id, 0)
+    await anext(again)
+    await again.aclose()  # type: ignore[attr-defined]
+    await asyncio.sleep(1)
+    assert not (await client.inspect(request_id)).ended
+    await stream.aclose()  # type: ignore[attr-defined]
+    async with asyncio.timeout(10):
+        while not (await client.inspect(request_id)).ended:
+            pass
+    assert (await _last(client, request_id)).cancelled.reason == "CLIENT_GONE"
+
+
 async def test_a_client_that_goes_away_at_any_moment_leaves_no_request_and_no_turn_behind(
     client: AsyncClient,
 ) -> None:

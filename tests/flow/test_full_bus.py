@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from anygpt import topology
 from anygpt.bus_memory import MemoryBus
 from anygpt.client import AsyncClient, Options
@@ -41,6 +43,23 @@ async def test_a_request_whose_end_finds_no_room_ends_when_there_is_some(
 ) -> None:
     async with _crowded(plain_pack, tmp_path, "terminal") as client:
         answer = await client.answer("hello", options=Options(want=["text"], timeout_s=20))
+        assert answer.text.strip() == "hello"
+
+
+async def test_a_request_that_finds_no_room_leaves_neither_its_turn_nor_its_key_behind(
+    plain_pack: Path, tmp_path: Path
+) -> None:
+    async with _crowded(plain_pack, tmp_path, "accepted") as client:
+        options = Options(
+            want=["text"],
+            conversation_id=await client.new_conversation(),
+            idempotency_key="key",
+            timeout_s=20,
+        )
+        for _ in range(REFUSALS):
+            with pytest.raises(Exhausted):
+                [event async for event in client.stream(await client.request("hello", options=options))]
+        answer = await client.answer("hello", options=options)
         assert answer.text.strip() == "hello"
 
 

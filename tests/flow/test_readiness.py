@@ -15,6 +15,7 @@ from anygpt import topology
 from anygpt.errors import Unavailable, from_rpc_error
 from anygpt.main import Process, Runtime, Service, opened_runtime, serve
 from anygpt.settings import ServiceSettings
+from anygpt.stage import Call
 from anygpt.v1 import anygpt_service_pb2, anygpt_service_pb2_grpc, stages_pb2, stages_pb2_grpc, types_pb2
 from services.gateway.__main__ import SERVICE as GATEWAY
 from tests.flow.media import picture
@@ -36,14 +37,21 @@ class SlowEncoder(PlainEncoder):
 
 
 class BrokenEncoder(PlainEncoder):
-    """Breaks down once it is open."""
+    """Fails whatever it is asked, as on a device that was lost."""
 
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(topology.IMAGE, runtime.store)
 
-    async def ended(self) -> None:
-        """Break."""
+    async def probe(self) -> None:
+        """Fail."""
         raise RuntimeError("no device")
+
+    async def handle(
+        self, requests: AsyncIterator[stages_pb2.EncodeRequest], call: Call
+    ) -> AsyncIterator[stages_pb2.EncodeResponse]:
+        """Fail."""
+        await self.probe()
+        yield stages_pb2.EncodeResponse()
 
 
 @asynccontextmanager
@@ -105,7 +113,14 @@ async def test_a_process_whose_stage_breaks_down_ends_so_that_another_is_started
 ) -> None:
     settings = ServiceSettings(pack=str(plain_pack), data=tmp_path, port=0)
     encoder = Service(ENCODER, ServiceSettings, lambda _, shared: BrokenEncoder(shared))
-    ports = list[int]()
+    port = asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(serve([GATEWAY, encoder], settings, port.set_result))
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{await port}") as channel:
+        media = stages_pb2.EncodeRequest(
+            modality=topology.IMAGE, inline=types_pb2.InlineMedia(data=picture())
+        )
+        stub: Any = stages_pb2_grpc.EncoderServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stub.Encode(media).read()
     with pytest.raises(Unavailable, match=f"{ENCODER} can work no more: no device"):
-        await serve([GATEWAY, encoder], settings, ports.append)
-    assert len(ports) == 1
+        await asyncio.wait_for(serving, 10)

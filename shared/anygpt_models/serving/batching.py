@@ -72,13 +72,16 @@ class Batcher(Generic[Out]):
             step = partial(self._step, waiting, taken)
             [outcome] = await asyncio.gather(self._lane.run(step, batch=kind[1]), return_exceptions=True)
             BATCH_SIZE.labels(FIELDS.get().get("stage", "")).observe(len(taken))
-            for place, entry in enumerate(taken):
-                if entry.answer.done():
-                    continue
-                if isinstance(outcome, BaseException):
-                    entry.answer.set_exception(outcome)
-                else:
-                    entry.answer.set_result((outcome[0][place], outcome[1]))
+            if isinstance(outcome, Exception) and len(taken) > 1:
+                # Whoever broke it for all breaks it alone.
+                for entry in taken:
+                    alone = partial(self._timed, [entry])
+                    [outcome] = await asyncio.gather(
+                        self._lane.run(alone, batch=kind[1]), return_exceptions=True
+                    )
+                    _tell([entry], outcome)
+            else:
+                _tell(taken, outcome)
         del self._waiting[kind]
 
     async def _gather(self, waiting: deque[_Entry[Out]]) -> None:
@@ -98,6 +101,20 @@ class Batcher(Generic[Out]):
                 taken.append(entry)
             else:
                 entry.answer.get_loop().call_soon_threadsafe(entry.answer.cancel)
+        return self._timed(taken)
+
+    def _timed(self, taken: list[_Entry[Out]]) -> tuple[Sequence[Out], float]:
         began = time.perf_counter()
         outputs = self._work([entry.item for entry in taken]) if taken else []
         return outputs, time.perf_counter() - began
+
+
+def _tell(taken: list[_Entry[Out]], outcome: tuple[Sequence[Out], float] | BaseException) -> None:
+    """Give each its part of what came of a pass."""
+    for place, entry in enumerate(taken):
+        if entry.answer.done():
+            continue
+        if isinstance(outcome, BaseException):
+            entry.answer.set_exception(outcome)
+        else:
+            entry.answer.set_result((outcome[0][place], outcome[1]))

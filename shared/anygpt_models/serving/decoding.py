@@ -59,9 +59,17 @@ class DecoderStage(Stage[Request, Response]):
         return []
 
     async def open(self) -> None:
-        """Load the models, and make one file: in one step from signals, or from codes where the pack has no signals."""
+        """Load the models, and make one file."""
         finisher = Finisher(self.modality, types_pb2.OutputOptions(), self.entry)
         await self._runtime.lane.run(self.load)
+        await asyncio.to_thread(finisher.finish, await self._drawn())
+
+    async def probe(self) -> None:
+        """See Stage."""
+        await self._drawn()
+
+    async def _drawn(self) -> Media:
+        """Media of nothing: in one step from signals, or from codes where the pack has no signals."""
         content = Content(caption="nothing")
         place = self._runtime.pack.vocabulary.signals.get(self.modality)
         if place is not None:
@@ -70,8 +78,7 @@ class DecoderStage(Stage[Request, Response]):
         elif self.entry.path == "codes":
             content = Content(codes=(0,) * (self.code_space.length or self.code_space.step))
         drawing = Drawing(content, Diffusion(1, self.entry.guidance), 0)
-        drawn = await self._runtime.lane.run(lambda: self.draw(drawing, lambda done, of: None))
-        await asyncio.to_thread(finisher.finish, drawn)
+        return await self._runtime.lane.run(lambda: self.draw(drawing, lambda done, of: None))
 
     async def handle(self, requests: AsyncIterator[Request], call: Call) -> AsyncIterator[Response]:
         """Progress at each step, what can be played, and the media."""

@@ -67,6 +67,10 @@ class EncoderStage(Stage[stages_pb2.EncodeRequest, stages_pb2.EncodeResponse]):
         """Load the models, and run them once; meanwhile the readers of media load what they need."""
         await asyncio.to_thread(self.reader.warm)
         await self._runtime.lane.run(self.load)
+        await self.probe()
+
+    async def probe(self) -> None:
+        """See Stage."""
         blank = self.blank()
         await self._runtime.lane.run(lambda: self.encode([blank]))
 

@@ -92,3 +92,16 @@ async def test_a_failure_is_told_to_those_it_concerns(lane: Lane) -> None:
     assert isinstance(results[0], ArithmeticError)
     assert results[1][0].tolist() == [0, 0]
     assert (await batcher.run(np.ones(2), new_call()))[0].tolist() == [2, 2]
+
+
+async def test_what_breaks_a_batch_ends_alone(lane: Lane) -> None:
+    def picky(items: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        if any(item[0] == 13 for item in items):
+            raise ArithmeticError
+        return [item * 2 for item in items]
+
+    batcher = Batcher(lane, picky, Batching(3, 20.0))
+    runs = [batcher.run(np.full(2, number), new_call()) for number in (1, 13, 2)]
+    first, broken, last = await asyncio.gather(*runs, return_exceptions=True)
+    assert isinstance(broken, ArithmeticError)
+    assert [each[0][0] for each in (first, last) if not isinstance(each, BaseException)] == [2, 4]

@@ -12,7 +12,8 @@ from anygpt.errors import AnyGPTError, DeadlineExpired, Exhausted, RequestCancel
 from anygpt.lane import Lane
 from anygpt.stage import Call, now_ms
 from anygpt.v1 import stages_pb2, types_pb2
-from services.llm.engine import MOST_BROKEN, Engine
+from services.llm.engine import Engine, StepFailed
+from services.llm.generation import Generation
 from services.llm.scheduler import Bounds
 from services.llm.stage import LlmStage
 from services.llm.step import Fed, Feed
@@ -187,22 +188,57 @@ async def test_a_step_that_fails_ends_the_request_that_it_fails_for_and_no_neigh
         return step(feeds)
 
     stage.engine._model.step = broken_for_99  # type: ignore[method-assign]
-    for _ in range(MOST_BROKEN):
-        neighbour = asyncio.create_task(ask(stage, request("hello", want=["text"], seed=3)))
-        with pytest.raises(AnyGPTError, match="step of the generator failed"):
-            await ask(stage, request(want=["text"], seed=99))
-        assert (await neighbour).ids == due.ids
+    neighbour = asyncio.create_task(ask(stage, request("hello", want=["text"], seed=3)))
+    with pytest.raises(StepFailed, match="broken"):
+        await ask(stage, request(want=["text"], seed=99))
+    assert (await neighbour).ids == due.ids
+    assert stage.engine.scheduler.free_slots == 4
+    await stage.probe()
+
+
+async def test_an_answer_that_can_not_go_on_ends_alone(
+    stage: LlmStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = Generation.take
+
+    def broken_for_99(generation: Generation, feed: Feed, fed: Fed) -> None:
+        if generation.order.seed == 99:
+            raise RuntimeError("broken")
+        take(generation, feed, fed)
+
+    monkeypatch.setattr(Generation, "take", broken_for_99)
+    neighbour = asyncio.create_task(ask(stage, request("hello", want=["text"], seed=3)))
+    with pytest.raises(StepFailed, match="broken"):
+        await ask(stage, request(want=["text"], seed=99))
+    assert (await neighbour).text
     assert stage.engine.scheduler.free_slots == 4
 
 
-async def test_a_model_whose_every_step_fails_ends_the_generator_and_tells_everybody(stage: LlmStage) -> None:
+async def test_a_probe_tells_of_a_model_that_fails_whoever_is_fed_and_leaves_no_page_taken(
+    stage: LlmStage,
+) -> None:
     def broken(feeds: list[Feed]) -> list[Fed]:
         raise RuntimeError("broken")
 
+    pages = stage.engine.scheduler.pages.available
+    await stage.probe()
     stage.engine._model.step = broken  # type: ignore[method-assign]
-    for _ in range(MOST_BROKEN):
-        with pytest.raises(AnyGPTError, match="step of the generator failed"):
-            await ask(stage, request())
+    with pytest.raises(StepFailed):
+        await ask(stage, request())
+    with pytest.raises(RuntimeError, match="broken"):
+        await stage.probe()
+    assert stage.engine.scheduler.pages.available == pages
+
+
+async def test_a_plan_that_can_not_be_made_ends_the_generator_and_tells_everybody(
+    stage: LlmStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(stage.engine.scheduler, "plan", broken)
+    with pytest.raises(StepFailed, match="broken"):
+        await ask(stage, request())
     with pytest.raises(RuntimeError, match="broken"):
         await stage.ended()
     with pytest.raises(Unavailable):
