@@ -20,7 +20,7 @@ class Tokeniser:
     """The base tokenizer. In text that is encoded no control token is ever recognised."""
 
     def __init__(self, file: Path, text_size: int) -> None:
-        content = json.loads(file.read_text())
+        content = json.loads(file.read_text(encoding="utf-8"))
         self._added = {str(token["content"]): int(token["id"]) for token in content["added_tokens"]}
         for token in content["added_tokens"]:
             token["special"] = True

@@ -133,7 +133,7 @@ def _clips(cache: Path) -> Files:
 
 def _recorded(folder: Path, name: str, clips: audio.Clips, most: int) -> Files:
     """Clips as mels, `most` of them sample by sample too."""
-    document = json.loads((folder / f"{name}.json").read_text())
+    document = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     exact = spread(clips.exact_rows, most)
     yield f"audio/{name}.json", json.dumps(document | {"exact": exact}).encode()
     yield f"audio/{name}.xz", samples_as_bytes(clips.samples[exact].reshape(-1))

@@ -38,12 +38,17 @@ def _repetition(notes: NDArray[np.float64]) -> float:
     return float(products[15:18].max() / max(products[0], 1e-12))
 
 
+SHORTEST = SAMPLE_RATE
+"""Samples of the shortest sound that is analysed; silence is put behind what is shorter."""
+
+
 def _notes(wave: Wave) -> NDArray[np.float64]:
     """Magnitude of each semitone from 150 to 4,000 Hz, every 20 ms."""
     hertz = np.fft.rfftfreq(2048, 1 / SAMPLE_RATE)
     heard = np.flatnonzero((hertz > 150.0) & (hertz < 4_000.0))
     notes = np.round(69 + 12 * np.log2(hertz[heard] / 440.0)).astype(int)
     bands = np.eye(128)[notes]
+    wave = np.pad(wave, (0, max(0, SHORTEST - len(wave))))
     return np.asarray(_spectrum(wave, 2048, 320)[:, heard] @ bands[:, bands.any(axis=0)])
 
 

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from anygpt import topology
-from anygpt.errors import Precondition
+from anygpt.errors import Exhausted, Precondition
 from anygpt.pack import (
     MANIFEST,
     BaseModelEntry,
@@ -281,7 +281,7 @@ def write_scheduler(folder: Path) -> None:
 def build_manifest(folder: Path, form: Form = SIGNALS) -> Manifest:
     """Write manifest.json over what a folder holds.
 
-    Raises ValueError when it is bigger than a pack may be, or has a part of unknown origin.
+    Raises Exhausted when it is bigger than a pack may be, Precondition when it has a part of unknown origin.
     """
     outside = {folder / name for name in (MANIFEST, *REPORTS)}
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path not in outside)
@@ -290,8 +290,9 @@ def build_manifest(folder: Path, form: Form = SIGNALS) -> Manifest:
         biggest = sorted(
             ((path.stat().st_size, str(path.relative_to(folder))) for path in files), reverse=True
         )
-        raise ValueError(
-            f"the pack has {size / 2**20:.1f} MiB, {MOST_BYTES >> 20} are allowed: {biggest[:8]}"
+        raise Exhausted(
+            f"the pack has {size / 2**20:.1f} MiB, {MOST_BYTES >> 20} are allowed: {biggest[:8]}",
+            reason="PACK_TOO_BIG",
         )
     parts = sorted(path.name for path in folder.iterdir() if path.is_dir())
     manifest = Manifest(
@@ -332,7 +333,8 @@ def _modalities(folder: Path, form: Form) -> Mapping[ModalityName, ModalityEntry
 def _part(part: Path) -> PartEntry:
     source = SOURCES.get(part.name) or SOURCES.get(part.name.split("_")[0])
     if source is None:
-        raise ValueError(f"nobody says where the part {part.name!r} comes from")
+        message = f"nobody says where the part {part.name!r} comes from"
+        raise Precondition(message, reason="PACK_PART_UNKNOWN", field=part.name)
     if part.name.endswith("_projection"):
         source = f"{SOURCES['llm']}; {source.removeprefix('trained by services.trainer on ')}"
     count = parameters(part)

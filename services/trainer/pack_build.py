@@ -105,12 +105,16 @@ def _part_problems(part: Ingredient, folder: Path) -> Iterator[str]:
             yield f"{path.relative_to(folder)} is a link, and to no file"
 
 
+LOADED = ("model.safetensors", "diffusion_pytorch_model.safetensors")
+"""Weights that transformers and diffusers load unasked."""
+
+
 def _components(pipeline: Path) -> Iterator[tuple[str, str]]:
     """Name and class of each component that a pipeline was saved with; a model has none."""
     path = pipeline / "model_index.json"
     for name, value in (read_object(path) if path.is_file() else {}).items():
         match value:
-            case [str(), str(kind)]:
+            case [str(), str(kind)] if not name.startswith("_"):
                 yield name, kind
 
 
@@ -125,6 +129,8 @@ def _weight_problems(model: Path) -> Iterator[str]:
     if not _has_files(model, {".safetensors"}):
         pickled = _has_files(model, PICKLES)
         yield f"{'only pickled weights, save them as' if pickled else 'no'} safetensors"
+    elif not any((model / f"{name}{end}").is_file() for name in LOADED for end in ("", ".index.json")):
+        yield f"none of its weights is {' or '.join(LOADED)}, as those are named that are no variant"
 
 
 def _has_files(folder: Path, suffixes: Collection[str]) -> bool:

@@ -162,13 +162,19 @@ def _tokeniser(pack: Pack) -> Iterator[tuple[str, str]]:
         return
     try:
         tokens = read_object(path)
-        ids, added = tokens["model"]["vocab"], [token["id"] for token in tokens["added_tokens"]]
-        most = max(map(index, [*added, *(ids.values() if isinstance(ids, Mapping) else range(len(ids)))]))
+        ids = tokens["model"]["vocab"]
+        added = {token["content"]: index(token["id"]) for token in tokens["added_tokens"]}
+        words = ids if isinstance(ids, Mapping) else {word[0]: place for place, word in enumerate(ids)}
+        most = max(index(place) for word, place in words.items() if word not in added)
     except (LookupError, TypeError, ValueError):
         yield folder, f"{path.name} names no ids"
         return
     if most >= pack.vocabulary.text_size:
         yield folder, f"the tokenizer has id {most}, the vocabulary {pack.vocabulary.text_size} rows of text"
+    for stop in pack.manifest.prompt.stop:
+        # Other tokens that were added behind the text are never read or written: published tokenizers have them.
+        if added.get(stop, 0) >= pack.vocabulary.text_size:
+            yield folder, f"{stop!r}, which ends an answer, has id {added[stop]}, which is no text"
 
 
 def _units(pack: Pack) -> Iterator[tuple[str, str]]:

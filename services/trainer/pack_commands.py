@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -76,7 +77,7 @@ def build(
         raise InvalidInput("mini is built of what was trained, where it was trained", field="--from")
     if recipe == "mini":
         folder = out or pack_of(CACHE.expanduser())
-        with held(folder):
+        with held(folder) if folder.is_dir() else nullcontext():
             mini.main(folder)
     elif recipe not in RECIPES:
         raise InvalidInput(f"there are mini, {', '.join(RECIPES)}", field="RECIPE")

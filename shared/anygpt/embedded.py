@@ -34,7 +34,8 @@ def embedded(data: Path, pack: str = "mini") -> Iterator[str]:
     try:
         line = process.stdout.readline()
         if not line.startswith("ready on "):
-            raise SystemExit(f"the system did not start:\n{log.read_text()[-4000:]}")
+            said = log.read_text(encoding="utf-8", errors="replace")
+            raise SystemExit(f"the system did not start:\n{said[-4000:]}")
         yield line.removeprefix("ready on ").strip()
     finally:
         process.terminate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from anygpt.whole import write_whole
 from anygpt_models.mask_scheduler import MaskScheduler
 
+MODEL_INDEX = "model_index.json"
+OPENER = """from __future__ import annotations
+
+from {0} import {1}
+
+__all__ = ["{1}"]
+"""
 OnStepEnd: TypeAlias = Callable[[DiffusionPipeline, int, int, dict[str, Any]], dict[str, Any]]
 """diffusers' callback: pipeline, step from 0, steps left, nothing; what it raises stops the work."""
 Generators: TypeAlias = torch.Generator | list[torch.Generator] | None
@@ -87,6 +96,27 @@ class CodePipeline:
         index = found[0] if isinstance(found, tuple) else found
         index["_class_name"] = cls.__name__
         return found
+
+    def save_pretrained(
+        self, save_directory: Any, safe_serialization: bool = True, *options: Any, **named: Any
+    ) -> None:
+        """Write the pipeline so that DiffusionPipeline finds it, too: beside it is the line that imports its class."""
+        super().save_pretrained(save_directory, safe_serialization, *options, **named)  # type: ignore[misc]
+        folder = Path(save_directory)
+        index = json.loads((folder / MODEL_INDEX).read_text(encoding="utf-8"))
+        write_whole(folder / f"{self.module_name()}.py", self.opener())
+        named_class = {**index, "_class_name": [self.module_name(), type(self).__name__]}
+        write_whole(folder / MODEL_INDEX, json.dumps(named_class, indent=2) + "\n")
+
+    @classmethod
+    def module_name(cls) -> str:
+        """What `custom_pipeline` calls it."""
+        return cls.__module__.rpartition(".")[2]
+
+    @classmethod
+    def opener(cls) -> str:
+        """The Python that tells diffusers which class of this package it is."""
+        return OPENER.format(cls.__module__, cls.__name__)
 
     def with_scheduler(self, name: str) -> Self:
         """The same models for one drawing, uncovering codes by another schedule; the own one where none is named."""

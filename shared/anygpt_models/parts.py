@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -32,6 +34,10 @@ class TensorForm:
 Forms = dict[str, TensorForm]
 
 
+MOST = 1 << 17
+"""No setting of a part is a larger number: layers are made one by one, even without their weights."""
+
+
 @cache
 def part_classes() -> dict[str, type[Part]]:
     """Every class of part, by name."""
@@ -46,12 +52,24 @@ def class_name(part: Path) -> str:
     return str(read_config(part).get(CLASS, ""))
 
 
+def _numbers(value: object) -> Iterator[int]:
+    match value:
+        case int():
+            yield value
+        case list():
+            yield from chain.from_iterable(map(_numbers, value))
+        case dict():
+            yield from chain.from_iterable(map(_numbers, value.values()))
+
+
 def due_forms(part: Path) -> Forms:
     """The tensors that a part must have by its configuration. Raises Precondition for a class that is not ours."""
     name = class_name(part)
     kind = part_classes().get(name)
     if kind is None:
         raise Precondition(f"there is no part of class {name!r}", reason="PACK_PART_UNKNOWN", field=part.name)
+    if most := next((value for value in _numbers(read_config(part)) if value > MOST), None):
+        raise Precondition(f"{most} is more than anything has", reason="PACK_PART_UNKNOWN", field=part.name)
     with torch.device("meta"):
         model = kind.from_config(part)
     return {

@@ -9,18 +9,11 @@ import diffusers
 
 from anygpt.whole import write_whole
 from anygpt_models.audio_pipeline import AudioPipeline
-from anygpt_models.code_pipeline import CodePipeline
+from anygpt_models.code_pipeline import MODEL_INDEX, CodePipeline
 from anygpt_models.image_pipeline import ImagePipeline
 from anygpt_models.video_pipeline import VideoPipeline
 
-MODEL_INDEX = "model_index.json"
 PIPELINES: tuple[type[CodePipeline], ...] = (ImagePipeline, VideoPipeline, AudioPipeline)
-OPENER = """from __future__ import annotations
-
-from {0} import {1}
-
-__all__ = ["{1}"]
-"""
 
 
 def write_model_index(folder: Path) -> None:
@@ -30,7 +23,7 @@ def write_model_index(folder: Path) -> None:
     """
     kinds = {name: kind for pipeline in PIPELINES for name, kind in pipeline.components_by_name().items()}
     index = {
-        "_class_name": [module_of(ImagePipeline), ImagePipeline.__name__],
+        "_class_name": [ImagePipeline.module_name(), ImagePipeline.__name__],
         "_diffusers_version": diffusers.__version__,
         **{name: [kind.__module__, kind.__name__] for name, kind in sorted(kinds.items())},
     }
@@ -41,9 +34,4 @@ def write_model_index(folder: Path) -> None:
 
 def openers() -> dict[str, str]:
     """The Python of a pack: by file, what tells diffusers which class of this package a pipeline is."""
-    return {f"{module_of(kind)}.py": OPENER.format(kind.__module__, kind.__name__) for kind in PIPELINES}
-
-
-def module_of(kind: type[CodePipeline]) -> str:
-    """What `custom_pipeline` calls a pipeline."""
-    return kind.__module__.rpartition(".")[2]
+    return {f"{kind.module_name()}.py": kind.opener() for kind in PIPELINES}

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from anygpt.client import Piece
+from anygpt.pack import Pack
+from anygpt.topology import MODALITIES
 from anygpt.vocabulary import ModalityName
 from services.trainer.data import ideas, world
 from services.trainer.data.ideas import Idea, Music
@@ -54,6 +56,10 @@ class AttributeRow(Row):
         self._ask = ask
         self.attributes = tuple(targets)
         self.metrics = tuple(_metric(name, self.target, *entry) for entry in targets.items())
+
+    def applies(self, pack: Pack) -> bool:
+        """See Row: it takes the one modality in, and makes the other."""
+        return MODALITIES[self.source] in pack.inputs and MODALITIES[self.target] in pack.outputs
 
     def questions(self, bench: Bench, count: int) -> Iterator[Question]:
         """See Row."""

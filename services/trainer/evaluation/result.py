@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from anygpt.errors import InvalidInput
 from anygpt.whole import write_whole
 from services.trainer.evaluation.calibration import Calibration
 from services.trainer.evaluation.interval import Figure, beats_chance
-from services.trainer.evaluation.task import Metric, Unit
+from services.trainer.evaluation.task import SPANS, Metric, Unit
 
 MARKDOWN, JSON = "EVAL.md", "EVAL.json"
 HEADER = ("task", "judge", "figure", "95 % interval", "items", "target", "reached")
@@ -58,6 +59,16 @@ class Beside:
             raise InvalidInput(f"{folder.name!r} has no {JSON}: evaluate it first", field="--beside")
         figures = {row.name: f"{_written(row.value, row.unit)} of {row.count}" for row in kept.rows}
         return cls(kept.pack, kept.sha256, figures)
+
+
+def _asked(counts: Iterable[tuple[str, int]]) -> Counter[str]:
+    """How much was asked of each row: what only some replies have, such as places or spans, is counted as it comes."""
+    found = Counter[str]()
+    for name, count in counts:
+        if name != SPANS.name:
+            row = name.partition(":")[0]
+            found[row] = max(found[row], count)
+    return found
 
 
 @dataclass(frozen=True)
@@ -118,8 +129,9 @@ class Result:
         """Whether an earlier evaluation of the same pack asked more, of any row."""
         if kept is None or kept.sha256 != self.digest:
             return False
-        counts = {one.metric.name: one.figure.count for one in self.measured}
-        return any(counts.get(row.name, 0) < row.count for row in kept.rows)
+        counts = _asked((one.metric.name, one.figure.count) for one in self.measured)
+        earlier = _asked((row.name, row.count) for row in kept.rows)
+        return any(counts[name] < count for name, count in earlier.items())
 
     def write(self, folder: Path) -> None:
         """Write EVAL.json and EVAL.md into a folder, made where it is not there; each whole or not at all."""

@@ -13,11 +13,14 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
+from av.error import FFmpegError
+from PIL import UnidentifiedImageError
 from rich.console import Console
 from rich.progress import Progress
 
 from anygpt.client import AsyncClient
 from anygpt.embedded import embedded
+from anygpt.errors import InvalidInput
 from anygpt.pack import Pack
 from services.trainer.evaluation.asking import Question, ask_all
 from services.trainer.evaluation.calibration import calibrations
@@ -26,11 +29,8 @@ from services.trainer.evaluation.judgement import Judges, Reply
 from services.trainer.evaluation.material import Material
 from services.trainer.evaluation.result import Measured, Result
 from services.trainer.evaluation.score import Judged, Score, Scores
-from services.trainer.evaluation.task import Bench, Metric, Row
+from services.trainer.evaluation.task import SPANS, Bench, Row
 
-SPANS = Metric(
-    "ends every span by itself: spans that the grammar had to close", "the grammar", 0.02, at_most=True
-)
 CHUNK = 16
 SHOWN, PAIRS_SHOWN = 4, 1
 """Replies that a gallery shows of each row: with twice as many, its page has 13 MB."""
@@ -90,6 +90,8 @@ class Tally:
 def evaluate(pack: Pack, cache: Path, plan: Plan) -> tuple[Result, list[Shown]]:
     """Ask every question of a plan of a pack, of the rows that apply to it; its judges are calibrated first."""
     plan = replace(plan, rows=[row for row in plan.rows if row.applies(pack)])
+    if not plan.rows:
+        raise InvalidInput(f"{pack.manifest.name} has nothing that these rows ask about", field="--rows")
     bench = Bench(pack.folder, Material(cache), Judges(cache))
     # What a question is made of has to be there: better to learn it now than in an hour.
     for row in plan.rows:
@@ -179,4 +181,17 @@ def verdict(row: Row, observed: Sequence[Observation | None]) -> bool | None:
 
 
 def _judged(bench: Bench, row: Row, replies: Sequence[tuple[Question, Reply]]) -> list[Judged]:
-    return [(question, reply, row.observe(bench, question, reply)) for question, reply in replies]
+    return [(question, *_observed(bench, row, question, reply)) for question, reply in replies]
+
+
+def _observed(
+    bench: Bench, row: Row, question: Question, reply: Reply
+) -> tuple[Reply, Sequence[Observation | None]]:
+    """What the judges observe; media that they cannot take up are a failure of the reply."""
+    try:
+        return reply, row.observe(bench, question, reply)
+    except (ValueError, LookupError, UnidentifiedImageError, FFmpegError) as error:
+        if reply.failure:
+            raise
+        failed = Reply(failure=f"UNDECODABLE: {error}")
+        return failed, row.observe(bench, question, failed)

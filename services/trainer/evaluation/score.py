@@ -83,11 +83,17 @@ class Scores:
         return Score(observed, kept["truths"], ends, Counter(kept["failures"]))
 
     def keep(self, row: Row, score: Score) -> None:
-        """Write a row's score; a kill leaves the last one."""
-        write_whole(self._path(row), json.dumps(vars(score)))
+        """Write a row's score; a kill leaves the last one, and so does a quick look that asks less than it has."""
+        path = self._path(row)
+        if self._is_resumed or len(score.observed) >= _count(path):
+            write_whole(path, json.dumps(vars(score)))
 
     def _path(self, row: Row) -> Path:
         return self._folder / f"{row.name.replace(' ', '-').replace('>', '')}.json"
+
+
+def _count(path: Path) -> int:
+    return len(json.loads(path.read_text(encoding="utf-8"))["observed"]) if path.is_file() else 0
 
 
 def _fingerprint() -> str:

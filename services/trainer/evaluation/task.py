@@ -30,6 +30,11 @@ class Metric:
     must_beat_chance: bool = False
 
 
+SPANS = Metric(
+    "ends every span by itself: spans that the grammar had to close", "the grammar", 0.02, at_most=True
+)
+
+
 @dataclass(frozen=True)
 class Bench:
     """What every row is given."""

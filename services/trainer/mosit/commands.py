@@ -47,9 +47,12 @@ def check(
     media: Annotated[Path | None, typer.Option(help="Folder where each named file must lie.")] = None,
 ) -> None:
     """Print every defect with its record and its rule; the exit status is 1 when there is one."""
+    from anygpt.errors import InvalidInput
     from services.trainer.mosit import check as rules
     from services.trainer.mosit.files import read
 
+    if len({file.resolve() for file in files}) < len(files):
+        raise InvalidInput("each file is given once: it would repeat itself", field="FILES")
     names = [file.name if len(files) > 1 else "" for file in files]
     if len(set(names)) < len(names):
         names = [str(file) for file in files]

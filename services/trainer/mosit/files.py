@@ -15,7 +15,7 @@ from anygpt.errors import InvalidInput
 from anygpt.vocabulary import ModalityName
 from anygpt.whole import write_whole
 from services.trainer.mosit.form import AnyInstructRecord, PreparedRecord, RawRecord, Said
-from services.trainer.mosit.record import LETTERS, Defect, FormName, Message, OutOfForm, Piece, Record
+from services.trainer.mosit.record import LETTERS, SPLITS, Defect, FormName, Message, OutOfForm, Piece, Record
 from services.trainer.mosit.rows import Fields, fields_of, read_rows, tried
 from services.trainer.mosit.tags import (
     BrokenTag,
@@ -40,6 +40,8 @@ class Contents(NamedTuple):
 
     rows: list[Record | Defect]
     form: FormName
+    split: str = ""
+    """Of which split its records are, where its name says so."""
 
     @property
     def records(self) -> list[Record]:
@@ -59,7 +61,7 @@ def read(path: Path) -> Contents:
     found = [
         row if isinstance(row, Defect) else tried(place, READERS[form], row) for place, row in enumerate(rows)
     ]
-    return Contents(found, form)
+    return Contents(found, form, path.stem if path.stem in SPLITS else "")
 
 
 def write(path: Path, records: Sequence[Record], form: FormName) -> list[Record]:

@@ -35,9 +35,9 @@ from services.trainer.evaluation.judgement import Judges, Reply, truth
 from services.trainer.evaluation.material import Material
 from services.trainer.evaluation.report import Report
 from services.trainer.evaluation.result import Beside, Kept, Measured, Result, cells
-from services.trainer.evaluation.run import SPANS, Asker, Shown, Tally, verdict
+from services.trainer.evaluation.run import Asker, Shown, Tally, verdict
 from services.trainer.evaluation.score import Score, Scores
-from services.trainer.evaluation.task import Bench, Metric, Row
+from services.trainer.evaluation.task import SPANS, Bench, Metric, Row
 
 
 def test_the_interval_of_a_share_is_wilsons() -> None:
@@ -202,6 +202,31 @@ def test_a_gallery_of_a_resumed_evaluation_shows_the_first_replies_and_counts_th
     assert asker.scores.of(row) == score
 
 
+def test_a_quick_look_leaves_the_score_that_more_was_asked_for(tmp_path: Path) -> None:
+    bench, row = Bench(tmp_path, Material(tmp_path), Judges(tmp_path)), Silent()
+
+    def ask(items: int, is_resumed: bool) -> int:
+        asker = Asker(None, bench, Scores(tmp_path, is_resumed), items)  # type: ignore[arg-type]
+        return len(asyncio.run(asker.ask(row, math.inf))[0].observed)
+
+    assert ask(20, False) == 20
+    assert ask(4, False) == 4
+    assert ask(24, True) == 24
+
+
+def test_media_that_no_judge_can_take_up_are_a_failure_of_the_reply(tmp_path: Path) -> None:
+    class Picky(Silent):
+        def observe(self, bench: Bench, question: Question, reply: Reply) -> Sequence[Observation]:
+            if not reply.failure:
+                raise ValueError("no sound")
+            return [(0.0, 1.0)]
+
+    asker = Asker(None, Bench(tmp_path, Material(tmp_path), Judges(tmp_path)), Scores(tmp_path, True), 2)  # type: ignore[arg-type]
+    score, found = asyncio.run(asker.ask(Picky(), math.inf))
+    assert score.failures == {"UNDECODABLE": 2}
+    assert [reply.failure for _, reply, _ in found] == ["UNDECODABLE: no sound"] * 2
+
+
 def result(measured: Sequence[Measured]) -> Result:
     real, shuffled = figure([(1.0, 1.0)] * 9 + [(0.0, 1.0)]), figure([(0.0, 1.0)] * 10)
     return Result(
@@ -279,6 +304,17 @@ def test_a_later_evaluation_of_the_same_pack_keeps_note_and_column_and_knows_whe
     assert not many.is_less_than(kept)
     other = replace(few, digest="ef" * 32)
     assert (other.after(kept), other.is_less_than(kept)) == (other, False)
+
+
+def test_what_only_some_replies_have_does_not_tell_how_much_was_asked(tmp_path: Path) -> None:
+    def told(places: int, spans: int, asked: int = 20) -> Result:
+        counts = {"scene: things": asked, "scene: places": places, SPANS.name: spans}
+        return result([Measured(Metric(n, "x", 0.8), figure([(1.0, 1.0)] * c)) for n, c in counts.items()])
+
+    told(19, 900).write(tmp_path)
+    kept = Kept.read(tmp_path)
+    assert not told(12, 300).is_less_than(kept)
+    assert told(12, 1200, asked=16).is_less_than(kept)
 
 
 def test_a_quick_look_leaves_the_table_of_more_questions_unless_a_folder_is_named(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from anygpt.errors import InvalidInput
 from services.trainer.mosit import check as rules
-from services.trainer.mosit import files, mini
+from services.trainer.mosit import commands, files, mini
 from services.trainer.mosit.commands import mosit
 from services.trainer.mosit.record import ENDINGS, LETTERS, Defect, FormName, Message, Piece, Record, Sender
 
@@ -25,7 +25,7 @@ RAW: dict[str, Any] = {
         {"from": "gpt" if place % 2 else "human", "value": value} for place, value in enumerate(SAID)
     ]
 }
-TWO_ROUNDS: dict[str, Any] = {"conversation": RAW["conversation"][:4]}
+TWO_ROUNDS: dict[str, Any] = {"conversation": RAW["conversation"][:4], "topic": "cats"}
 IMAGE = "<soim>" + "".join(f"<\U0001f440{code}>" for code in range(32)) + "<eoim>"
 MARKED = (
     "<image>", "</Video>", "<Image>dog</Image>", "</Image> and <Image>", "<soim>", "<eomu>", IMAGE,
@@ -34,7 +34,8 @@ MARKED = (
 
 plain = st.text(max_size=12).map(lambda text: text.replace("<", "").strip()).filter(bool)
 modalities = st.sampled_from(sorted(LETTERS))
-captioned = st.tuples(modalities, plain).map(lambda told: Piece(*told))
+captions = plain.filter(lambda text: not files.FILE_NAME.fullmatch(text))
+captioned = st.tuples(modalities, captions).map(lambda told: Piece(*told))
 named = st.builds(
     lambda modality, number: Piece(
         modality,
@@ -547,3 +548,15 @@ def test_a_missing_embedding_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_in_place_of_a_file_is_named(tmp_path: Path) -> None:
     assert told("check", tmp_path) == (1, [f"{tmp_path.name} is a folder"])
+
+
+def test_records_of_another_split_are_named_in_a_file_that_comes_alone(tmp_path: Path) -> None:
+    path = saved(tmp_path, lines(RAW | {"split": "held_out"}).encode(), "train.json")
+    code, said = told("check", path)
+    assert (code, said[0]) == (1, "record 0: split: it is of held_out")
+
+
+def test_a_file_that_is_given_twice_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path, lines(RAW).encode())
+    with pytest.raises(InvalidInput, match="given once"):
+        commands.check([path, path], None)

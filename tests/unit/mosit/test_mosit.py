@@ -113,7 +113,8 @@ def test_media_without_codes_cannot_become_tokens(tmp_path: Path, held_out: list
     ("change", "message"),
     [
         ({"conversation": RAW["conversation"][1:]}, "record 0: tags: mosit_i_0000000_00.jpg is listed, and in no"),
-        ({"conversation": RAW["conversation"][:4]}, "record 0: rounds: 2 rounds, 3 to 7 are due"),
+        ({"conversation": RAW["conversation"][:2], "audio_list": []}, "record 0: rounds: 1 rounds, 2 to 7 are due"),
+        ({"conversation": RAW["conversation"][:4], "topic": "cats"}, "record 0: rounds: 2 rounds, 3 to 7 are due"),
         ({"conversation": [*RAW["conversation"], RAW["conversation"][0]]}, "record 0: order: a dialogue ends with gpt"),
         ({"topics": "cats"}, "record 0: form: topics: Extra inputs are not permitted"),
         ({"conversation": [{"from": "robot", "value": "x"}]}, "record 0: form: conversation.0.from"),

@@ -98,6 +98,15 @@ def test_a_pickle_is_refused_under_the_name_of_other_weights(
     assert defects(copy) == [Defect("no pickle", f"image_codec/{file}", message)]
 
 
+def test_tokens_that_were_added_behind_the_text_do_no_harm(copy: Path) -> None:
+    path = copy / TOKENIZER
+    tokens = json.loads(path.read_text(encoding="utf-8"))
+    tokens["added_tokens"].append({**tokens["added_tokens"][-1], "content": "[PAD]", "id": 49152})
+    path.write_text(json.dumps(tokens), encoding="utf-8")
+    listed(copy, TOKENIZER)
+    assert defects(copy) == []
+
+
 @pytest.mark.parametrize("file", ["image_pipeline.py", "image_codec/more.py"])
 def test_python_that_diffusers_would_run_is_this_packages_own(copy: Path, file: str) -> None:
     (copy / file).write_text("import os\n")
@@ -255,10 +264,14 @@ TOKENIZER, UNITS = "tokenizer/tokenizer.json", "speech_units/units.json"
         (TOKENIZER, b'{"model": {"vocab": {}}}', "vocabulary", "tokenizer.json names no ids"),
         (TOKENIZER, b'{"model": {"vocab": {"a": "b"}}}', "vocabulary", "tokenizer.json names no ids"),
         (TOKENIZER, b'{"model": {"vocab": {"a": 1}}}', "vocabulary", "tokenizer.json names no ids"),
-        (TOKENIZER, b'{"model": {"vocab": {"a": 1}}, "added_tokens": [{"id": 49152}]}', "vocabulary",
+        (TOKENIZER, b'{"model": {"vocab": {"a": 49152}}, "added_tokens": []}', "vocabulary",
          "the tokenizer has id 49152, the vocabulary 49152 rows of text"),
+        (TOKENIZER, b'{"model": {"vocab": {"a": 1}}, "added_tokens": [{"content": "<|im_end|>", "id": 49152}]}',
+         "vocabulary", "'<|im_end|>', which ends an answer, has id 49152, which is no text"),
         (UNITS, b"[]", "vocabulary", "speech_units/units.json is malformed: it is no JSON object"),
         (UNITS, b'{"pieces": 5}', "vocabulary", "units.json has no list of pieces"),
+        ("vocoder/config.json", b'{"_class_name": "Vocoder", "blocks": 10000000}', "shapes",
+         "10000000 is more than anything has"),
         ("vocoder/config.json", b"{", "shapes", "vocoder/config.json is malformed: Expecting property name"),
         ("vocoder/config.json", b"\xff{}", "shapes", "vocoder/config.json is malformed: 'utf-8' codec"),
         ("vocoder/config.json", b"[" * 100_000, "shapes", "vocoder/config.json is malformed: maximum recursion"),

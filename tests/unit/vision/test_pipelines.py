@@ -18,7 +18,7 @@ from anygpt_models.audio_pipeline import AudioPipeline
 from anygpt_models.image_codec import ImageCodec
 from anygpt_models.image_pipeline import ImagePipeline
 from anygpt_models.mask_scheduler import SCHEDULES, MaskScheduler
-from anygpt_models.pipelines import PIPELINES, module_of
+from anygpt_models.pipelines import PIPELINES
 from anygpt_models.video_pipeline import VideoPipeline
 from anygpt_models.vocoder import Vocoder
 from tests.unit.vision.conftest import PACK
@@ -50,13 +50,13 @@ def test_each_pipeline_takes_its_own_components_from_the_pack(
             assert all(torch.equal(kept[key], due[key]) for key in due), name
 
 
-@pytest.mark.parametrize("named", [{}, *({"custom_pipeline": module_of(kind)} for kind in PIPELINES)])
+@pytest.mark.parametrize("named", [{}, *({"custom_pipeline": kind.module_name()} for kind in PIPELINES)])
 def test_diffusers_itself_opens_the_pack_and_makes_the_same(
     named: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dynamic_modules_utils, "HF_MODULES_CACHE", str(tmp_path))
     opened: Any = DiffusionPipeline.from_pretrained(PACK, trust_remote_code=True, **named)
-    kind = next((kind for kind in PIPELINES if module_of(kind) in named.values()), ImagePipeline)
+    kind = next((kind for kind in PIPELINES if kind.module_name() in named.values()), ImagePipeline)
     assert type(opened) is kind
     both: list[Any] = [opened, kind.assemble(PACK)]
     made, due = (one(caption="a red apple", num_inference_steps=2).codes for one in both)
@@ -105,11 +105,16 @@ def test_an_empty_batch_is_refused(pipeline: Any, nothing: dict[str, Any]) -> No
         pipeline(**nothing)
 
 
-def test_a_pipeline_that_was_saved_is_opened_again(images: ImagePipeline, tmp_path: Path) -> None:
+def test_a_pipeline_that_was_saved_is_opened_again_by_its_class_and_by_diffusers(
+    images: ImagePipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dynamic_modules_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
     images.save_pretrained(tmp_path)
-    again = ImagePipeline.from_pretrained(tmp_path)
     codes = torch.arange(32)[None]
-    assert np.array_equal(again(codes=codes).images, images(codes=codes).images)
+    for kind, options in ((ImagePipeline, {}), (DiffusionPipeline, {"trust_remote_code": True})):
+        again: Any = kind.from_pretrained(tmp_path, **options)
+        assert type(again) is ImagePipeline
+        assert np.array_equal(again(codes=codes).images, images(codes=codes).images)
 
 
 def test_a_part_is_kept_and_opened_below_a_subfolder_and_has_no_variants(tmp_path: Path) -> None:
