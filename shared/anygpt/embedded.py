@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,21 +28,35 @@ def embedded(data: Path, pack: str = "mini") -> Iterator[str]:
     log = data / "serve.log"
     options = ["--port", "0", "--data", str(data), "--pack", pack]
     command = [sys.executable, "-m", "anygpt", "serve", *SERVED, *options]
-    with log.open("w") as errors:
+    with _unwound_by_sigterm(), log.open("w") as errors:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=errors, text=True, env=private_environment()
         )
-    assert process.stdout is not None
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            if not line.startswith("ready on "):
+                said = log.read_text(encoding="utf-8", errors="replace")
+                raise SystemExit(f"the system did not start:\n{said[-4000:]}")
+            yield line.removeprefix("ready on ").strip()
+        finally:
+            process.terminate()
+            _end(process)
+            process.stdout.close()
+
+
+@contextmanager
+def _unwound_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM unwind what is under way, as Ctrl-C does, lest a system stays behind."""
+    is_heard = signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    if is_heard or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        line = process.stdout.readline()
-        if not line.startswith("ready on "):
-            said = log.read_text(encoding="utf-8", errors="replace")
-            raise SystemExit(f"the system did not start:\n{said[-4000:]}")
-        yield line.removeprefix("ready on ").strip()
+        yield
     finally:
-        process.terminate()
-        _end(process)
-        process.stdout.close()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
