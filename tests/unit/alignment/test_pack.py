@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from anygpt.errors import Precondition
+from anygpt.errors import Exhausted, Precondition
 from anygpt.pack import MANIFEST, open_pack, packs_folder
 from anygpt.topology import MODALITY_NAMES
 from anygpt_models.speech_units import UNIT_COUNT
@@ -61,13 +61,13 @@ def test_a_file_that_was_changed_is_named(small: Path) -> None:
 def test_a_pack_that_is_too_big_is_refused(small: Path) -> None:
     with (small / "speech_units" / "big.bin").open("wb") as file:
         file.truncate(pack.MOST_BYTES)
-    with pytest.raises(ValueError, match="30 are allowed"):
+    with pytest.raises(Exhausted, match="30 are allowed"):
         pack.build_manifest(small)
 
 
 def test_a_part_of_unknown_origin_is_refused(small: Path) -> None:
     (small / "mystery").mkdir()
-    with pytest.raises(ValueError, match="mystery"):
+    with pytest.raises(Precondition, match="mystery"):
         pack.build_manifest(small)
 
 
