@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from anygpt.cli_media import GATEWAY, Address, credentials
+from anygpt.cli_serve import chosen
 
 
 def sweep(
@@ -21,8 +22,7 @@ def sweep(
     from services.gateway.settings import Settings
     from services.gateway.sweeper import Sweeper
 
-    given: dict[str, Any] = {"store": store, "memory": memory}
-    settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    settings = Settings(**chosen({"store": store, "memory": memory}))
 
     async def run() -> int:
         async with AsyncExitStack() as stack:

@@ -12,6 +12,8 @@ SAMPLE_RATE = 16_000
 LIVELY = 0.184
 """Between the slow pieces and the fast ones, on the clips of the data set."""
 PITCH_WINDOW = 4_096
+SHORTEST = SAMPLE_RATE
+"""Samples of the shortest sound that is analysed; silence is put behind what is shorter."""
 LOWEST, HIGHEST = 100.0, 3_500.0
 """Range of the spectral peaks that a chroma counts, in hertz."""
 
@@ -36,10 +38,6 @@ def _repetition(notes: NDArray[np.float64]) -> float:
     strength = strength - strength.mean()
     products = np.fft.irfft(np.abs(np.fft.rfft(strength, 2 * len(strength))) ** 2)
     return float(products[15:18].max() / max(products[0], 1e-12))
-
-
-SHORTEST = SAMPLE_RATE
-"""Samples of the shortest sound that is analysed; silence is put behind what is shorter."""
 
 
 def _notes(wave: Wave) -> NDArray[np.float64]:

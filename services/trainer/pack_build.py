@@ -19,6 +19,8 @@ from services.trainer.pack_recipe import Ingredient, LanguageSizes, PackRecipe
 from services.trainer.pack_sizes import Config, Fit, misfits, read_configs
 
 LANGUAGE = "llm"
+LOADED = ("model.safetensors", "diffusion_pytorch_model.safetensors")
+"""Weights that transformers and diffusers load unasked."""
 
 
 def build(recipe: PackRecipe, source: Path, out: Path) -> Manifest:
@@ -103,10 +105,6 @@ def _part_problems(part: Ingredient, folder: Path) -> Iterator[str]:
             yield f"{path.relative_to(folder)} is no safetensors"
         elif path.is_symlink() and not path.is_file():
             yield f"{path.relative_to(folder)} is a link, and to no file"
-
-
-LOADED = ("model.safetensors", "diffusion_pytorch_model.safetensors")
-"""Weights that transformers and diffusers load unasked."""
 
 
 def _components(pipeline: Path) -> Iterator[tuple[str, str]]:

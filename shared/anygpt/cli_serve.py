@@ -17,6 +17,11 @@ Store = Annotated[str | None, typer.Option(help="file:///folder or s3://host:por
 MemoryUrl = Annotated[str | None, typer.Option("--memory", help="sqlite:///file or redis://host:port/0")]
 
 
+def chosen(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given; of the others the environment decides."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def serve(
     services: Names = None,
     bus: Bus = None,
@@ -53,7 +58,7 @@ def serve(
         "insecure": insecure,
     }  # fmt: skip
     start_logging()
-    settings = ServiceSettings(**{name: value for name, value in given.items() if value is not None})
+    settings = ServiceSettings(**chosen(given))
     if not services:
         # What is wrong with the pack is told before seconds go into loading what would use it.
         open_pack(settings.pack)
@@ -69,10 +74,8 @@ def init(bus: Bus = None, store: Store = None) -> None:
     from anygpt.connections import create_infrastructure
     from anygpt.settings import ServiceSettings
 
-    given: dict[str, Any] = {
-        name: value for name, value in {"bus": bus, "store": store}.items() if value is not None
-    }
-    made = asyncio.run(create_infrastructure(ServiceSettings(**given)))
+    settings = ServiceSettings(**chosen({"bus": bus, "store": store}))
+    made = asyncio.run(create_infrastructure(settings))
     for name in made:
         print(f"made {name}")
     if not made:

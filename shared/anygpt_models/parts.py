@@ -18,6 +18,9 @@ from anygpt.errors import Precondition
 from anygpt_models.eight_bits import SCALE
 from anygpt_models.part import CLASS, WEIGHTS, Part, read_config
 
+MOST = 1 << 17
+"""No setting of a part is a larger number: layers are made one by one, even without their weights."""
+
 
 @dataclass(frozen=True)
 class TensorForm:
@@ -32,10 +35,6 @@ class TensorForm:
 
 
 Forms = dict[str, TensorForm]
-
-
-MOST = 1 << 17
-"""No setting of a part is a larger number: layers are made one by one, even without their weights."""
 
 
 @cache

@@ -16,6 +16,8 @@ from anygpt_models.output import Clip, Picture, Sound, encode
 
 SAMPLE_RATE = 16_000
 Samples = NDArray[np.float32]
+UNDECODABLE = (OSError, LookupError, ValueError, av.FFmpegError)
+"""What reading damaged media raises."""
 
 
 def picture_file(pixels: Tensor) -> bytes:

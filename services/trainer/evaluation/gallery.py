@@ -9,7 +9,6 @@ from html import escape
 from itertools import groupby
 from pathlib import Path
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -18,7 +17,7 @@ from anygpt.client import Media, Piece
 from anygpt.whole import write_whole
 from anygpt_models.output import Sound, encode
 from services.trainer.evaluation.asking import Question
-from services.trainer.evaluation.files import SAMPLE_RATE, Samples, read_sound
+from services.trainer.evaluation.files import SAMPLE_RATE, UNDECODABLE, Samples, read_sound
 from services.trainer.evaluation.judgement import Reply
 from services.trainer.evaluation.run import Shown
 
@@ -50,7 +49,6 @@ if (!matchMedia("(prefers-reduced-motion: reduce)").matches)
   for (const video of document.querySelectorAll("video")) video.play().catch(() => {})
 """
 """Videos move by themselves only for those who have not asked for stillness."""
-_UNDECODABLE = (OSError, LookupError, ValueError, av.FFmpegError)
 
 
 def write_gallery(path: Path, title: str, shown: Sequence[Shown]) -> None:
@@ -125,7 +123,7 @@ def _media(modality: str, data: bytes, label: str) -> str:
     """A medium with words for those who do not see or hear it; one that no player could play says so."""
     try:
         return _player(modality, data, escape(label))
-    except _UNDECODABLE:
+    except UNDECODABLE:
         return f"<p class=bad>This {escape(modality)} cannot be decoded.</p>"
 
 

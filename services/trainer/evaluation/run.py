@@ -13,8 +13,6 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
-from av.error import FFmpegError
-from PIL import UnidentifiedImageError
 from rich.console import Console
 from rich.progress import Progress
 
@@ -24,6 +22,7 @@ from anygpt.errors import InvalidInput
 from anygpt.pack import Pack
 from services.trainer.evaluation.asking import Question, ask_all
 from services.trainer.evaluation.calibration import calibrations
+from services.trainer.evaluation.files import UNDECODABLE
 from services.trainer.evaluation.interval import Observation, figure
 from services.trainer.evaluation.judgement import Judges, Reply
 from services.trainer.evaluation.material import Material
@@ -190,7 +189,7 @@ def _observed(
     """What the judges observe; media that they cannot take up are a failure of the reply."""
     try:
         return reply, row.observe(bench, question, reply)
-    except (ValueError, LookupError, UnidentifiedImageError, FFmpegError) as error:
+    except UNDECODABLE as error:
         if reply.failure:
             raise
         failed = Reply(failure=f"UNDECODABLE: {error}")
